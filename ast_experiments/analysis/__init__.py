@@ -1,0 +1,1 @@
+"""Reading runs: control quality, reports and comparisons, from files alone."""

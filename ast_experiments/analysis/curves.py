@@ -1,0 +1,130 @@
+"""Which curves a run has, and what is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ast_experiments.analysis.control import BAND
+from ast_experiments.analysis.draw import Panel, Series, Style
+from ast_experiments.analysis.runs import RunRecord
+
+Rows = Sequence[Mapping[str, Any]]
+Spec = tuple[Rows, str, str, str, Style]
+
+_COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
+
+
+def panels(record: RunRecord) -> list[Panel]:
+    """Returns the charts that a run has data for."""
+    steps, epochs = record.steps, record.epochs
+    candidates = [
+        Panel(
+            "Activation rate",
+            f"Rows trained / rows offered since the last log row, and smoothed. Band: ±{BAND:.0%} of target.",
+            _rates(steps, epochs),
+            from_zero=True,
+        ),
+        Panel(
+            "Threshold",
+            "The controller's threshold on significance.",
+            _curves((steps, "control/threshold", "threshold", "c5", "line")),
+        ),
+        Panel(
+            "Validation accuracy",
+            "Percent.",
+            _curves((epochs, "val/accuracy", "accuracy", "c3", "line")),
+        ),
+        Panel(
+            "Loss",
+            "Training loss is over the trained rows: under selection, not that of the whole data set.",
+            _curves(
+                (steps, "train/loss", "train, by step", "c2", "faint"),
+                (epochs, "epoch/train_loss", "train", "c2", "line"),
+                (epochs, "val/loss", "validation", "c1", "line"),
+            ),
+        ),
+        Panel(
+            "Savings (nominal)",
+            "Cumulative, unitless: the cost model 0.99 (1 - rate) and the share of rows skipped. Not energy.",
+            _nonzero(
+                (epochs, "energy/nominal_savings", "nominal savings", "c4", "line"),
+                (epochs, "energy/skipped_share", "skipped share", "c6", "dashed"),
+            ),
+        ),
+        Panel("Energy (measured)", "Cumulative joules, as metered.", _joules(epochs), from_zero=True),
+        Panel(
+            "Rows",
+            "Cumulative.",
+            _nonzero(
+                (epochs, "rows/offered", "offered", "c6", "dashed"),
+                (epochs, "rows/trained", "trained", "c1", "line"),
+                (epochs, "rows/scored", "scored", "c2", "line"),
+            ),
+            from_zero=True,
+        ),
+        Panel("Time", "Cumulative seconds by phase.", _times(epochs), from_zero=True),
+    ]
+    return [panel for panel in candidates if panel.series]
+
+
+def _curves(*specs: Spec) -> tuple[Series, ...]:
+    """One series for each (rows, key, label, color, style) of which some row carries the key."""
+    found = []
+    for rows, key, label, color, style in specs:
+        points = [(row["epoch"], row[key]) for row in rows if key in row and "epoch" in row]
+        if points:
+            x, y = np.array(points, dtype=np.float64).T
+            found.append(Series(label, x, y, color, style))
+    return tuple(found)
+
+
+def _nonzero(*specs: Spec) -> tuple[Series, ...]:
+    """Like `_curves` without the curves that are zero throughout, such as the savings of a dense run."""
+    return tuple(series for series in _curves(*specs) if series.y.any())
+
+
+def _rates(steps: Rows, epochs: Rows) -> tuple[Series, ...]:
+    controlled = _curves(
+        (steps, "control/target", "target band", "c6", "band"),
+        (steps, "control/activation_rate", "rate, by step", "c1", "faint"),
+        (steps, "control/activation_rate_ema", "rate, smoothed", "c1", "line"),
+        (steps, "control/target", "target", "c6", "dashed"),
+    )
+    series = controlled or _curves(
+        (epochs, "epoch/activation_rate", "rate, by epoch", "c1", "line"),
+        (epochs, "epoch/target", "target", "c6", "dashed"),
+    )
+    return series if any((abs(each.y - 1) > 0.005).any() for each in series) else ()
+
+
+def _joules(epochs: Rows) -> tuple[Series, ...]:
+    keys = sorted({key for row in epochs for key in row if key.startswith("energy/") and "joules" in key})
+    specs: list[Spec] = [
+        (epochs, key, key.removeprefix("energy/").replace("_", " "), color, "line")
+        for key, color in zip(keys, _COLORS, strict=False)
+    ]
+    return _curves(*specs)
+
+
+def _times(epochs: Rows) -> tuple[Series, ...]:
+    """Seconds by phase, stacked: each area reaches from zero to the sum of its phase and the smaller ones."""
+    rows = [row for row in epochs if any(key.startswith("time/") for key in row)]
+    last = rows[-1] if rows else {}
+    phases = sorted(
+        (key for key in last if key.startswith("time/") and last[key]), key=lambda key: -last[key]
+    )
+    x = np.array([row["epoch"] for row in rows], dtype=np.float64)
+    columns = [np.array([row.get(key, 0.0) for row in rows], dtype=np.float64) for key in phases]
+    return tuple(
+        Series(
+            key.removeprefix("time/").removesuffix("_s").replace("_", " "),
+            x,
+            np.sum(columns[i:], axis=0),
+            _COLORS[i % len(_COLORS)],
+            "area",
+        )
+        for i, key in enumerate(phases)
+    )

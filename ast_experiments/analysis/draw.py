@@ -1,0 +1,141 @@
+"""Charts as inline SVG that follows the page's colours."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ast_experiments.analysis.control import BAND
+
+POINTS = 800
+
+Floats = NDArray[np.float64]
+Style = Literal["line", "faint", "dashed", "band", "area"]
+
+# Matplotlib writes these, the page's style sheet gives them their colour in light and in dark.
+_INKS = {"ink": "#0a0b01", "rule": "#0a0b02", **{f"c{i}": f"#0a0b1{i}" for i in range(1, 7)}}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One curve, or an area.
+
+    Attributes:
+        label: Its name in the legend.
+        x: Epochs done, shape (n,).
+        y: The values, shape (n,).
+        color: c1 to c6 of the style sheet.
+        style: "band" fills the controller's band around y, "area" fills down to zero.
+    """
+
+    label: str
+    x: Floats
+    y: Floats
+    color: str
+    style: Style = "line"
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One chart.
+
+    Attributes:
+        title: What it shows.
+        caption: Unit and definition in a sentence.
+        series: Its curves, in the order they are drawn.
+        from_zero: Whether the axis of values begins at 0.
+    """
+
+    title: str
+    caption: str
+    series: tuple[Series, ...]
+    from_zero: bool = False
+
+
+def thin(x: ArrayLike, y: ArrayLike, points: int = POINTS) -> tuple[Floats, Floats]:
+    """Returns at most about `points` points of a curve; the least and greatest of every stretch stay.
+
+    Args:
+        x: Shape (n,).
+        y: Shape (n,).
+        points: At least 4.
+
+    Returns:
+        x and y, equal shapes, in the order given; unchanged if n is at most `points`.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if len(x) <= points:
+        return x, y
+    edges = np.linspace(0, len(x), points // 2, dtype=np.int64)
+    extremes = [(a + int(np.argmin(y[a:b])), a + int(np.argmax(y[a:b]))) for a, b in pairwise(edges)]
+    keep = np.unique(np.array([0, *np.ravel(extremes), len(x) - 1]))
+    return x[keep], y[keep]
+
+
+def svg(panel: Panel, salt: str = "") -> str:
+    """Draws a chart as an `<svg>` element whose colours are the page's CSS variables.
+
+    Args:
+        panel: What to draw.
+        salt: Makes the ids in the drawing distinct from those of other drawings on the page.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt or panel.title, "font.size": 8}):
+        figure = Figure(figsize=(5.0, 2.4), layout="constrained")
+        axes = figure.add_subplot()
+        for series in panel.series:
+            _draw(axes, series)
+        axes.set_xlabel("epoch")
+        axes.margins(x=0.01)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(_INKS["rule"])
+        axes.tick_params(color=_INKS["rule"], labelcolor=_INKS["ink"], length=3)
+        axes.xaxis.label.set_color(_INKS["ink"])
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        if panel.from_zero:
+            axes.set_ylim(bottom=0)
+        if axes.get_ylim()[1] >= 10_000:
+            axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(axis="y", color=_INKS["rule"], linewidth=0.6)
+        axes.set_axisbelow(True)
+        if len(panel.series) > 1:
+            axes.legend(
+                loc="lower left",
+                bbox_to_anchor=(0, 1),
+                ncols=4,
+                frameon=False,
+                labelcolor=_INKS["ink"],
+                borderpad=0,
+                handlelength=1.4,
+            )
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawing = buffer.getvalue()
+    for name, ink in _INKS.items():
+        drawing = drawing.replace(ink, f"var(--{name})")
+    return drawing[drawing.index("<svg") :]
+
+
+def _draw(axes: Any, series: Series) -> None:
+    ink, (x, y) = _INKS[series.color], thin(series.x, series.y)
+    if series.style == "band":
+        axes.fill_between(x, y * (1 - BAND), y * (1 + BAND), color=ink, alpha=0.15, linewidth=0)
+    elif series.style == "area":
+        axes.fill_between(x, 0, y, color=ink, linewidth=0, label=series.label)
+    else:
+        look: dict[str, Any] = {
+            "line": {"linewidth": 1.4},
+            "faint": {"linewidth": 0.7, "alpha": 0.45},
+            "dashed": {"linewidth": 1.2, "linestyle": (0, (4, 2))},
+        }[series.style]
+        dots = {"marker": "o", "markersize": 2.5} if len(x) <= 40 and series.style == "line" else {}
+        axes.plot(x, y, color=ink, label=series.label, **look, **dots)

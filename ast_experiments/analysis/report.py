@@ -1,0 +1,194 @@
+"""One page about one run: `report.html`, self-contained.
+
+`python -m ast_experiments.analysis.report RUN_DIR` writes it anew from the run's files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ast_experiments.analysis.curves import panels
+from ast_experiments.analysis.draw import svg
+from ast_experiments.analysis.runs import CONFIG, RunRecord, read_run
+from ast_experiments.tracking.summary import duration, measured_energy, result_facts
+
+REPORT = "report.html"
+
+
+def write_report(run_dir: str | os.PathLike[str]) -> Path:
+    """Writes `report.html` into a run directory, whatever state the run is in.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileNotFoundError: If `run_dir` holds none of a run's files.
+    """
+    record = read_run(run_dir)
+    path = record.directory / REPORT
+    part = path.with_suffix(".html.part")
+    part.write_text(render_report(record), encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def render_report(record: RunRecord) -> str:
+    """Returns the page as HTML."""
+    from markupsafe import Markup
+
+    figures = summary(record)
+    config = record.directory / CONFIG
+    drawn = [(panel, Markup(svg(panel, salt=f"{i}"))) for i, panel in enumerate(panels(record))]
+    return render(
+        "report.html.j2",
+        title=run_title(figures, record.directory),
+        subtitle=_subtitle(figures, record.directory),
+        status=record.status,
+        error=figures.get("error"),
+        notes=figures.get("notes") or (),
+        cards=_cards(figures),
+        facts=result_facts(figures),
+        charts=drawn,
+        config=config.read_text(encoding="utf-8", errors="replace") if config.exists() else "",
+        origin=_origin(figures),
+        figures=_figures(figures),
+    )
+
+
+def summary(record: RunRecord) -> dict[str, Any]:
+    """Returns the result; what a run without one did reach is read off its rows and its configuration."""
+    found: dict[str, Any] = {"status": record.status}
+    for key in ("dataset", "model", "method", "controller", "significance"):
+        choice = record.config.get(key)
+        name = choice.get("name") if isinstance(choice, Mapping) else choice
+        if isinstance(name, str):
+            found[key] = name
+    if record.epochs:
+        found |= _from_rows(record.epochs)
+    return found | {key: value for key, value in record.result.items() if value is not None}
+
+
+def run_title(figures: Mapping[str, Any], directory: Path) -> str:
+    """Returns "method on dataset, model", or the directory's name where these are not known."""
+    if "method" not in figures or "dataset" not in figures:
+        return directory.resolve().name
+    return f"{figures['method']} on {figures['dataset']}" + (
+        f", {figures['model']}" if figures.get("model") else ""
+    )
+
+
+def _subtitle(figures: Mapping[str, Any], directory: Path) -> str:
+    facts = [f"{key} {figures[key]}" for key in ("controller", "significance", "seed") if key in figures]
+    return " · ".join([*facts, directory.resolve().name])
+
+
+def render(template: str, **values: Any) -> str:
+    """Renders one of the package's page templates; values are escaped unless they are Markup."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(__file__).parent / "templates"
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def _from_rows(epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    last = epochs[-1]
+    found = {"epochs": last.get("epoch"), "steps": last.get("step")}
+    scored = [row for row in epochs if "val/accuracy" in row]
+    if scored:
+        best = max(scored, key=lambda row: row["val/accuracy"])
+        found |= {
+            "final_accuracy": scored[-1]["val/accuracy"],
+            "best_accuracy": best["val/accuracy"],
+            "best_epoch": best.get("epoch"),
+        }
+    found |= {f"rows_{each}": last.get(f"rows/{each}") for each in ("trained", "scored", "offered")}
+    found |= {each: last.get(f"energy/{each}") for each in ("nominal_savings", "skipped_share")}
+    found["target"] = last.get("epoch/target")
+    found["seconds"] = {
+        key.removeprefix("time/").removesuffix("_s"): value
+        for key, value in last.items()
+        if key.startswith("time/")
+    }
+    found |= measured_energy(last)
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The verdict: (label, figure, small print) for each fact that is there."""
+    cards = []
+    if "final_accuracy" in figures:
+        best = figures.get("best_accuracy")
+        cards.append(
+            (
+                "accuracy",
+                f"{figures['final_accuracy']:.2f} %",
+                f"best {best:.2f} %" if best is not None else "",
+            )
+        )
+    rate = figures.get("last_quarter_activation_rate", figures.get("mean_activation_rate"))
+    if rate is not None:
+        target = figures.get("target")
+        cards.append(
+            ("activation rate", f"{rate:.3f}", f"target {target:.3f}" if target is not None else "no target")
+        )
+    if "nominal_savings" in figures:
+        cards.append(
+            ("nominal savings", f"{100 * figures['nominal_savings']:.1f} %", "cost model, not energy")
+        )
+    seconds = figures.get("seconds") or {}
+    if seconds:
+        share = seconds.get("train", 0.0) / (sum(seconds.values()) or 1.0)
+        cards.append(("time", duration(sum(seconds.values())), f"{share:.0%} of it training"))
+    joules = {key: value for key, value in measured_energy(figures).items() if "joules" in key}
+    text = next((f"{value / 1e3:.4g} kJ" for value in joules.values()), "not measured")
+    cards.append(("energy", text, next(iter(joules), "nothing was metered").removeprefix("energy/")))
+    return cards
+
+
+def _origin(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where and from what the run was made."""
+    keys = ("run_id", "seed", "group", "tags", "commit", "config_hash", "overrides", "hardware", "versions")
+    return [
+        (key.replace("_", " "), _text(figures[key])) for key in keys if figures.get(key) not in (None, [], {})
+    ]
+
+
+def _figures(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every figure of the result, so that the page leaves none out."""
+    return [(key, _text(value)) for key, value in figures.items() if key not in {"error", "notes"}]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key}: {_text(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def main() -> None:
+    """Writes the report of the run directory given on the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ast_experiments.analysis.report", description=write_report.__doc__
+    )
+    parser.add_argument("run_dir", type=Path)
+    try:
+        print(write_report(parser.parse_args().run_dir))
+    except FileNotFoundError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Runs as their files tell them; nothing here needs the machine that a run was made on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CONFIG, METRICS, RESULT = "config.yaml", "metrics.jsonl", "result.json"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run.
+
+    Attributes:
+        directory: Where its files lie.
+        config: Its configuration, interpolations unresolved; empty if there is no config.yaml.
+        steps: Rows of kind "step", in the order of the file.
+        epochs: Rows of kind "epoch", in the order of the file.
+        result: The content of result.json; empty if the run left none.
+    """
+
+    directory: Path
+    config: Mapping[str, Any] = field(default_factory=dict)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """One of "finished", "failed", "interrupted", or "unfinished" where the run left no result."""
+        return self.result.get("status", "unfinished")
+
+
+def read_run(directory: str | os.PathLike[str]) -> RunRecord:
+    """Reads a run directory; files that are missing read as empty.
+
+    Raises:
+        FileNotFoundError: If the directory holds none of a run's files.
+    """
+    directory = Path(directory)
+    if not is_run(os.listdir(directory) if directory.is_dir() else ()):
+        raise FileNotFoundError(f"{directory} is no run directory: expected {METRICS}, {RESULT} or {CONFIG}.")
+    rows = read_rows(directory / METRICS)
+    return RunRecord(
+        directory=directory,
+        config=_read_config(directory / CONFIG),
+        steps=[row for row in rows if row.get("kind") == "step"],
+        epochs=[row for row in rows if row.get("kind") == "epoch"],
+        result=_read_result(directory / RESULT),
+    )
+
+
+def find_runs(path: str | os.PathLike[str]) -> list[Path]:
+    """Returns the run directories at and below `path`, sorted; a run holds no other run."""
+    found = []
+    for here, folders, files in os.walk(path):
+        if is_run(files):
+            found.append(Path(here))
+            folders.clear()
+        folders[:] = [name for name in folders if not name.startswith((".", "wandb"))]
+    return sorted(found)
+
+
+def is_run(names: Collection[str]) -> bool:
+    """Tells whether these are the files of a run directory: a record, a result or a configuration."""
+    return any(name in names for name in (METRICS, RESULT, CONFIG))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Reads a JSONL file; a line that is no JSON object is skipped, with a warning unless it is the last."""
+    if not path.exists():
+        return []
+    rows = []
+    lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif number < len(lines):
+            logger.warning("%s, line %d: not a JSON object; skipped.", path, number)
+    return rows
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
+        logger.warning("%s cannot be read (%s); the run is shown without it.", path, error)
+        return {}
+    return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        result = json.loads(path.read_bytes())
+    except ValueError:
+        logger.warning("%s is not valid JSON; the run counts as unfinished.", path)
+        return {}
+    return result if isinstance(result, dict) else {}

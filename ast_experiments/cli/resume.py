@@ -1,0 +1,66 @@
+"""`ast-resume RUN_DIR`: go on with a run that was interrupted, killed or failed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ast_experiments.compose import check, register_resolvers, typed
+from ast_experiments.errors import UserError
+from ast_experiments.train import guarded
+
+
+def main() -> None:
+    """Entry point of `ast-resume`."""
+    raise SystemExit(guarded(_main))
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="ast-resume",
+        description="Go on with a run from its last checkpoint; on the CPU it ends bit-equal to a run that was never stopped.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="directory that ast-train made, below outputs/")
+    resume(parser.parse_args().run)
+    return 0
+
+
+def resume(folder: Path) -> None:
+    """Go on with the run in a directory; a finished one is left alone.
+
+    Raises:
+        UserError: If it is not a run directory.
+    """
+    config_file = folder / ".hydra" / "config.yaml"
+    if not config_file.is_file():
+        raise UserError(f"{folder} is not a run directory: it has no .hydra/config.yaml; type ast-resume outputs/DATASET/RUN")
+    from omegaconf import OmegaConf
+
+    register_resolvers()
+    config = typed(OmegaConf.load(config_file))  # pyright: ignore[reportArgumentType]
+    check(config)
+    from ast_experiments.training import result as results
+    from ast_experiments.training.launch import execute
+
+    before = results.read(folder) or {}
+    if before.get("status") == "finished":
+        print(f"{folder} is finished: {before.get('final_accuracy', float('nan')):.2f} % accuracy")
+        return
+    overrides = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+    _log_to(folder)
+    execute(config, folder.resolve(), [str(o) for o in overrides])
+
+
+def _log_to(folder: Path) -> None:
+    import logging
+
+    logging.basicConfig(
+        filename=folder / "train.log",
+        level=logging.INFO,
+        format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s",
+        force=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

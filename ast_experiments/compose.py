@@ -1,0 +1,247 @@
+"""From the command line to a checked `Config`; the only place besides the entry point that knows Hydra."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ast_experiments.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ast_experiments.config import Config
+
+PACKAGE = Path(__file__).resolve().parent
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+GROUPS = (
+    "dataset", "model", "method", "controller", "significance", "recipe", "hardware", "energy", "tracking",
+    "experiment", "sweep", "debug",
+)  # fmt: skip
+LAUNCH = "AST_EXPERIMENTS_LAUNCH"
+MOST_JOBS_CHECKED = 64
+
+
+def register_resolvers() -> None:
+    """Resolvers of the run directory's name."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("launch_id", launch_id, replace=True)
+    OmegaConf.register_new_resolver("slug", slug, replace=True)
+
+
+def launch_id() -> str:
+    """Names what one command started: time and four random digits. Workers of a sweep inherit it."""
+    if LAUNCH not in os.environ:
+        os.environ[LAUNCH] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
+    return os.environ[LAUNCH]
+
+
+def slug(overrides: str) -> str:
+    """Overrides as part of a directory's name."""
+    return re.sub(r"[^A-Za-z0-9._=,+-]+", "-", overrides)[:80].strip("-,") or "run"
+
+
+def typed(cfg: DictConfig) -> Config:
+    """The checked config of one run.
+
+    Raises:
+        ConfigError: One line for each setting that is unknown, of the wrong type or out of range.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from ast_experiments.config import CHOICES, SHARED, Config
+
+    try:
+        settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_line(error)) from error
+    for group, choices in CHOICES.items():
+        node = settings.get(group)
+        name = node.get("name") if isinstance(node, dict) else None
+        if name not in choices:
+            raise ConfigError(f"{group}: {name!r} is not a choice{_nearest(str(name), choices)}")
+        settings[group] = _validated(choices[name].schema, node, group, f"{group}={name}")
+    for group, schema in SHARED.items():
+        settings[group] = _validated(schema, settings.get(group), group, f"this {group}")
+    return _validated(Config, settings, "", "the config")
+
+
+def check(config: Config) -> None:
+    """What the schema cannot know: whether the device is there, and whether timm knows the architecture.
+
+    Raises:
+        ConfigError: If not.
+    """
+    from ast_experiments.training.build import build_setpoint
+    from ast_experiments.training.hardware import check_device
+
+    check_device(config.hardware.device)
+    build_setpoint(config)
+    if hasattr(config.model, "arch"):
+        from ast_experiments.models.build import check_arch
+
+        problem = check_arch(config.model.arch)
+        if problem:
+            raise ConfigError(f"model.arch: {problem}")
+
+
+def compose(overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:
+    """The config that overrides compose, unchecked.
+
+    Args:
+        overrides: As on the command line.
+        hydra: Whether to include Hydra's own node.
+
+    Raises:
+        ConfigError: If they do not compose.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    register_resolvers()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra_compose("config", overrides=list(overrides), return_hydra_config=hydra)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, overrides)) from error
+
+
+def jobs(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job that a command line starts; one without a sweep."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except HydraException as error:
+        raise ConfigError(explain(error, overrides)) from error
+    return [list(job) for batch in batches for job in batch]
+
+
+def preflight(overrides: Sequence[str], multirun: bool) -> Path | None:
+    """Check every job of a command line before anything is started or written.
+
+    Args:
+        overrides: As on the command line.
+        multirun: Whether `-m` was given.
+
+    Returns:
+        The sweep's directory if it is a sweep, else None.
+
+    Raises:
+        ConfigError: About the first job that is wrong.
+    """
+    from omegaconf import OmegaConf
+
+    first = list(overrides)
+    if multirun:
+        first = jobs(overrides)[0]
+    cfg = compose(first, hydra=True)
+    sweeping = multirun or str(cfg.hydra.get("mode") or "").endswith("MULTIRUN")
+    if not sweeping:
+        check(typed(without_hydra(cfg)))
+        return None
+    params = cfg.hydra.sweeper.get("params") or {}
+    swept = [f"{key}={value}" for key, value in OmegaConf.to_container(params).items()]  # pyright: ignore
+    for job in jobs([*swept, *overrides])[:MOST_JOBS_CHECKED]:
+        check(typed(compose(job)))
+    return Path(cfg.hydra.sweep.dir)
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """A copy of the config without Hydra's own node."""
+    from omegaconf import OmegaConf, open_dict
+
+    copy = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    with open_dict(copy):
+        return copy
+
+
+def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
+    """One line for what Hydra or OmegaConf say in several."""
+    from hydra.errors import MissingConfigException
+
+    if isinstance(error, MissingConfigException):
+        group, _, name = str(error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={name}: no such choice{_nearest(name, error.options or ())}"
+    text = f"{error}\n{error.__cause__ or ''}"
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        return _unknown_key(unknown.group(1), overrides)
+    missing = re.search(r"Could not find '([^']+)'", text)
+    if missing:
+        group, _, name = missing.group(1).rpartition("/")
+        return f"{group}={name}: no such choice"
+    append = re.search(r"Could not append to config\. An item is already at '([^']+)'", text)
+    if append:
+        return f"{append.group(1)}: is already in the config; type it without the +"
+    return _first_line(error)
+
+
+def _unknown_key(key: str, overrides: Sequence[str]) -> str:
+    """Names the nearest settings beside an unknown one."""
+    chosen = [o for o in overrides if "." not in o.split("=")[0] and o.split("=")[0] in GROUPS]
+    parent, _, leaf = key.rpartition(".")
+    try:
+        node = compose(chosen)
+        for part in parent.split(".") if parent else ():
+            node = node[part]
+        there = [str(name) for name in node]
+        label = f"{parent}={node['name']}" if parent and "name" in there else "the config"
+    except Exception:
+        return f"{key}: no such setting; `ast-train --cfg job` shows all"
+    if not parent:
+        there = sorted({*there, *GROUPS})
+    return f"{key}: no such setting of {label}{_nearest(leaf, [n for n in there if n != 'name'])}"
+
+
+def _nearest(name: str, options: Iterable[str]) -> str:
+    options = sorted(options)
+    close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
+    nearest = f"; nearest: {', '.join(close)}" if close else ""
+    return f"{nearest}; there are: {', '.join(options)}" if options else nearest
+
+
+def _validated(schema: type, values: dict[str, Any], prefix: str, label: str) -> Any:
+    from pydantic import ValidationError
+
+    if not isinstance(values, dict):
+        raise ConfigError(f"{prefix}: {values!r} is wrong; choose one, e.g. type {prefix}=NAME")
+    try:
+        return schema(**values)
+    except ValidationError as error:
+        names = [f.name for f in dataclasses.fields(schema) if f.name != "name"]
+        lines = [_problem(detail, prefix, label, names) for detail in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _problem(detail: Any, prefix: str, label: str, names: list[str]) -> str:
+    where = ".".join(str(part) for part in (prefix, *detail["loc"]) if part != "")
+    kind, message = detail["type"], detail["msg"]
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{where}: no such setting of {label}{_nearest(str(detail['loc'][-1]), names)}"
+    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{where}: is missing; {label} needs it"
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    return f"{where}: {detail['input']!r} is wrong; {message[0].lower()}{message[1:]}"
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error) or str(error.__cause__ or "")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
+    return f"{key}: {lines[0]}" if key and lines else (lines[0] if lines else type(error).__name__)

@@ -1,0 +1,373 @@
+"""The schema: one dataclass per choice of a config group, and the table of choices.
+
+Values and their meaning live in `conf/<group>/<choice>.yaml`; here are their types and ranges, and where the choice is
+built. A new choice is one yaml file and one row in `CHOICES` (and a dataclass, unless an existing one fits).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+Share = Annotated[float, Ge(0), Le(1)]
+Rate = Annotated[float, Gt(0), Le(1)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Smoothing = Annotated[float, Gt(0), Le(1)]
+Count = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
+
+
+# --- dataset
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class DatasetConfig:
+    """Settings that every data set has."""
+
+    name: str
+    train_rows: Count | None
+    val_rows: Count | None
+    mean: Annotated[list[float], Field(min_length=1)]
+    std: Annotated[list[Positive], Field(min_length=1)]
+    crop_padding: Annotated[int, Ge(0), Le(64)]
+    horizontal_flip: bool
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class CifarConfig(DatasetConfig):
+    """CIFAR-10 or CIFAR-100."""
+
+    root: str
+    download: bool
+
+
+# --- model
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SimpleCNNConfig:
+    """The small network of the CIFAR-10 report."""
+
+    name: str
+    widths: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    hidden: Count
+    dropout: Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class CifarResNetConfig:
+    """A timm ResNet with a stem for 32 px."""
+
+    name: str
+    arch: str
+    drop_path: Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class TimmConfig:
+    """Any timm architecture."""
+
+    name: str
+    arch: str
+    pretrained: bool
+    checkpoint: str | None
+    drop_rate: Annotated[float, Ge(0), Lt(1)]
+    drop_path: Annotated[float, Ge(0), Lt(1)]
+
+
+# --- method
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class DenseConfig:
+    """Every sample."""
+
+    name: str
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class RatedConfig:
+    """A method that is given a target rate."""
+
+    name: str
+    rate: Rate
+    rate_schedule: Literal["constant", "linear"]
+    rate_final: Rate | None
+    warmup_epochs: Annotated[int, Ge(0)]
+
+    @model_validator(mode="after")
+    def _final(self) -> Self:
+        if (self.rate_schedule == "linear") != (self.rate_final is not None):
+            raise ValueError(
+                "method.rate_final: goes with method.rate_schedule=linear and only with it; "
+                "type e.g. method.rate_schedule=linear method.rate=0.6 method.rate_final=0.2"
+            )
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ASTConfig(RatedConfig):
+    """Adaptive sparse training. Settings of another way of scoring are refused unless left at null."""
+
+    scoring: Literal["stale", "gather", "masked"]
+    pick: Literal["threshold", "topk"] | None
+    exploration: Share | None
+    window: Annotated[int, Ge(1), Le(4096)] | None
+    score_mode: Literal["train", "eval"] | None
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        used = {
+            "stale": ("pick", "exploration", "window"),
+            "gather": ("score_mode",),
+            "masked": (),
+        }[self.scoring]
+        for field in ("pick", "exploration", "window", "score_mode"):
+            if field not in used and getattr(self, field) is not None:
+                raise ValueError(
+                    f"method.{field}: not used by method.scoring={self.scoring}; leave it out or type method.{field}=null"
+                )
+        return self
+
+
+# --- controller
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class PIConfig:
+    """Proportional-integral control of the log-threshold."""
+
+    name: str
+    kp: NonNegative | None
+    ki: NonNegative | None
+    alpha: Annotated[float, Gt(0), Lt(1)]
+    settling_windows: Annotated[float, Ge(1)]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class QuantileConfig:
+    """Online quantile tracking."""
+
+    name: str
+    eta: Positive
+    alpha: Smoothing
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SundewReportConfig:
+    """The law of the CIFAR-10 report."""
+
+    name: str
+    kp: NonNegative
+    ki: NonNegative
+    alpha: Smoothing
+    start: float
+    integral_limit: Positive
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SundewBatchConfig(SundewReportConfig):
+    """The law of the comparison and of the two-stage run."""
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if not self.low <= self.start <= self.high:
+            raise ValueError(
+                f"controller.start: {self.start} must lie between controller.low={self.low} "
+                f"and controller.high={self.high}"
+            )
+        return self
+
+
+# --- significance
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class LossConfig:
+    """The loss alone."""
+
+    name: str
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class LossIntensityConfig:
+    """Loss and image contrast."""
+
+    name: str
+    variant: Literal["report", "comparison"]
+    loss_weight: NonNegative
+    intensity_weight: NonNegative
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class LossEntropyConfig:
+    """Loss and predictive entropy."""
+
+    name: str
+    loss_weight: NonNegative
+    entropy_weight: NonNegative
+
+
+# --- recipe, hardware, energy, tracking
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class RecipeConfig:
+    """How the network is optimised."""
+
+    name: str
+    epochs: Count
+    batch_size: Count
+    eval_batch_size: Count
+    optimizer: Literal["sgd", "momentum", "adamw", "adam", "lamb", "lion", "muon"]
+    lr: Positive
+    momentum: Annotated[float, Ge(0), Lt(1)]
+    weight_decay: NonNegative
+    decay_norm_and_bias: bool
+    schedule: Literal["constant", "cosine", "tanh", "poly", "linear"]
+    schedule_by: Literal["step", "epoch"]
+    warmup_epochs: NonNegative
+    warmup_lr: NonNegative
+    min_lr: NonNegative
+    clip_grad: Positive | None
+    label_smoothing: Annotated[float, Ge(0), Lt(1)]
+    ema_decay: Annotated[float, Gt(0), Lt(1)] | None
+
+    @model_validator(mode="after")
+    def _warmup(self) -> Self:
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"recipe.warmup_epochs: {self.warmup_epochs} leaves nothing of recipe.epochs={self.epochs}"
+            )
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class HardwareConfig:
+    """Where and how the arithmetic runs."""
+
+    name: str
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    channels_last: bool
+    compile: bool
+    deterministic: bool
+    data_on_device: bool | None
+    workers: Annotated[int, Ge(0), Le(256)]
+    threads: Count | None
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class EnergyConfig:
+    """The nominal cost model."""
+
+    name: str
+    active_cost: Positive
+    skipped_cost: NonNegative
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where the numbers go."""
+
+    name: str
+    console: bool
+    wandb: Literal["auto", "online", "offline", "disabled"]
+    project: str
+    entity: str | None
+    log_every: Count
+    report: bool
+
+
+# --- the whole
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class Config:
+    """One experiment, checked."""
+
+    dataset: Any
+    model: Any
+    method: Any
+    controller: Any
+    significance: Any
+    recipe: RecipeConfig
+    hardware: HardwareConfig
+    energy: EnergyConfig
+    tracking: TrackingConfig
+    experiment_name: str | None
+    seed: Seed
+    group: str | None
+    tags: list[str]
+    checkpoint_every_s: Positive
+    eval_every: Count
+    max_steps: Count | None
+    profile: bool
+
+
+class Choice(NamedTuple):
+    """A row of the table of choices.
+
+    Attributes:
+        schema: Its dataclass.
+        build: Where it is built, `module:function`, called with the settings by name; None where nothing is.
+    """
+
+    schema: type
+    build: str | None = None
+
+
+_SIGNIFICANCE = "ast_experiments.selection.significance"
+_SUNDEW = "ast_experiments.selection.sundew"
+_METHODS = "ast_experiments.selection.methods"
+_MODELS = "ast_experiments.models.build"
+_SOURCES = "ast_experiments.data.sources"
+
+CHOICES: dict[str, dict[str, Choice]] = {
+    "dataset": {
+        "digits": Choice(DatasetConfig, f"{_SOURCES}:load_digits"),
+        "cifar10": Choice(CifarConfig, f"{_SOURCES}:load_cifar10"),
+        "cifar100": Choice(CifarConfig, f"{_SOURCES}:load_cifar100"),
+    },
+    "model": {
+        "simple_cnn": Choice(SimpleCNNConfig, f"{_MODELS}:simple_cnn"),
+        "resnet18_cifar": Choice(CifarResNetConfig, f"{_MODELS}:cifar_resnet"),
+        "resnet34_cifar": Choice(CifarResNetConfig, f"{_MODELS}:cifar_resnet"),
+        "resnet50_cifar": Choice(CifarResNetConfig, f"{_MODELS}:cifar_resnet"),
+        "timm": Choice(TimmConfig, f"{_MODELS}:timm_model"),
+    },
+    "method": {
+        "dense": Choice(DenseConfig, f"{_METHODS}.dense:Dense"),
+        "random": Choice(RatedConfig, f"{_METHODS}.random:Random"),
+        "ast": Choice(ASTConfig, f"{_METHODS}.ast:build"),
+    },
+    "controller": {
+        "pi": Choice(PIConfig, "ast_experiments.selection.controllers:PI"),
+        "quantile": Choice(QuantileConfig, "ast_experiments.selection.controllers:Quantile"),
+        "sundew_report": Choice(SundewReportConfig, f"{_SUNDEW}:build_report"),
+        "sundew_comparison": Choice(SundewBatchConfig, f"{_SUNDEW}:build_comparison"),
+        "sundew_two_stage": Choice(SundewBatchConfig, f"{_SUNDEW}:build_two_stage"),
+    },
+    "significance": {
+        "loss": Choice(LossConfig, f"{_SIGNIFICANCE}:build_loss"),
+        "loss_intensity": Choice(LossIntensityConfig, f"{_SIGNIFICANCE}:build_loss_intensity"),
+        "loss_entropy": Choice(LossEntropyConfig, f"{_SIGNIFICANCE}:build_loss_entropy"),
+    },
+}
+
+SHARED: dict[str, type] = {
+    "recipe": RecipeConfig,
+    "hardware": HardwareConfig,
+    "energy": EnergyConfig,
+    "tracking": TrackingConfig,
+}
+"""Groups whose choices have the same settings: a new choice is one yaml file."""

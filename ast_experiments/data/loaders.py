@@ -1,0 +1,317 @@
+"""From sample ids to batches: from a table on the device or by workers on the host, the same pictures."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ast_experiments.data.augment import Augment, Normalise, crop, pad
+from ast_experiments.data.images import Images
+from ast_experiments.selection.types import Batch
+
+_MEMORY_SHARE = 4
+
+
+class Loader(Protocol):
+    """Makes batches from ids. What a row looks like depends on (seed, epoch, id) alone."""
+
+    def batches(
+        self,
+        ids: np.ndarray,
+        batch_size: int,
+        epoch: int,
+        *,
+        weights: np.ndarray | None = None,
+        start: int = 0,
+        keep_short: bool = False,
+    ) -> Iterator[Batch]:
+        """Yields the rows of an epoch in order.
+
+        Args:
+            ids: Rows to load, int64, shape (m,).
+            batch_size: Rows of a batch.
+            epoch: Epoch; the augmentation depends on it.
+            weights: Loss weights aligned with `ids`, shape (m,); None for all ones.
+            start: Index of the first batch, so that a resumed epoch goes on with the very same batches.
+            keep_short: Whether a last batch of fewer rows is yielded too.
+
+        Raises:
+            ValueError: When the arguments do not fit each other.
+            IndexError: When an id is not a row.
+        """
+        ...
+
+    def fetch(self, ids: Tensor | np.ndarray, epoch: int) -> Batch:
+        """Makes rows again from their ids, int64, shape (n,), as they looked in `epoch`."""
+        ...
+
+
+def batch_slices(rows: int, batch_size: int, start: int = 0, keep_short: bool = False) -> list[slice]:
+    """Cuts `rows` into batches and returns those from index `start` on.
+
+    Raises:
+        ValueError: When the batch size is not positive or `start` is negative.
+    """
+    if batch_size < 1 or start < 0:
+        raise ValueError(f"batch_size must be 1 or more and start 0 or more, not {batch_size} and {start}")
+    end = rows if keep_short else rows - rows % batch_size
+    return [slice(at, min(at + batch_size, end)) for at in range(start * batch_size, end, batch_size)]
+
+
+class DeviceLoader:
+    """Keeps all images on the training device and makes batches there; neither workers nor waiting.
+
+    Args:
+        images: What the ids are rows of.
+        device: The training device.
+        augment: How pictures vary; `Augment()` for validation.
+        mean: Mean of each channel, pixels in 0..1.
+        std: Standard deviation of each channel.
+        seed: Of the augmentation.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        device: torch.device | str,
+        *,
+        augment: Augment,
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int,
+    ) -> None:
+        self.device = torch.device(device)
+        self._table = pad(_tensor(images.images).to(self.device), augment.padding)
+        self._labels = _tensor(images.labels).to(self.device)
+        self._augment, self._seed = augment, seed
+        self._normalise = Normalise(mean, std, _shape(images), self.device)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batches(
+        self,
+        ids: np.ndarray,
+        batch_size: int,
+        epoch: int,
+        *,
+        weights: np.ndarray | None = None,
+        start: int = 0,
+        keep_short: bool = False,
+    ) -> Iterator[Batch]:
+        """Yields the rows of an epoch in order; see `Loader.batches`."""
+        _check(ids, weights, len(self))
+        parts = batch_slices(len(ids), batch_size, start, keep_short)
+        return self._batches(ids, weights, parts, epoch)
+
+    def fetch(self, ids: Tensor | np.ndarray, epoch: int) -> Batch:
+        """Makes rows again from their ids as they looked in `epoch`; ids on the device stay there."""
+        return self._make(torch.as_tensor(ids).to(self.device), epoch, None)
+
+    def _batches(
+        self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int
+    ) -> Iterator[Batch]:
+        # One copy for the whole epoch: a copy for each batch would make the host wait for the device.
+        all_ids = _tensor(ids).to(self.device)
+        all_weights = None if weights is None else _weights(weights).to(self.device)
+        for part in parts:
+            yield self._make(all_ids[part], epoch, None if all_weights is None else all_weights[part])
+
+    def _make(self, ids: Tensor, epoch: int, weights: Tensor | None) -> Batch:
+        pictures = crop(self._table, ids, self._augment, self._seed, epoch)
+        return Batch(ids, self._normalise(pictures), self._labels.index_select(0, ids), weights)
+
+
+class HostLoader:
+    """Keeps the images in host memory; workers crop and flip, the training device normalises.
+
+    The workers live as long as the loader and serve one epoch at a time.
+
+    Args:
+        images: What the ids are rows of.
+        device: The training device.
+        augment: How pictures vary; `Augment()` for validation.
+        mean: Mean of each channel, pixels in 0..1.
+        std: Standard deviation of each channel.
+        seed: Of the augmentation.
+        workers: Processes that make pictures ahead; 0 makes them when they are asked for.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        device: torch.device | str,
+        *,
+        augment: Augment,
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int,
+        workers: int = 0,
+    ) -> None:
+        self.device = torch.device(device)
+        self._pictures = _Pictures(images, augment, seed)
+        self._normalise = Normalise(mean, std, _shape(images), self.device)
+        self._requests = _Requests()
+        self._turn = 0
+        self._loader = DataLoader(
+            self._pictures,
+            batch_size=None,  # a request is a whole batch
+            sampler=self._requests,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_ignore_interrupt,
+            generator=torch.Generator(),  # or each epoch would take a number from the global stream
+        )
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def batches(
+        self,
+        ids: np.ndarray,
+        batch_size: int,
+        epoch: int,
+        *,
+        weights: np.ndarray | None = None,
+        start: int = 0,
+        keep_short: bool = False,
+    ) -> Iterator[Batch]:
+        """Yields the rows of an epoch in order; see `Loader.batches`.
+
+        Raises:
+            RuntimeError: When an earlier epoch is read on after a later one has begun.
+        """
+        _check(ids, weights, len(self))
+        parts = batch_slices(len(ids), batch_size, start, keep_short)
+        return self._batches(ids, weights, parts, epoch)
+
+    def fetch(self, ids: Tensor | np.ndarray, epoch: int) -> Batch:
+        """Makes rows again from their ids as they looked in `epoch`, in this process.
+
+        Ids on another device are waited for.
+        """
+        return self._move(self._pictures[epoch, torch.as_tensor(ids).cpu().numpy()], None)
+
+    def _batches(
+        self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int
+    ) -> Iterator[Batch]:
+        all_weights = None if weights is None else _weights(weights).to(self.device)
+        self._turn += 1
+        turn = self._turn
+        self._requests.batches = [(epoch, ids[part]) for part in parts]
+        for part, made in zip(parts, self._loader, strict=True):
+            yield self._move(made, None if all_weights is None else all_weights[part])
+            if turn != self._turn:
+                raise RuntimeError("a HostLoader serves one epoch at a time, and a later one has begun")
+
+    def _move(self, made: tuple[Tensor, Tensor, Tensor], weights: Tensor | None) -> Batch:
+        ids, pictures, labels = (part.to(self.device, non_blocking=True) for part in made)
+        return Batch(ids, self._normalise(pictures), labels, weights)
+
+
+def build_loader(
+    images: Images,
+    *,
+    device: torch.device | str,
+    augment: Augment,
+    mean: Sequence[float],
+    std: Sequence[float],
+    seed: int,
+    on_device: bool | None = None,
+    workers: int = 0,
+) -> DeviceLoader | HostLoader:
+    """Chooses where the images are kept.
+
+    Args:
+        images: What the ids are rows of.
+        device: The training device.
+        augment: How pictures vary.
+        mean: Mean of each channel, pixels in 0..1.
+        std: Standard deviation of each channel.
+        seed: Of the augmentation.
+        on_device: Whether to keep them on the training device. None decides: always where that is the CPU,
+            and on a GPU where they take less than a quarter of its free memory.
+        workers: Worker processes, where they are kept on the host.
+    """
+    target = torch.device(device)
+    if on_device is None:
+        on_device = target.type != "cuda" or (
+            table_bytes(images, augment) * _MEMORY_SHARE < torch.cuda.mem_get_info(target)[0]
+        )
+    if on_device:
+        return DeviceLoader(images, target, augment=augment, mean=mean, std=std, seed=seed)
+    return HostLoader(images, target, augment=augment, mean=mean, std=std, seed=seed, workers=workers)
+
+
+def table_bytes(images: Images, augment: Augment) -> int:
+    """Bytes that a loader's table of padded images and labels takes."""
+    height, width, channels = _shape(images)
+    extra = 2 * augment.padding
+    return len(images) * ((height + extra) * (width + extra) * channels + images.labels.itemsize)
+
+
+class _Pictures(Dataset[Any]):
+    """Answers a request (epoch, ids) with (ids, pictures, labels)."""
+
+    def __init__(self, images: Images, augment: Augment, seed: int) -> None:
+        self._table = pad(_tensor(images.images), augment.padding)
+        self._labels = _tensor(images.labels)
+        self._augment, self._seed = augment, seed
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, request: tuple[int, np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
+        epoch, array = request
+        ids = _tensor(array)
+        pictures = crop(self._table, ids, self._augment, self._seed, epoch)
+        return ids, pictures, self._labels.index_select(0, ids)
+
+
+class _Requests(Sampler[Any]):
+    """The requests of the coming epoch; replaced between epochs while the workers stay."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, np.ndarray]] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _ignore_interrupt(worker: int) -> None:
+    """Leaves Ctrl-C to the main process, which ends the workers when it is done with them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _check(ids: np.ndarray, weights: np.ndarray | None, rows: int) -> None:
+    if ids.dtype != np.int64 or ids.ndim != 1:
+        raise ValueError(f"ids must be int64 of shape (m,), not {ids.dtype} {ids.shape}")
+    if weights is not None and weights.shape != ids.shape:
+        raise ValueError(f"weights must have the shape of ids, {ids.shape}, not {weights.shape}")
+    if len(ids) and not 0 <= ids.min() <= ids.max() < rows:
+        raise IndexError(f"ids run from {ids.min()} to {ids.max()}, but there are {rows} rows")
+
+
+def _shape(images: Images) -> tuple[int, int, int]:
+    _, height, width, channels = images.images.shape
+    return height, width, channels
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """Shares the array's memory where torch can, and copies where it cannot."""
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _weights(weights: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(weights, np.float32))

@@ -1,0 +1,21 @@
+"""Errors that a user can mend. Each message is one line: what was wrong, what was expected, what to type."""
+
+
+class UserError(Exception):
+    """Something that the user can mend; shown without a traceback."""
+
+
+class ConfigError(UserError):
+    """A setting that does not exist, has the wrong type or an impossible value."""
+
+
+class DataError(UserError):
+    """Data that is missing or is not what it should be."""
+
+
+class Diverged(UserError):
+    """The loss is no longer a number."""
+
+
+class Interrupted(BaseException):
+    """Training stopped on a signal, after saving. Not an `Exception`, so that it ends a sweep too."""

@@ -1,0 +1,78 @@
+"""Builders of the model choices: (classes, channels, size, settings) -> network with random or given weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ast_experiments.errors import ConfigError
+from ast_experiments.models.cifar import small_image_stem
+from ast_experiments.models.simple_cnn import SimpleCNN
+
+
+def simple_cnn(classes: int, channels: int, size: int, *, widths: list[int], hidden: int, dropout: float) -> nn.Module:
+    """Model `simple_cnn`."""
+    if size < 8:
+        raise ConfigError(f"model=simple_cnn halves the image three times and needs 8 pixels or more, not {size}")
+    first, second, third = widths
+    return SimpleCNN(classes, channels, size, widths=(first, second, third), hidden=hidden, dropout=dropout)
+
+
+def cifar_resnet(classes: int, channels: int, size: int, *, arch: str, drop_path: float) -> nn.Module:
+    """Models `resnet18_cifar` and friends: a timm ResNet with a 3x3 stem and no pooling behind it."""
+    del size
+    import timm
+
+    return small_image_stem(timm.create_model(arch, num_classes=classes, in_chans=channels, drop_path_rate=drop_path))
+
+
+def timm_model(
+    classes: int,
+    channels: int,
+    size: int,
+    *,
+    arch: str,
+    pretrained: bool,
+    checkpoint: str | None,
+    drop_rate: float,
+    drop_path: float,
+) -> nn.Module:
+    """Model `timm`: any architecture that timm knows, with a new head.
+
+    Raises:
+        ConfigError: If weights were asked for that cannot be had.
+    """
+    import timm
+
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise ConfigError(f"model.checkpoint={checkpoint}: no such file")
+    settings = {"num_classes": classes, "in_chans": channels, "drop_rate": drop_rate}
+    if drop_path:
+        settings["drop_path_rate"] = drop_path
+    known = timm.get_pretrained_cfg(arch)
+    if known is not None and known.fixed_input_size:
+        settings["img_size"] = size
+    source = {"file": checkpoint} if checkpoint else None
+    try:
+        return timm.create_model(arch, pretrained=pretrained or bool(source), pretrained_cfg_overlay=source, **settings)
+    except (OSError, RuntimeError) as error:
+        if not (pretrained or source):
+            raise
+        raise ConfigError(
+            f"model.arch={arch}: pretrained weights could not be loaded ({str(error).splitlines()[0]}); "
+            "give a local file with model.checkpoint=FILE, or model.pretrained=false"
+        ) from error
+
+
+def check_arch(arch: str) -> str | None:
+    """None if timm knows the architecture, else a line that names the nearest ones."""
+    import difflib
+
+    import timm
+
+    base = arch.split(".")[0]
+    if timm.is_model(base):
+        return None
+    nearest = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.4)
+    return f"timm has no model '{arch}'" + (f"; nearest: {', '.join(nearest)}" if nearest else "")

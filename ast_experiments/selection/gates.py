@@ -1,0 +1,114 @@
+"""Gates: from scores and a threshold to the rows that are trained, with a fallback when too few pass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ast_experiments.selection.numeric import Number
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Rows trained when the gate lets too few through.
+
+    Attributes:
+        by: `random` rows, or the `top` ones by score.
+        rows: How many, at least.
+        share: The same as a share of the batch, rounded down; the larger of both holds.
+        below: Falls back when fewer rows than this are active; None means fewer than would be trained.
+    """
+
+    by: Literal["random", "top"] = "random"
+    rows: int = 2
+    share: float = 0.0
+    below: int | None = 1
+
+    def apply(self, active: Tensor, scores: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """The mask after the fallback, and whether it was used.
+
+        Args:
+            active: Gate decisions, bool, shape (n,).
+            scores: Shape (n,).
+            keys: Random keys, shape (n,); the largest are the random rows.
+
+        Returns:
+            The mask, bool, shape (n,), and a 0-d bool tensor. Nothing is read back from the device.
+        """
+        n = active.shape[0]
+        rows = min(n, max(self.rows, math.floor(self.share * n)))
+        below = rows if self.below is None else self.below
+        ranked = (scores if self.by == "top" else keys).topk(rows).indices
+        instead = torch.zeros_like(active)
+        instead[ranked] = True
+        used = active.sum() < below
+        return torch.where(used, instead, active), used
+
+
+def above(scores: Tensor, threshold: Number) -> Tensor:
+    """The plain gate: rows whose score exceeds the threshold; bool, shape (n,)."""
+    return scores > threshold
+
+
+@dataclass(frozen=True, slots=True)
+class ReservoirGate:
+    """The published stochastic gate with an energy reservoir.
+
+    A row is kept if its score exceeds the threshold, a uniform draw lies under
+    sigmoid((score - threshold) / temperature), and the reservoir holds more than `cost`. A kept row takes `cost`
+    out of the reservoir; after every row, kept or not, a uniform amount flows back, up to the capacity. With the
+    published values no more than a fifth of the rows can be kept in the long run.
+    Source: `process_batch` of the public release behind the CIFAR-10 figures.
+    """
+
+    temperature: float = 0.15
+    capacity: float = 100.0
+    cost: float = 10.0
+    inflow_low: float = 1.0
+    inflow_high: float = 3.0
+
+    def decide(
+        self,
+        scores: np.ndarray,
+        threshold: float,
+        level: float,
+        uniforms: np.ndarray,
+        inflows: np.ndarray,
+    ) -> tuple[np.ndarray, float]:
+        """Gate decisions for rows in batch order.
+
+        Rows that the first two conditions reject only let the reservoir fill, so the sequential part walks over
+        the candidates alone.
+
+        Args:
+            scores: Shape (n,).
+            threshold: In units of the scores.
+            level: What the reservoir holds.
+            uniforms: Draws from U(0, 1), shape (n,).
+            inflows: Draws from U(inflow_low, inflow_high), shape (n,).
+
+        Returns:
+            The mask, bool, shape (n,), and the level after the last row.
+        """
+        with np.errstate(over="ignore"):
+            odds = 1.0 / (1.0 + np.exp(-(scores - threshold) / self.temperature))
+        candidates = np.flatnonzero((scores > threshold) & (uniforms < odds))
+        filled = np.concatenate(([0.0], np.cumsum(inflows)))
+        kept = np.zeros(len(scores), dtype=bool)
+        level, row = float(level), 0
+        for candidate in candidates.tolist():
+            level = min(self.capacity, level + float(filled[candidate] - filled[row]))
+            row = candidate
+            if level > self.cost:
+                kept[candidate] = True
+                level -= self.cost
+        return kept, min(self.capacity, level + float(filled[-1] - filled[row]))
+
+    def draw(self, rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """The uniforms and inflows that `decide` needs for so many rows, each of shape (rows,)."""
+        return rng.random(rows), rng.uniform(self.inflow_low, self.inflow_high, rows)

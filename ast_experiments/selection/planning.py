@@ -1,0 +1,224 @@
+"""The arithmetic of planning an epoch: pure functions on NumPy arrays, before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ast_experiments.selection.controllers import Controller, ControlState
+
+
+def exact_count(share: float, rows: int, fraction: float) -> tuple[int, float]:
+    """Whole rows in `share` of `rows`, and the fraction to carry on, so that counts never drift.
+
+    Args:
+        share: In [0, 1].
+        rows: Rows to choose from.
+        fraction: What the last call left over, in [0, 1).
+    """
+    wanted = share * rows + fraction
+    count = min(rows, math.floor(wanted + 1e-9))
+    return count, max(0.0, min(wanted - count, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Consecutive windows of equal size over some rows; the last one takes what is left over.
+
+    Attributes:
+        rows: Rows in all.
+        size: Rows a window.
+    """
+
+    rows: int
+    size: int
+
+    @property
+    def count(self) -> int:
+        """Number of windows."""
+        return max(1, self.rows // self.size) if self.rows else 0
+
+    @property
+    def ends(self) -> np.ndarray:
+        """End of each window, exclusive; int64, shape (count,)."""
+        ends = np.arange(1, self.count + 1, dtype=np.int64) * self.size
+        ends[-1:] = self.rows
+        return ends
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """Index of the window that holds each row."""
+        return np.minimum(rows // self.size, max(self.count - 1, 0))
+
+    def blocks(self, values: np.ndarray) -> Iterator[np.ndarray]:
+        """The values (rows,) as matrices (windows, rows a window): all but the last window, then the last."""
+        head = (self.count - 1) * self.size
+        yield values[:head].reshape(-1, self.size)
+        yield values[head:].reshape(1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What came of streaming scores through a controller.
+
+    Attributes:
+        mask: Gate decisions, bool, shape (rows,).
+        states: The state that each window was gated with; its terms are those of the step before.
+        final: The state after the last window.
+    """
+
+    mask: np.ndarray
+    states: list[ControlState]
+    final: ControlState
+
+
+def stream(
+    controller: Controller,
+    state: ControlState,
+    scores: np.ndarray,
+    size: int,
+    target: float,
+    rng: np.random.Generator,
+) -> Stream:
+    """Gate scores window by window and let the controller observe each.
+
+    Args:
+        controller: Its threshold is constant within a window.
+        state: The state to begin with.
+        scores: Shape (rows,), in the order of the stream.
+        size: Rows a window.
+        target: The gate's own target, in [0, 1].
+        rng: For gates that draw.
+    """
+    if controller.gate is not None:
+        return _stream_gate(controller, state, scores, size, target, rng)
+    windows = Windows(len(scores), size)
+    states: list[ControlState] = []
+    # Sorted once, a window's count of active rows is one bisection: no array operation per window.
+    ordered = [row for block in windows.blocks(scores) for row in np.sort(block, axis=1).tolist()]
+    thresholds = np.empty(len(ordered))
+    for index, row in enumerate(ordered):
+        threshold = float(controller.threshold(state))
+        states.append(state)
+        thresholds[index] = threshold
+        state = controller.observe(state, len(row) - bisect_right(row, threshold), len(row), target)
+    masks = [
+        block.astype(np.float64) > theta[:, None]
+        for block, theta in zip(windows.blocks(scores), (thresholds[:-1], thresholds[-1:]), strict=True)
+    ]
+    return Stream(np.concatenate([mask.ravel() for mask in masks]), states, state)
+
+
+def _stream_gate(
+    controller: Controller,
+    state: ControlState,
+    scores: np.ndarray,
+    size: int,
+    target: float,
+    rng: np.random.Generator,
+) -> Stream:
+    gate = controller.gate
+    assert gate is not None
+    windows = Windows(len(scores), size)
+    uniforms, inflows = gate.draw(rng, len(scores))
+    mask = np.zeros(len(scores), dtype=bool)
+    states: list[ControlState] = []
+    begin = 0
+    for end in windows.ends.tolist():
+        rows = slice(begin, end)
+        mask[rows], level = gate.decide(
+            scores[rows], float(controller.threshold(state)), state.reservoir, uniforms[rows], inflows[rows]
+        )
+        states.append(state)
+        state = controller.observe(state._replace(reservoir=level), int(mask[rows].sum()), end - begin, target)
+        begin = end
+    return Stream(mask, states, state)
+
+
+def explore(
+    mask: np.ndarray, size: int, share: float, fraction: float, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Rows drawn uniformly, window by window, from those that did not pass the gate.
+
+    The counts accumulate to `share` of the rows exactly, whatever the size of a window; where fewer rows are left
+    over than wanted, all of them are taken.
+
+    Args:
+        mask: Gate decisions, bool, shape (rows,).
+        size: Rows a window.
+        share: Share of all rows to draw, in [0, 1].
+        fraction: Fraction of a row carried from the epoch before.
+        rng: For the draws.
+
+    Returns:
+        The drawn rows, bool, shape (rows,), and the fraction to carry on.
+    """
+    windows = Windows(len(mask), size)
+    if not windows.count or share <= 0:
+        return np.zeros_like(mask), fraction
+    wanted = np.floor(share * windows.ends + fraction + 1e-9).astype(np.int64)
+    quota = np.diff(wanted, prepend=0)
+    keys = np.where(mask, 2.0, rng.random(len(mask)))
+    drawn = []
+    for block, count in zip(windows.blocks(keys), (quota[:-1], quota[-1:]), strict=True):
+        ordered = np.concatenate([np.full((len(block), 1), -1.0), np.sort(block, axis=1)], axis=1)
+        cut = np.take_along_axis(ordered, np.minimum(count, block.shape[1])[:, None], axis=1)
+        drawn.append(((block <= cut) & (block < 2.0)).ravel())
+    return np.concatenate(drawn), float(share * len(mask) + fraction - wanted[-1])
+
+
+def batch_trace(
+    picked: np.ndarray, carried: int, batch: int, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where in the stream each full batch ends.
+
+    Args:
+        picked: Positions of the picked rows in the stream, ascending, int64, shape (k,).
+        carried: Rows that head the first batch without being in the stream.
+        batch: Rows a batch.
+        rows: Rows in the stream.
+
+    Returns:
+        For each full batch the position of its last row (0 while only carried rows are used) and the number of rows
+        offered by then; each int64, shape (batches,). The last batch accounts for the rest of the stream.
+    """
+    lasts = np.arange(1, (carried + len(picked)) // batch + 1) * batch - 1 - carried
+    positions = np.where(lasts >= 0, picked[np.maximum(lasts, 0)] if len(picked) else 0, 0).astype(np.int64)
+    offered = np.where(lasts >= 0, positions + 1, 0)
+    offered[-1:] = rows
+    return positions, offered
+
+
+def control_trace(
+    controller: Controller, run: Stream, size: int, positions: np.ndarray, explored: float
+) -> dict[str, np.ndarray]:
+    """Control signals at the window in which each batch ends; keys of the step log, each of shape (batches,).
+
+    Args:
+        controller: Gives the threshold of a state.
+        run: The stream.
+        size: Rows a window.
+        positions: Position of each batch's last row in the stream, shape (batches,).
+        explored: Share of the rows that exploration adds; part of the activation rate, not of the gate's.
+    """
+    index = Windows(len(run.mask), size).of(positions)
+    after = [*run.states[1:], run.final]
+    ends = Windows(len(run.mask), size).ends
+    passed = np.concatenate(([0], np.cumsum(run.mask)))
+    begins = np.concatenate(([0], index[:-1] + 1))
+    begins = np.minimum(begins, index)
+    first_rows = np.where(begins > 0, ends[begins - 1], 0)
+    share = (passed[ends[index]] - passed[first_rows]) / (ends[index] - first_rows)
+    at = [run.states[i] for i in index.tolist()]
+    then = [after[i] for i in index.tolist()]
+    return {
+        "control/threshold": np.array([float(controller.threshold(s)) for s in at]),
+        "control/activation_rate_ema": np.array([float(s.ema) for s in then]) + explored,
+        "control/gate_share": share,
+        "control/proportional": np.array([float(s.proportional) for s in then]),
+        "control/integral": np.array([float(s.integral_term) for s in then]),
+        "control/saturated": np.array([float(s.saturated) for s in then]),
+    }

@@ -1,0 +1,133 @@
+"""What a selection method has to offer, and what it gets for free.
+
+A selector is any object with a method `plan`. Every other hook is optional: `hooks_of` fills in the pass-through
+functions of this module. A method that chooses before loading needs `plan` (and `observe`, to learn); one that
+chooses after scoring needs `select`; one that weighs the losses of a single forward pass needs `weigh`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ast_experiments.selection.numeric import Number
+from ast_experiments.selection.types import Batch, Outputs, Plan
+
+Scorer: TypeAlias = Callable[..., Outputs]
+"""`score(batch, mode="eval")`: a forward pass without gradients, charged to the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a run tells its selector before the first epoch.
+
+    Attributes:
+        samples: Training samples; ids are 0 .. samples - 1.
+        classes: Number of classes.
+        labels: Class of each sample, int64, shape (samples,), on the CPU.
+        batch_size: Rows of a training batch.
+        epochs: Planned epochs.
+        seed: The run's seed.
+        device: Training device.
+        fetch: Makes a batch of the given ids (n,) and epoch.
+        make_model: Builds and initialises another network of the run's architecture or of a named one.
+        score: See `Scorer`.
+    """
+
+    samples: int
+    classes: int
+    labels: Tensor
+    batch_size: int
+    epochs: int
+    seed: int
+    device: torch.device
+    fetch: Callable[[Tensor, int], Batch]
+    make_model: Callable[..., nn.Module]
+    score: Scorer
+
+
+class Selector(Protocol):
+    """The one hook that must be written."""
+
+    def plan(self, epoch: int, target: float) -> Plan:
+        """Decide an epoch (counted from 0) at a target rate in (0, 1].
+
+        A pure function of the seed, the epoch, the target and what earlier epochs committed: planning the same
+        epoch again gives the same plan, and nothing is committed before `end_epoch`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """A selector with every hook present.
+
+    Attributes:
+        plan: Ids, weights and control trace of an epoch.
+        prepare: Called once, before the first epoch.
+        select: From a loaded batch to the batches that are trained; none, one or several.
+        weigh: Loss weights (n,) given the outputs of the training forward, or None for all ones; the loss is
+            the mean of weight x loss over the batch's rows.
+        observe: Learns from a trained batch; losses and logits are detached.
+        signals: Control signals of the step just made, for the log; 0-d tensors are read later.
+        end_epoch: Commits what the epoch taught; `score` may be used and is charged.
+        state_dict: Everything that a resumed run needs; tensors, numbers, strings.
+        load_state_dict: Restores it.
+    """
+
+    plan: Callable[[int, float], Plan]
+    prepare: Callable[[Context], None]
+    select: Callable[[Batch, Scorer], Iterable[Batch]]
+    weigh: Callable[[Batch, Outputs], Tensor | None]
+    observe: Callable[[Batch, Outputs], None]
+    signals: Callable[[], Mapping[str, Number]]
+    end_epoch: Callable[[Scorer], None]
+    state_dict: Callable[[], dict[str, Any]]
+    load_state_dict: Callable[[Mapping[str, Any]], None]
+
+
+def prepare(context: Context) -> None:
+    """Needs no preparation."""
+
+
+def select(loaded: Batch, score: Scorer) -> Iterable[Batch]:
+    """Trains what was loaded."""
+    return (loaded,)
+
+
+def weigh(batch: Batch, outputs: Outputs) -> Tensor | None:
+    """Takes the weights that the plan gave."""
+    return batch.weights
+
+
+def observe(batch: Batch, outputs: Outputs) -> None:
+    """Learns nothing."""
+
+
+def signals() -> Mapping[str, Number]:
+    """Has nothing to log beyond the plan's trace."""
+    return {}
+
+
+def end_epoch(score: Scorer) -> None:
+    """Commits nothing."""
+
+
+def state_dict() -> dict[str, Any]:
+    """Has no state."""
+    return {}
+
+
+def load_state_dict(state: Mapping[str, Any]) -> None:
+    """Has no state."""
+
+
+def hooks_of(selector: Selector) -> Hooks:
+    """The selector's own hooks, and pass-through ones for those it does not write."""
+    defaults = (prepare, select, weigh, observe, signals, end_epoch, state_dict, load_state_dict)
+    chosen = {hook.__name__: getattr(selector, hook.__name__, hook) for hook in defaults}
+    return Hooks(plan=selector.plan, **chosen)

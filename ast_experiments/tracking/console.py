@@ -1,0 +1,161 @@
+"""What a person sees of a run: a live line on a terminal, a line per epoch elsewhere, a table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from ast_experiments.tracking.summary import result_facts
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.progress import Progress
+
+
+class ConsoleTracker:
+    """Shows rows on the console.
+
+    On a terminal, a bar and one line of live figures, redrawn at most every `interval` seconds by the
+    training thread itself (there is no thread that redraws). Elsewhere, one line per epoch.
+
+    Args:
+        epochs: Planned epochs.
+        title: Name of the run, such as "ast on cifar10".
+        paths: What to name at the very end, by label ("report", "metrics", "W&B files").
+        console: Where to print; None for standard output.
+        interval: Least time between two live updates, in seconds.
+    """
+
+    def __init__(
+        self,
+        epochs: float,
+        title: str,
+        *,
+        paths: Mapping[str, str | PathLike[str]] | None = None,
+        console: Console | None = None,
+        interval: float = 0.1,
+    ) -> None:
+        from rich.console import Console
+
+        self._epochs = epochs
+        self._title = title
+        self._paths = dict(paths or {})
+        self._console = console or Console()
+        self._interval = interval
+        self._latest: dict[str, Any] = {}
+        self._shown: tuple[Live, Progress] | None = None
+        self._next_draw = 0.0
+        self._finished = False
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Shows one row; between two updates it only remembers it."""
+        self._latest.update(row)
+        if self._console.is_terminal:
+            if (now := time.monotonic()) >= self._next_draw or row.get("kind") == "epoch":
+                self._next_draw = now + self._interval
+                self._draw()
+        elif row.get("kind") == "epoch":
+            self._say(f"epoch {row.get('epoch', 0):g}/{self._epochs:g}  {status_line(self._latest)}")
+
+    def flush(self) -> None:
+        """Does nothing: every row is shown when it comes."""
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Takes the bar away and prints the final table and the paths; safe to call twice."""
+        if self._finished:
+            return
+        self._finished = True
+        if self._shown is not None:
+            self._shown[0].stop()
+        self._console.print(self._table(result))
+        if result.get("error"):
+            self._say(f"error: {result['error']}")
+        for note in result.get("notes") or ():
+            self._say(f"note: {note}")
+        for label, path in self._paths.items():
+            self._say(f"{label}: {path}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns nothing: rows carry their own progress."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Does nothing."""
+
+    def _draw(self) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        if self._shown is None:
+            self._shown = self._start()
+        live, bar = self._shown
+        done = self._latest.get("epoch", 0.0)
+        bar.update(bar.task_ids[0], completed=min(done, self._epochs), shown=f"{done:.1f}")
+        line = Text(status_line(self._latest), overflow="ellipsis", no_wrap=True)
+        live.update(Group(bar, line), refresh=True)
+
+    def _start(self) -> tuple[Live, Progress]:
+        from rich.live import Live
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn(f"epoch {{task.fields[shown]}}/{self._epochs:g}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            auto_refresh=False,
+            console=self._console,
+        )
+        bar.add_task(_escape(self._title), total=self._epochs, shown="0.0")
+        live = Live(bar, console=self._console, auto_refresh=False, transient=True)
+        live.start()
+        return live, bar
+
+    def _table(self, result: Mapping[str, Any]) -> Any:
+        from rich.table import Table
+
+        table = Table(title=_escape(self._title), title_justify="left", show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, text in result_facts(result):
+            table.add_row(label, _escape(text))
+        return table
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def status_line(row: Mapping[str, Any]) -> str:
+    """Returns the figures worth watching in one line; those that are absent are left out.
+
+    Args:
+        row: The latest value of every metric by key.
+    """
+    rate = row.get("control/activation_rate_ema", row.get("epoch/activation_rate"))
+    if row.get("kind") == "epoch":
+        rate = row.get("epoch/activation_rate", rate)
+    target = row.get("control/target", row.get("epoch/target"))
+    figures = (
+        ("rate", rate, ".3f"),
+        ("target", target, ".3f"),
+        ("threshold", row.get("control/threshold"), ".4g"),
+        ("loss", row.get("train/loss", row.get("epoch/train_loss")), ".4f"),
+        ("accuracy", row.get("val/accuracy"), ".2f"),
+        ("nominal savings", row.get("energy/nominal_savings"), ".3f"),
+    )
+    return "  ".join(
+        f"{label} {value:{style}}{' %' if label == 'accuracy' else ''}"
+        for label, value, style in figures
+        if value is not None
+    )
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,37 @@
+"""Log rows as plain Python values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a row of plain Python values, without what JSON cannot hold.
+
+    NumPy and torch scalars and arrays become numbers and lists. A key is dropped where its value is None or
+    holds a number that is not finite: a metric that cannot be measured is absent.
+
+    Args:
+        row: Metrics by key.
+
+    Returns:
+        A new dict in the same order.
+    """
+    clean = {}
+    for key, raw in row.items():
+        value = raw.tolist() if hasattr(raw, "tolist") else raw
+        if value is not None and _finite(value):
+            clean[key] = value
+    return clean
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    return True

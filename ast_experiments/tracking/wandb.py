@@ -1,0 +1,192 @@
+"""A copy of the record in Weights & Biases."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+UsedMode = Literal["online", "offline", "disabled"]
+Mode = Literal["auto", "online", "offline", "disabled"]
+
+_ENVIRONMENT_MODES: dict[str, UsedMode] = {
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+_EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}  # 130 = ended by SIGINT, as a shell has it
+_AXES = {"step": "samples_seen", "epoch": "epoch"}
+
+logger = logging.getLogger(__name__)
+
+
+class WandbTracker:
+    """Logs rows to a W&B run whose files lie in `run_dir/wandb`.
+
+    Never asks for a key, never waits without bound, prints nothing. Online without a key, or without an
+    answer in time, becomes offline with a warning: `wandb sync` sends the files later.
+
+    Rows that share a step are merged into one W&B row. Each namespace of metrics ("control/", "val/", ...)
+    is drawn against the axis of the row that first carried it: `samples_seen` for step rows, `epoch` for
+    epoch rows.
+
+    Args:
+        run_dir: Directory of the run.
+        mode: "auto" follows `WANDB_MODE`, and without it is online only where an API key is configured. Any
+            other mode wins over the environment.
+        project: W&B project.
+        entity: W&B user or team; None for the default of the key.
+        group: Study that the run belongs to.
+        job_type: Kind of work, such as "train".
+        tags: Such as the dataset, model, method and controller.
+        name: Display name.
+        config: Resolved configuration, plain containers.
+        run_id: Id of the run; the same id continues a run.
+        init_timeout: Seconds to wait for the server before going offline.
+        finish_timeout: Seconds to wait for the upload at the end.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | os.PathLike[str],
+        *,
+        mode: Mode = "auto",
+        project: str = "ast-experiments",
+        entity: str | None = None,
+        group: str | None = None,
+        job_type: str | None = None,
+        tags: Sequence[str] = (),
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+        init_timeout: float = 30.0,
+        finish_timeout: float = 60.0,
+    ) -> None:
+        import wandb
+
+        options = {
+            "dir": os.fspath(run_dir),
+            "project": project,
+            "entity": entity,
+            "group": group,
+            "job_type": job_type,
+            "tags": list(tags),
+            "name": name,
+            "config": dict(config or {}),
+            "id": run_id,
+            "resume": "allow" if run_id else None,
+            "settings": _settings(init_timeout, finish_timeout),
+        }
+        self.mode: UsedMode = resolve_mode(mode)
+        try:
+            self._run = wandb.init(mode=self.mode, **options)
+        except Exception as error:
+            if self.mode != "online":
+                raise
+            logger.warning("W&B cannot be reached (%s); the run goes on offline.", error)
+            wandb.teardown()  # or W&B's service takes the id for one in use
+            self.mode = "offline"
+            self._run = wandb.init(mode=self.mode, **options)
+        self._finished = False
+        self._namespaces: set[str] = set()
+        for axis in ("epoch", "progress", "samples_seen"):
+            self._run.define_metric(axis)
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the run's W&B files lie, for `wandb sync` or `wandb leet`; None when disabled."""
+        return None if self.mode == "disabled" else Path(self._run.settings.sync_dir)
+
+    @property
+    def url(self) -> str | None:
+        """Address of the run's page; None unless it is online."""
+        return self._run.url if self.mode == "online" else None
+
+    @property
+    def run_id(self) -> str:
+        """Id under which the run continues."""
+        return self._run.id
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Logs one row at its own step."""
+        metrics = {key: value for key, value in row.items() if key not in {"kind", "step"}}
+        axis = _AXES.get(row.get("kind", "step"), "samples_seen")
+        for namespace in {key.split("/")[0] for key in metrics if "/" in key} - self._namespaces:
+            self._namespaces.add(namespace)
+            self._run.define_metric(f"{namespace}/*", step_metric=axis)
+        self._run.log(metrics, step=int(row["step"]))
+
+    def flush(self) -> None:
+        """Does nothing: W&B's own process writes every second."""
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Copies the result into the summary and closes the run; safe to call twice."""
+        if self._finished:
+            return
+        self._finished = True
+        try:
+            self._run.summary.update({key: value for key, value in result.items() if value is not None})
+        finally:
+            self._run.finish(exit_code=_EXIT_CODES.get(result.get("status", "failed"), 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the run's id; pass it as `run_id` to continue the run."""
+        return {"run_id": self.run_id}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Warns where the checkpoint belongs to another W&B run; the id itself is a constructor argument."""
+        if state.get("run_id", self.run_id) != self.run_id:
+            logger.warning("The checkpoint belongs to W&B run %s, not %s.", state["run_id"], self.run_id)
+
+
+def resolve_mode(mode: Mode) -> UsedMode:
+    """Returns the mode a run really uses: the argument, then `WANDB_MODE`, then whether a key is there."""
+    if mode == "auto":
+        mode = _ENVIRONMENT_MODES.get(os.environ.get("WANDB_MODE", "").lower(), "auto")
+    if mode == "offline" or mode == "disabled":  # noqa: PLR1714 - a set would not narrow the type
+        return mode
+    has_key = api_key_configured()
+    if mode == "online" and not has_key:
+        logger.warning(
+            "W&B has no API key (set WANDB_API_KEY or run `wandb login`); the run is kept offline."
+        )
+    return "online" if has_key else "offline"
+
+
+def api_key_configured() -> bool:
+    """Tells whether W&B would find credentials without asking: environment, settings or netrc."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    import wandb
+
+    try:
+        from wandb.sdk.lib import wbauth
+    except ImportError:  # before W&B had this module, this attribute looked in all places, quietly
+        return bool(wandb.api.api_key)
+    settings = wandb.setup().settings
+    try:
+        return bool(settings.api_key or wbauth.read_netrc_auth(host=settings.base_url))
+    except wandb.Error as error:
+        logger.warning("W&B's API key in netrc is not valid (%s).", error)
+        return False
+
+
+def _settings(init_timeout: float, finish_timeout: float) -> Any:
+    import wandb
+
+    wanted = {
+        "silent": True,
+        "console": "off",  # a progress bar makes a useless console log; train.log has the text
+        "symlink": False,
+        "reinit": "create_new",  # several runs in one process must not share one
+        "init_timeout": init_timeout,
+        "finish_timeout": finish_timeout,
+        "x_transaction_log_flush_interval": 1,
+    }
+    known = wandb.Settings.model_fields
+    return wandb.Settings(**{key: value for key, value in wanted.items() if key in known})

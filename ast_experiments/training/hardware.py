@@ -1,0 +1,138 @@
+"""Where the arithmetic runs, and in which precision."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ast_experiments.errors import ConfigError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """A device and how it is used.
+
+    Attributes:
+        device: Where training runs.
+        dtype: What autocast computes in; float32 turns autocast off.
+        channels_last: Memory format of images and convolution weights.
+        compile: Whether the forward pass is compiled.
+        deterministic: Whether only deterministic algorithms are used.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    channels_last: bool = True
+    compile: bool = False
+    deterministic: bool = False
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Memory format of 4-d tensors."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def autocast(self) -> Any:
+        """The context in which forward passes run."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def describe(self) -> dict[str, Any]:
+        """What a reader needs to judge the run's seconds; plain values."""
+        facts: dict[str, Any] = {
+            "device": self.device.type,
+            "precision": str(self.dtype).removeprefix("torch."),
+            "channels_last": self.channels_last,
+            "compile": self.compile,
+            "deterministic": self.deterministic,
+            "cpu": _cpu_name(),
+            "threads": torch.get_num_threads(),
+            "host": platform.node(),
+        }
+        if self.device.type == "cuda":
+            properties = torch.cuda.get_device_properties(self.device)
+            facts["gpu"] = properties.name
+            facts["gpu_uuid"] = str(getattr(properties, "uuid", "")) or None
+        return facts
+
+
+def build_hardware(
+    *,
+    device: str,
+    precision: str,
+    channels_last: bool,
+    compile: bool,  # noqa: A002
+    deterministic: bool,
+    threads: int | None,
+) -> Hardware:
+    """Resolve `auto`, and check that the device is there.
+
+    Raises:
+        ConfigError: If the device is missing or does not support the precision.
+    """
+    where = torch.device(check_device(device))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    dtype = _best_dtype(where) if precision == "auto" else DTYPES[precision]
+    if dtype == torch.float16 and where.type == "cpu":
+        raise ConfigError("hardware.precision: float16 does not train on the CPU; type hardware.precision=bfloat16")
+    return Hardware(where, dtype, channels_last, compile, deterministic)
+
+
+def check_device(device: str) -> str:
+    """The device to use; `auto` takes CUDA, then Apple's GPU, then the CPU.
+
+    Raises:
+        ConfigError: If the device is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, available in there.items() if available)
+    if not there[device]:
+        found = ", ".join(name for name, available in there.items() if available)
+        raise ConfigError(f"hardware.device: {device} is not available here (found: {found}); type hardware=auto")
+    return device
+
+
+@contextmanager
+def algorithms(hardware: Hardware) -> Iterator[None]:
+    """Deterministic algorithms while inside, if asked for; the process is left as it was."""
+    if not hardware.deterministic:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def _best_dtype(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+    if device.type == "cpu":
+        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+        supported = supported or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+        return torch.bfloat16 if supported else torch.float32
+    return torch.float32
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

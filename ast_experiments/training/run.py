@@ -1,0 +1,384 @@
+"""The training loop: one loop for every method, dense included."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ast_experiments.data.loaders import Loader
+from ast_experiments.energy.ledger import Ledger
+from ast_experiments.energy.nominal import nominal_savings, skipped_share
+from ast_experiments.errors import Diverged, Interrupted, UserError
+from ast_experiments.selection.protocol import Hooks
+from ast_experiments.selection.setpoint import SetPoint
+from ast_experiments.selection.types import Batch, Plan
+from ast_experiments.tracking import Tracker
+from ast_experiments.training import checkpoint
+from ast_experiments.training.evaluate import evaluate
+from ast_experiments.training.optim import Schedule
+from ast_experiments.training.step import Scorer, Stepper
+from ast_experiments.training.steplog import StepLog, check_loss
+
+FLUSH_S = 0.5
+FLUSH_RECORDS = 512
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        epoch: Epochs done.
+        batch: Loaded batches done in the present epoch.
+        step: Training batches done.
+        offered: Rows offered so far in the present epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    offered: int = 0
+
+
+@dataclass(slots=True)
+class History:
+    """What is known of the finished epochs.
+
+    Attributes:
+        trained: Rows trained, by epoch.
+        offered: Rows offered, by epoch.
+        targets: Target rates, by epoch.
+        accuracy: (epochs done, accuracy in percent, loss in nats) of each validation.
+    """
+
+    trained: list[int] = field(default_factory=list)
+    offered: list[int] = field(default_factory=list)
+    targets: list[float] = field(default_factory=list)
+    accuracy: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """Everything that a run consists of; `fit` runs it.
+
+    Attributes:
+        folder: The run directory.
+        hooks: The selector.
+        setpoint: Target rate by epoch; None trains at rate 1.
+        stepper: Network, optimiser and precision.
+        schedule: Learning rate by progress.
+        scorer: Scoring passes, charged to the ledger.
+        train: Loader of training samples.
+        val: Loader of validation samples.
+        val_ids: Which of them, int64.
+        eval_batch: Rows of a validation batch.
+        epochs: Planned epochs.
+        ledger: Rows and seconds.
+        tracker: Where the numbers go.
+        costs: Nominal cost of a trained and of a skipped row.
+        log_every: Steps a log row covers.
+        checkpoint_every_s: Seconds between checkpoints within an epoch.
+        eval_every: Epochs between validations.
+        max_steps: Stop after so many training batches.
+        profile: Profile some steps into the run directory.
+        fingerprint: Identifies config and data; a checkpoint is only loaded into the run that wrote it.
+    """
+
+    folder: Path
+    hooks: Hooks
+    setpoint: SetPoint | None
+    stepper: Stepper
+    schedule: Schedule
+    scorer: Scorer
+    train: Loader
+    val: Loader
+    val_ids: np.ndarray
+    eval_batch: int
+    epochs: int
+    ledger: Ledger
+    tracker: Tracker
+    costs: tuple[float, float] = (1.0, 0.01)
+    log_every: int = 1
+    checkpoint_every_s: float = 60.0
+    eval_every: int = 1
+    max_steps: int | None = None
+    profile: bool = False
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        self.at = Position()
+        self.history = History()
+        self.log = StepLog(self.log_every)
+        self._saved = self._flushed = time.monotonic()
+        self._signal: int | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.at.epoch >= self.epochs or (self.max_steps is not None and self.at.step >= self.max_steps)
+
+    def fit(self) -> None:
+        """Train to the end, going on from the last checkpoint if there is one.
+
+        Raises:
+            Interrupted: After SIGINT or SIGTERM, when the step is finished and everything is saved.
+            Diverged: If the loss stops being a number.
+        """
+        resumed = self.restore()
+        self.stepper.model.train()
+        with self._listening(), _profiled(self.folder, self.profile) as tick:
+            while not self.done:
+                target = 1.0 if self.setpoint is None else self.setpoint.target(self.at.epoch, self.epochs)
+                with self.ledger.phase("plan"):
+                    plan = self.hooks.plan(self.at.epoch, target)
+                if resumed is not None:
+                    self._check_plan(plan, resumed)
+                    resumed = None
+                self._train_epoch(plan, target, tick)
+                self._end_epoch(plan, target)
+
+    def _train_epoch(self, plan: Plan, target: float, tick: Any) -> None:
+        loader = self.train.batches(
+            plan.ids,
+            plan.load_batch,
+            self.at.epoch,
+            weights=plan.weights,
+            start=self.at.batch,
+            keep_short=plan.keep_short,
+        )
+        with self.ledger.phase("train"):
+            while True:
+                with self.ledger.phase("data_wait"):
+                    loaded = next(loader, None)
+                if loaded is None:
+                    return
+                index = self.at.batch
+                offered = _offered(plan, index) - self.at.offered
+                self.at.offered += offered
+                self.ledger.offered += offered
+                lr = self.schedule.set((self.at.epoch + index / plan.batches) / self.epochs, plan.lr_scale)
+                self.at.batch += 1
+                for batch in self.hooks.select(loaded, self.scorer):
+                    self._step(batch, plan, target, lr, offered)
+                    offered = 0
+                tick()
+                self._attend(plan, target)
+                if self.max_steps is not None and self.at.step >= self.max_steps:
+                    return
+
+    def _step(self, batch: Batch, plan: Plan, target: float, lr: float, offered: int) -> None:
+        index = self.at.batch - 1
+        outputs, weights = self.stepper.train(batch, self.hooks.weigh)
+        self.hooks.observe(batch, outputs)
+        self.at.step += 1
+        done = (self.at.epoch + self.at.batch / plan.batches) / self.epochs
+        active = None if weights is None else weights > 0
+        record: dict[str, Any] = {
+            "step": self.at.step,
+            "epoch": done * self.epochs,
+            "progress": done,
+            "last": self.at.batch == plan.batches,
+            "time": time.perf_counter(),
+            "offered": offered,
+            "trained": len(batch) if active is None else active.sum(),
+            "loss_sum": outputs.losses.sum() if active is None else (outputs.losses * active).sum(),
+            "train/lr": lr,
+            "control/target": target,
+            **self.hooks.signals(),
+        }
+        for key, values in plan.trace.items():
+            record[key] = values[index]
+        self.log.add(record)
+
+    def _attend(self, plan: Plan, target: float) -> None:
+        """What happens between two steps: now and then the log is written, rarely a checkpoint."""
+        now = time.monotonic()
+        if now - self._flushed >= FLUSH_S or len(self.log) >= FLUSH_RECORDS:
+            self._flush()
+        if self._signal is not None:
+            self.save(plan, target)
+            raise Interrupted(signal.Signals(self._signal).name)
+        if now - self._saved >= self.checkpoint_every_s:
+            self.save(plan, target)
+
+    def _flush(self) -> None:
+        rows = self.log.flush()
+        self.ledger.trained = self.log.trained
+        for row in rows:
+            self.tracker.log({"kind": "step", **row})
+        self.tracker.flush()
+        self._flushed = time.monotonic()
+        step = check_loss(rows)
+        if step is not None:
+            raise Diverged(f"the loss is no longer a number at step {step}: try a smaller recipe.lr or recipe.clip_grad=1")
+
+    def _end_epoch(self, plan: Plan, target: float) -> None:
+        self._flush()
+        whole = self.at.batch >= plan.batches
+        rest = plan.offered - self.at.offered if whole else 0
+        self.ledger.offered += rest
+        self.log.epoch["offered"] = self.log.epoch.get("offered", 0.0) + rest
+        with self.ledger.phase("plan"):
+            self.hooks.end_epoch(self.scorer)
+        self.ledger.settle()
+        entries = self.log.end_epoch()
+        self.history.trained.append(int(entries["epoch/rows_trained"]))
+        self.history.offered.append(int(entries["epoch/rows_offered"]))
+        self.history.targets.append(target)
+        self.at = Position(epoch=self.at.epoch + 1, step=self.at.step)
+        if self.at.epoch % self.eval_every == 0 or self.done:
+            entries |= self._evaluate()
+        self.tracker.log(self._epoch_row(entries, target))
+        self.tracker.flush()
+        self.save(None, None)
+        if self._signal is not None and not self.done:
+            raise Interrupted(signal.Signals(self._signal).name)
+
+    def _evaluate(self) -> dict[str, float]:
+        with self.ledger.phase("val"):
+            model = self.stepper.model if self.stepper.ema is None else self.stepper.ema.module
+            batches = self.val.batches(self.val_ids, self.eval_batch, 0, keep_short=True)
+            measured = evaluate(model, batches, self.stepper.hardware)
+        self.history.accuracy.append((self.at.epoch, measured["val/accuracy"], measured["val/loss"]))
+        return measured
+
+    def _epoch_row(self, entries: Mapping[str, float], target: float) -> dict[str, Any]:
+        ledger = self.ledger
+        seconds = ledger.now()
+        return {
+            "kind": "epoch",
+            "step": self.at.step,
+            "epoch": float(self.at.epoch),
+            "progress": self.at.epoch / self.epochs,
+            "samples_seen": ledger.trained,
+            **entries,
+            "epoch/target": target,
+            "energy/nominal_savings": nominal_savings(ledger.trained, ledger.offered, *self.costs),
+            "energy/skipped_share": skipped_share(ledger.trained, ledger.offered),
+            "rows/trained": ledger.trained,
+            "rows/scored": ledger.scored,
+            "rows/offered": ledger.offered,
+            **{f"time/{phase}_s": seconds[phase] for phase in ("train", "score", "data_wait", "val", "plan")},
+        }
+
+    # --- saving and going on
+
+    def save(self, plan: Plan | None, target: float | None) -> None:
+        """Write a checkpoint that holds everything a resumed run needs to end bit-equal."""
+        with self.ledger.phase("checkpoint"):
+            if len(self.log):
+                self._flush()
+            stepper = self.stepper
+            state = {
+                "fingerprint": self.fingerprint,
+                "model": stepper.model.state_dict(),
+                "optimizer": stepper.optimizer.state_dict(),
+                "scaler": stepper.scaler.state_dict(),
+                "ema": None if stepper.ema is None else stepper.ema.state_dict(),
+                "selector": self.hooks.state_dict(),
+                "plan": None if plan is None else {"ids": torch.from_numpy(plan.ids), "target": target},
+                "position": {"epoch": self.at.epoch, "batch": self.at.batch, "step": self.at.step, "offered": self.at.offered},
+                "history": {
+                    "trained": self.history.trained,
+                    "offered": self.history.offered,
+                    "targets": self.history.targets,
+                    "accuracy": self.history.accuracy,
+                },
+                "log": self.log.state_dict(),
+                "tracker": self.tracker.state_dict(),
+                "random": checkpoint.random_state(stepper.hardware.device),
+                "ledger": self.ledger.state_dict(),
+            }
+            checkpoint.save(self.folder / "checkpoints", state)
+        self._saved = time.monotonic()
+
+    def restore(self) -> dict[str, Any] | None:
+        """Load the last checkpoint; returns its plan if it was taken in the middle of an epoch.
+
+        Raises:
+            UserError: If the checkpoint belongs to another config or other data.
+        """
+        state = checkpoint.load(self.folder / "checkpoints")
+        if state is None:
+            self.tracker.load_state_dict({})
+            return None
+        if state["fingerprint"] != self.fingerprint:
+            raise UserError(
+                f"the checkpoint in {self.folder} was written with another config or other data; "
+                "restore them, or start a new run with ast-train"
+            )
+        stepper = self.stepper
+        stepper.model.load_state_dict(state["model"])
+        stepper.optimizer.load_state_dict(state["optimizer"])
+        stepper.scaler.load_state_dict(state["scaler"])
+        if stepper.ema is not None:
+            stepper.ema.load_state_dict(state["ema"])
+        self.hooks.load_state_dict(state["selector"])
+        self.at = Position(**state["position"])
+        self.history = History(**state["history"])
+        self.log.load_state_dict(state["log"])
+        self.ledger.load_state_dict(state["ledger"])
+        self.tracker.load_state_dict(state["tracker"])
+        checkpoint.set_random_state(state["random"], stepper.hardware.device)
+        logger.info("resumed at epoch %d, batch %d, step %d", self.at.epoch, self.at.batch, self.at.step)
+        return state["plan"]
+
+    def _check_plan(self, plan: Plan, saved: Mapping[str, Any]) -> None:
+        if not np.array_equal(plan.ids, saved["ids"].numpy()):
+            raise UserError("the epoch's plan differs from the one that the checkpoint holds: the code or the data changed")
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """SIGINT and SIGTERM wait for the end of the step; a second one of them does not."""
+
+        def note(number: int, frame: Any) -> None:
+            del frame
+            if self._signal is not None:
+                raise KeyboardInterrupt
+            self._signal = number
+
+        try:
+            before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: signals are somebody else's
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _offered(plan: Plan, index: int) -> int:
+    """Rows offered by the time the plan's batch `index` is loaded."""
+    if plan.offered_by_batch is not None:
+        return int(plan.offered_by_batch[index])
+    return round(plan.offered * min((index + 1) * plan.load_batch, len(plan.ids)) / len(plan.ids))
+
+
+@contextmanager
+def _profiled(folder: Path, wanted: bool) -> Iterator[Any]:
+    """Yields a function to call after each loaded batch."""
+    if not wanted:
+        yield lambda: None
+        return
+    from torch import profiler
+
+    def write(trace: Any) -> None:
+        trace.export_chrome_trace(str(folder / "trace.json"))
+        (folder / "profile.txt").write_text(trace.key_averages().table(sort_by="self_cpu_time_total", row_limit=40))
+
+    steps = profiler.schedule(wait=2, warmup=2, active=6, repeat=1)
+    with profiler.profile(schedule=steps, on_trace_ready=write) as active:
+        yield active.step

@@ -1,0 +1,118 @@
+"""Sweeps side by side."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ast_experiments.analysis.leaderboard import (
+    leaderboard,
+    parse_overrides,
+    print_leaderboard,
+    varied_keys,
+    write_leaderboard,
+)
+from ast_experiments.analysis.report import write_report
+
+CONFIG = "method: {{name: ast}}\ncontroller: {{name: pi, kp: {kp}}}\n"
+
+
+def result(kp: float, rms: float | None, **changes: Any) -> dict[str, Any]:
+    control = {"settling_window": 4, "overshoot": 0.05, "rms_error": rms}
+    return {
+        "status": "finished",
+        "overrides": ["method=ast", f"controller.kp={kp}", "+group=<b>study"],
+        "control": control,
+        "last_quarter_activation_rate": 0.3,
+        "target": 0.3,
+        "final_accuracy": 90.0,
+    } | changes
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, run_in: Callable[..., Path]) -> Path:
+    runs = {
+        "0": result(0.1, 0.02),
+        "1": result(0.2, 0.01),
+        "2": result(0.3, None, status="failed", error="Traceback\nRuntimeError: <b>oops", control={}),
+        "3": None,
+        "4": result(0.5, None, status="interrupted", final_accuracy=95.0),
+    }
+    for i, (name, content) in enumerate(runs.items()):
+        run_in(tmp_path / name, [], content, config=CONFIG.format(kp=(i + 1) / 10))
+    write_report(tmp_path / "0")
+    return tmp_path
+
+
+def test_rows_are_ranked(sweep: Path) -> None:
+    rows = leaderboard(sweep)
+    assert [row.run for row in rows] == ["1", "0", "4", "3", "2"]
+    assert [row.status for row in rows] == ["finished", "finished", "interrupted", "unfinished", "failed"]
+    assert [dict(row.overrides) for row in rows] == [
+        {"controller.kp": kp} for kp in ("0.2", "0.1", "0.5", "0.4", "0.3")
+    ]
+    best, failed = rows[0], rows[-1]
+    assert (best.settling_window, best.overshoot, best.rms_error, best.final_accuracy) == (
+        4,
+        0.05,
+        0.01,
+        90.0,
+    )
+    assert (failed.error, failed.rms_error) == ("RuntimeError: <b>oops", None)
+
+
+def test_printed(sweep: Path) -> None:
+    console = Console(file=io.StringIO(), width=160, color_system=None)
+    print_leaderboard(leaderboard(sweep), console)
+    assert isinstance(console.file, io.StringIO)
+    out = console.file.getvalue()
+    assert "controller.kp" in out
+    assert "failed: RuntimeError: <b>oops" in out
+    assert out.index("0.0100") < out.index("0.0200")
+
+
+def test_written(sweep: Path) -> None:
+    table, html = write_leaderboard(sweep)
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == ["1", "0", "4", "3", "2"]
+    assert rows[0]["controller.kp"] == "0.2"
+    assert float(rows[0]["rms_error"]) == 0.01
+    assert rows[-1]["error"] == "RuntimeError: <b>oops"
+    text = html.read_text()
+    assert "<b>" not in text
+    assert text.count('href="0/report.html"') == text.count("href=") == 1
+
+
+def test_one_run_and_none(tmp_path: Path, run_in: Callable[..., Path]) -> None:
+    assert leaderboard(tmp_path) == []
+    write_leaderboard(tmp_path)
+    run_in(tmp_path / "only", [], result(0.1, 0.02))
+    console = Console(file=io.StringIO(), width=160)
+    print_leaderboard(leaderboard(tmp_path), console)
+    assert isinstance(console.file, io.StringIO)
+    assert "only" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parsed"),
+    [
+        (["a.b=1", "+c=x=y", "++d=2"], {"a.b": "1", "c": "x=y", "d": "2"}),
+        (["~e", "~f=3"], {"e": "(removed)", "f": "(removed)"}),
+        ([], {}),
+    ],
+)
+def test_overrides(overrides: list[str], parsed: dict[str, str]) -> None:
+    assert parse_overrides(overrides) == parsed
+
+
+def test_varied_keys() -> None:
+    given = [{"a": "1", "b": "1"}, {"a": "2", "b": "1", "c": "1"}, {}]
+    assert varied_keys(given) == ["a", "c"]
+    assert varied_keys([]) == []

@@ -1,0 +1,116 @@
+"""The record: cut on resume, whole after a kill, always valid JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ast_experiments.tracking.jsonl import JsonlTracker
+
+KILLED = """
+import os, signal, sys
+from ast_experiments.tracking.jsonl import JsonlTracker
+tracker = JsonlTracker(sys.argv[1])
+for step in range(1000):
+    tracker.log({"kind": "step", "step": step})
+    if step % 100 == 99:
+        tracker.flush()
+tracker.log({"kind": "step", "step": 1000})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def steps(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "metrics.jsonl"
+
+
+def test_rows_are_written_at_flush(path: Path) -> None:
+    tracker = JsonlTracker(path)
+    tracker.log({"step": 1, "train/loss": np.float32(0.5), "val/loss": float("nan"), "path": path})
+    assert not path.exists()
+    tracker.flush()
+    assert json.loads(path.read_text()) == {"step": 1, "train/loss": 0.5, "path": str(path)}
+    tracker.log({"step": 2})
+    tracker.finish({"status": "finished"})
+    tracker.finish({"status": "finished"})
+    assert steps(path) == [1, 2]
+
+
+def test_resume_cuts_and_rewrites(path: Path) -> None:
+    tracker = JsonlTracker(path)
+    for step in range(3):
+        tracker.log({"step": step})
+    state = json.loads(json.dumps(tracker.state_dict()))
+    tracker.log({"step": 3, "lost": True})
+    tracker.flush()
+    with path.open("a") as file:
+        file.write('{"step": 4, "to')
+
+    resumed = JsonlTracker(path)
+    resumed.load_state_dict(state)
+    assert steps(path) == [0, 1, 2]
+    resumed.log({"step": 3})
+    resumed.flush()
+    assert steps(path) == [0, 1, 2, 3]
+    assert "lost" not in path.read_text()
+
+
+@pytest.mark.parametrize("load", [True, False])
+def test_a_run_without_a_checkpoint_starts_anew(path: Path, load: bool) -> None:
+    path.write_text('{"step": 0}\n{"step": 1}\n{"st')
+    tracker = JsonlTracker(path)
+    if load:
+        tracker.load_state_dict({})
+    tracker.log({"step": 7})
+    tracker.flush()
+    assert steps(path) == [7]
+
+
+@pytest.mark.parametrize(("content", "kept"), [('{"step": 0}\n{"st', [0]), ("", []), (None, [])])
+def test_a_record_shorter_than_its_state(
+    path: Path, content: str | None, kept: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    if content is not None:
+        path.write_text(content)
+    tracker = JsonlTracker(path)
+    with caplog.at_level(logging.WARNING):
+        tracker.load_state_dict({"offset": 1000})
+    assert "rows are missing" in caplog.text
+    tracker.log({"step": 9})
+    tracker.flush()
+    assert steps(path) == [*kept, 9]
+
+
+def test_rows_wait_while_the_file_cannot_be_written(path: Path) -> None:
+    tracker = JsonlTracker(path.parent / "later" / "metrics.jsonl")
+    tracker.log({"step": 1})
+    with pytest.raises(OSError, match="later"):
+        tracker.flush()
+    tracker.path.parent.mkdir()
+    tracker.flush()
+    assert steps(tracker.path) == [1]
+
+
+def test_flushed_rows_survive_a_kill(path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert steps(path) == list(range(1000))
+
+
+def test_state_is_json(path: Path) -> None:
+    tracker = JsonlTracker(path)
+    state: dict[str, Any] = tracker.state_dict()
+    assert state == {"offset": 0}

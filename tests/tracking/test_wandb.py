@@ -1,0 +1,207 @@
+"""The W&B copy, offline: the whole curve can be read back from its files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ast_experiments.tracking.wandb import Mode, WandbTracker, resolve_mode
+
+WANDB = Path(sys.executable).with_name("wandb")
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+
+
+def inspect(directory: Path) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [WANDB, "leet", "inspect", "--json", directory],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def of_type(records: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [record[kind] for record in records if record["type"] == kind]
+
+
+def log_run(tracker: WandbTracker, first: int, last: int) -> None:
+    for step in range(first, last + 1):
+        at = {"step": step, "epoch": step / 10, "progress": step / 40, "samples_seen": 128 * step}
+        tracker.log({"kind": "step", **at, "control/activation_rate": 0.3, "train/loss": 1 / step})
+        if step % 10 == 0:
+            tracker.log({"kind": "epoch", **at, "val/accuracy": float(step), "rows/trained": 128 * step})
+    tracker.flush()
+
+
+def test_offline_run_holds_the_whole_curve(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = set(Path.cwd().iterdir())
+    tracker = WandbTracker(
+        tmp_path,
+        mode="auto",
+        project="study",
+        group="sweep",
+        job_type="train",
+        tags=["cifar10"],
+        config={"controller": {"kp": 0.1}},
+        run_id="abc123",
+    )
+    log_run(tracker, 1, 40)
+    tracker.finish({"status": "finished", "final_accuracy": 40.0, "seconds": {"train": 1.0}, "target": None})
+    tracker.finish({"status": "finished"})
+    assert capfd.readouterr() == ("", "")
+    assert set(Path.cwd().iterdir()) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"wandb"}
+    assert tracker.directory is not None
+    assert tracker.directory.parent == tmp_path / "wandb"
+
+    records = inspect(tracker.directory)
+    history = {each["item"]["_step"]: each["item"] for each in of_type(records, "history")}
+    assert sorted(history) == list(range(1, 41))
+    for step, item in history.items():
+        assert item["train/loss"] == pytest.approx(1 / step)
+        assert item["samples_seen"] == 128 * step
+        assert item.get("val/accuracy") == (step if step % 10 == 0 else None), "both rows of a step arrive"
+    axes = {
+        each["glob_name"]: each["step_metric"] for each in of_type(records, "metric") if "glob_name" in each
+    }
+    assert axes == {
+        "control/*": "samples_seen",
+        "train/*": "samples_seen",
+        "val/*": "epoch",
+        "rows/*": "epoch",
+    }
+    run = of_type(records, "run")[0]
+    assert (run["run_id"], run["project"], run["run_group"], run["job_type"]) == (
+        "abc123",
+        "study",
+        "sweep",
+        "train",
+    )
+    summary: dict[str, Any] = {}
+    for each in of_type(records, "summary"):
+        summary |= each["update"]
+    assert summary["status"] == "finished"
+    assert summary["final_accuracy"] == 40.0
+    assert of_type(records, "exit")[0].get("exit_code", 0) == 0
+
+
+def test_failed_run_says_so_and_resumes_under_its_id(tmp_path: Path) -> None:
+    first = WandbTracker(tmp_path, mode="offline", run_id="same")
+    log_run(first, 1, 12)
+    state = first.state_dict()
+    first.finish({"status": "failed", "error": "RuntimeError: oops"})
+    assert first.directory is not None
+    assert of_type(inspect(first.directory), "exit")[0]["exit_code"] == 1
+
+    time.sleep(1.1)  # W&B names directories by the second
+    second = WandbTracker(tmp_path, mode="offline", run_id=state["run_id"])
+    second.load_state_dict(state)
+    log_run(second, 11, 20)
+    second.finish({"status": "finished"})
+    assert second.directory is not None
+    assert second.directory != first.directory
+    steps = [each["item"]["_step"] for each in of_type(inspect(second.directory), "history")]
+    assert steps == list(range(11, 21))
+
+
+def test_disabled_leaves_nothing(tmp_path: Path) -> None:
+    tracker = WandbTracker(tmp_path, mode="disabled")
+    log_run(tracker, 1, 3)
+    tracker.finish({"status": "finished"})
+    assert tracker.directory is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_unreachable_server_means_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    script = """
+import logging, sys
+logging.basicConfig(level="WARNING", stream=sys.stdout)
+from ast_experiments.tracking.wandb import WandbTracker
+tracker = WandbTracker(sys.argv[1], mode="online", run_id="x", init_timeout=2)
+tracker.log({"kind": "step", "step": 1, "samples_seen": 1, "train/loss": 1.0})
+tracker.finish({"status": "finished"})
+print(tracker.mode, tracker.directory)
+"""
+    environment = {**os.environ, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    *log, last = done.stdout.strip().splitlines()
+    assert "goes on offline" in "\n".join(log)
+    mode, directory = last.split()
+    assert mode == "offline"
+    assert len(of_type(inspect(Path(directory)), "history")) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "environment", "key", "expected"),
+    [
+        ("auto", None, False, "offline"),
+        ("auto", None, True, "online"),
+        ("auto", "offline", True, "offline"),
+        ("auto", "dryrun", True, "offline"),
+        ("auto", "disabled", True, "disabled"),
+        ("auto", "online", False, "offline"),
+        ("online", "disabled", True, "online"),
+        ("online", None, False, "offline"),
+        ("offline", "online", True, "offline"),
+        ("disabled", "online", True, "disabled"),
+    ],
+)
+def test_mode(
+    mode: Mode, environment: str | None, key: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if environment:
+        monkeypatch.setenv("WANDB_MODE", environment)
+    if key:
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert resolve_mode(mode) == expected
+
+
+def test_online_without_a_key_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert resolve_mode("online") == "offline"
+    assert "wandb login" in caplog.text
+
+
+@pytest.mark.parametrize(("key", "expected"), [("0" * 40, "online"), ("tooshort", "offline")])
+def test_a_key_in_netrc_counts(key: str, expected: str, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine localhost:9 login user password {key}\n")
+    netrc.chmod(0o600)
+    script = "from ast_experiments.tracking.wandb import resolve_mode; print(resolve_mode('auto'))"
+    environment = {**os.environ, "WANDB_BASE_URL": "http://localhost:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=environment,
+    )
+    assert done.stdout.split() == [expected]
