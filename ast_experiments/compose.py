@@ -163,11 +163,9 @@ def preflight(overrides: Sequence[str], multirun: bool) -> Path | None:
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
     """A copy of the config without Hydra's own node."""
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import OmegaConf
 
-    copy = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-    with open_dict(copy):
-        return copy
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str:

@@ -130,9 +130,7 @@ class ASTConfig(RatedConfig):
         }[self.scoring]
         for field in ("pick", "exploration", "window", "score_mode"):
             if field not in used and getattr(self, field) is not None:
-                raise ValueError(
-                    f"method.{field}: not used by method.scoring={self.scoring}; leave it out or type method.{field}=null"
-                )
+                raise ValueError(f"method.{field}: not used by method.scoring={self.scoring}; type method.{field}=null")
         return self
 
 
@@ -353,8 +351,8 @@ CHOICES: dict[str, dict[str, Choice]] = {
     "controller": {
         "pi": Choice(PIConfig, "ast_experiments.selection.controllers:PI"),
         "quantile": Choice(QuantileConfig, "ast_experiments.selection.controllers:Quantile"),
-        "sundew_report": Choice(SundewReportConfig, f"{_SUNDEW}:build_report"),
-        "sundew_comparison": Choice(SundewBatchConfig, f"{_SUNDEW}:build_comparison"),
+        "sundew_report": Choice(SundewReportConfig, f"{_SUNDEW}:SundewReport"),
+        "sundew_comparison": Choice(SundewBatchConfig, f"{_SUNDEW}:SundewBatch"),
         "sundew_two_stage": Choice(SundewBatchConfig, f"{_SUNDEW}:build_two_stage"),
     },
     "significance": {

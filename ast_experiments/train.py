@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ast_experiments.compose import CONF, explain, preflight, register_resolvers, typed, without_hydra
+from ast_experiments.compose import CONF, explain, preflight, register_resolvers, typed
 from ast_experiments.errors import ConfigError, Interrupted, UserError
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ def panels(record: RunRecord) -> list[Panel]:
             f"Rows trained / rows offered since the last log row, and smoothed. Band: ±{BAND:.0%} of target.",
             _rates(steps, epochs),
             from_zero=True,
+            ceiling=1.05,  # a log row may train more rows than it is offered: those carried over from an epoch
         ),
         Panel(
             "Threshold",
@@ -53,6 +54,7 @@ def panels(record: RunRecord) -> list[Panel]:
                 (epochs, "energy/nominal_savings", "nominal savings", "c4", "line"),
                 (epochs, "energy/skipped_share", "skipped share", "c6", "dashed"),
             ),
+            from_zero=True,
         ),
         Panel("Energy (measured)", "Cumulative joules, as metered.", _joules(epochs), from_zero=True),
         Panel(
@@ -113,9 +115,7 @@ def _times(epochs: Rows) -> tuple[Series, ...]:
     """Seconds by phase, stacked: each area reaches from zero to the sum of its phase and the smaller ones."""
     rows = [row for row in epochs if any(key.startswith("time/") for key in row)]
     last = rows[-1] if rows else {}
-    phases = sorted(
-        (key for key in last if key.startswith("time/") and last[key]), key=lambda key: -last[key]
-    )
+    phases = sorted((key for key in last if key.startswith("time/") and last[key]), key=lambda key: -last[key])
     x = np.array([row["epoch"] for row in rows], dtype=np.float64)
     columns = [np.array([row.get(key, 0.0) for row in rows], dtype=np.float64) for key in phases]
     return tuple(

@@ -49,12 +49,14 @@ class Panel:
         caption: Unit and definition in a sentence.
         series: Its curves, in the order they are drawn.
         from_zero: Whether the axis of values begins at 0.
+        ceiling: Values above it are cut off; None for no limit.
     """
 
     title: str
     caption: str
     series: tuple[Series, ...]
     from_zero: bool = False
+    ceiling: float | None = None
 
 
 def thin(x: ArrayLike, y: ArrayLike, points: int = POINTS) -> tuple[Floats, Floats]:
@@ -103,6 +105,8 @@ def svg(panel: Panel, salt: str = "") -> str:
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if panel.from_zero:
             axes.set_ylim(bottom=0)
+        if panel.ceiling is not None and axes.get_ylim()[1] > panel.ceiling:
+            axes.set_ylim(top=panel.ceiling)
         if axes.get_ylim()[1] >= 10_000:
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(axis="y", color=_INKS["rule"], linewidth=0.6)

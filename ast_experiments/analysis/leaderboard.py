@@ -20,12 +20,12 @@ CSV, HTML = "leaderboard.csv", "leaderboard.html"
 
 # Heading and text form of the figures, in the order of their columns.
 _FIGURES = {
-    "settling_window": ("settles at", "d"),
-    "overshoot": ("overshoot", ".1%"),
-    "rms_error": ("RMS rate error", ".4f"),
-    "last_quarter_rate": ("last-quarter rate", ".4f"),
+    "settling_window": ("settled", "d"),
+    "overshoot": ("over", ".1%"),
+    "rms_error": ("RMS", ".4f"),
+    "last_quarter_rate": ("rate", ".4f"),
     "target": ("target", ".4g"),
-    "final_accuracy": ("accuracy %", ".2f"),
+    "final_accuracy": ("acc %", ".2f"),
 }
 
 
@@ -98,11 +98,15 @@ def print_leaderboard(rows: Sequence[LeaderboardRow], console: Console | None = 
 
     table = Table(title="Leaderboard", title_justify="left")
     for heading in headings(rows):
-        table.add_column(escape(heading), overflow="fold")
+        table.add_column(escape(heading), overflow="fold", no_wrap=heading == "status")
     for row in rows:
         style = {"failed": "red", "finished": None}.get(row.status, "yellow")
         table.add_row(*map(escape, cells(row)), style=style)
-    (console or Console()).print(table)
+    console = console or Console()
+    console.print(table, "settled: control log row; over: overshoot; RMS: of the rate; rate: last quarter", sep="\n")
+    for row in rows:
+        if row.error:
+            console.print(f"{row.run}: {row.error}", markup=False, highlight=False, soft_wrap=True)
 
 
 def write_leaderboard(sweep_dir: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -130,16 +134,17 @@ def write_leaderboard(sweep_dir: str | os.PathLike[str]) -> tuple[Path, Path]:
 
 
 def headings(rows: Sequence[LeaderboardRow]) -> list[str]:
-    """Returns the headings of the columns that `cells` fills."""
-    varied = list(rows[0].overrides) if rows else []
+    """Returns the headings of what `cells` fills; a key is cut to its last part where that is clear."""
+    keys = list(rows[0].overrides) if rows else []
+    ends = [key.rpartition(".")[2] for key in keys]
+    varied = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
     return [*(varied or ["run"]), *(heading for heading, _ in _FIGURES.values()), "status"]
 
 
 def cells(row: LeaderboardRow) -> list[str]:
     """Returns the texts of one row; a run without varied overrides is named by its path."""
     figures = [_shown(getattr(row, name), form) for name, (_, form) in _FIGURES.items()]
-    status = f"{row.status}: {row.error}" if row.error else row.status
-    return [*(list(row.overrides.values()) or [row.run]), *figures, status]
+    return [*(list(row.overrides.values()) or [row.run]), *figures, row.status]
 
 
 def _row(record: RunRecord, root: Path, overrides: Mapping[str, str]) -> LeaderboardRow:

@@ -77,9 +77,7 @@ def run_title(figures: Mapping[str, Any], directory: Path) -> str:
     """Returns "method on dataset, model", or the directory's name where these are not known."""
     if "method" not in figures or "dataset" not in figures:
         return directory.resolve().name
-    return f"{figures['method']} on {figures['dataset']}" + (
-        f", {figures['model']}" if figures.get("model") else ""
-    )
+    return f"{figures['method']} on {figures['dataset']}" + (f", {figures['model']}" if figures.get("model") else "")
 
 
 def _subtitle(figures: Mapping[str, Any], directory: Path) -> str:
@@ -117,9 +115,7 @@ def _from_rows(epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found |= {each: last.get(f"energy/{each}") for each in ("nominal_savings", "skipped_share")}
     found["target"] = last.get("epoch/target")
     found["seconds"] = {
-        key.removeprefix("time/").removesuffix("_s"): value
-        for key, value in last.items()
-        if key.startswith("time/")
+        key.removeprefix("time/").removesuffix("_s"): value for key, value in last.items() if key.startswith("time/")
     }
     found |= measured_energy(last)
     return {key: value for key, value in found.items() if value is not None}
@@ -140,17 +136,15 @@ def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     rate = figures.get("last_quarter_activation_rate", figures.get("mean_activation_rate"))
     if rate is not None:
         target = figures.get("target")
-        cards.append(
-            ("activation rate", f"{rate:.3f}", f"target {target:.3f}" if target is not None else "no target")
-        )
+        cards.append(("activation rate", f"{rate:.3f}", f"target {target:.3f}" if target is not None else "no target"))
     if "nominal_savings" in figures:
-        cards.append(
-            ("nominal savings", f"{100 * figures['nominal_savings']:.1f} %", "cost model, not energy")
-        )
+        cards.append(("nominal savings", f"{100 * figures['nominal_savings']:.1f} %", "cost model, not energy"))
     seconds = figures.get("seconds") or {}
     if seconds:
         share = seconds.get("train", 0.0) / (sum(seconds.values()) or 1.0)
         cards.append(("time", duration(sum(seconds.values())), f"{share:.0%} of it training"))
+    if not cards:
+        return cards
     joules = {key: value for key, value in measured_energy(figures).items() if "joules" in key}
     text = next((f"{value / 1e3:.4g} kJ" for value in joules.values()), "not measured")
     cards.append(("energy", text, next(iter(joules), "nothing was metered").removeprefix("energy/")))
@@ -160,9 +154,7 @@ def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _origin(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where and from what the run was made."""
     keys = ("run_id", "seed", "group", "tags", "commit", "config_hash", "overrides", "hardware", "versions")
-    return [
-        (key.replace("_", " "), _text(figures[key])) for key in keys if figures.get(key) not in (None, [], {})
-    ]
+    return [(key.replace("_", " "), _text(figures[key])) for key in keys if figures.get(key) not in (None, [], {})]
 
 
 def _figures(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -180,9 +172,7 @@ def _text(value: object) -> str:
 
 def main() -> None:
     """Writes the report of the run directory given on the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ast_experiments.analysis.report", description=write_report.__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m ast_experiments.analysis.report", description=write_report.__doc__)
     parser.add_argument("run_dir", type=Path)
     try:
         print(write_report(parser.parse_args().run_dir))

@@ -18,7 +18,7 @@ def main() -> None:
 def _main() -> int:
     parser = argparse.ArgumentParser(
         prog="ast-resume",
-        description="Go on with a run from its last checkpoint; on the CPU it ends bit-equal to a run that was never stopped.",
+        description="Go on with a run from its last checkpoint.",
     )
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="directory that ast-train made, below outputs/")
     resume(parser.parse_args().run)
@@ -33,7 +33,7 @@ def resume(folder: Path) -> None:
     """
     config_file = folder / ".hydra" / "config.yaml"
     if not config_file.is_file():
-        raise UserError(f"{folder} is not a run directory: it has no .hydra/config.yaml; type ast-resume outputs/DATASET/RUN")
+        raise UserError(f"{folder} is not a run directory (no .hydra/config.yaml); type ast-resume outputs/DATASET/RUN")
     from omegaconf import OmegaConf
 
     register_resolvers()

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ast_experiments.data.augment import Augment, crop, draw
-    from ast_experiments.data.errors import DataError
     from ast_experiments.data.images import Dataset, Images
     from ast_experiments.data.loaders import DeviceLoader, HostLoader, Loader, build_loader
     from ast_experiments.data.sources import load_cifar10, load_cifar100, load_digits
 
 __all__ = [
     "Augment",
-    "DataError",
     "Dataset",
     "DeviceLoader",
     "HostLoader",
@@ -33,7 +31,6 @@ __all__ = [
 
 _HOMES = {
     "augment": ("Augment", "crop", "draw"),
-    "errors": ("DataError",),
     "images": ("Dataset", "Images"),
     "loaders": ("DeviceLoader", "HostLoader", "Loader", "build_loader"),
     "sources": ("load_cifar10", "load_cifar100", "load_digits"),

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.data.errors import DataError
 from ast_experiments.data.images import Images, check_rows
+from ast_experiments.errors import DataError
 
 SILENCE_S = 20.0
 
@@ -49,9 +49,7 @@ def read_split(folder: Path, kind: Any, split: str, *, total: int, rows: int | N
     planes = np.concatenate(pixels).reshape(-1, 3, 32, 32)[:rows]
     if rows is None and len(planes) != total:
         raise DataError(f"{folder}: {len(planes)} {split} rows, expected {total}")
-    return Images(
-        np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), np.asarray(labels[: len(planes)], np.int64)
-    )
+    return Images(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), np.asarray(labels[: len(planes)], np.int64))
 
 
 def class_names(folder: Path, kind: Any) -> tuple[str, ...]:

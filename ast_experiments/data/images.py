@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ast_experiments.data.errors import DataError
+from ast_experiments.errors import DataError
 
 _HASHED_IMAGES = 64
 
@@ -29,13 +29,10 @@ class Images:
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            raise ValueError(
-                f"images must be uint8 of shape (n, h, w, c), not {self.images.dtype} {self.images.shape}"
-            )
+            raise ValueError(f"images must be uint8 of shape (n, h, w, c), not {self.images.dtype} {self.images.shape}")
         if self.labels.dtype != np.int64 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
-                f"labels must be int64 of shape ({len(self.images)},), "
-                f"not {self.labels.dtype} {self.labels.shape}"
+                f"labels must be int64 of shape ({len(self.images)},), not {self.labels.dtype} {self.labels.shape}"
             )
 
     def __len__(self) -> int:
@@ -77,8 +74,7 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.train.images.shape[1:] != self.val.images.shape[1:]:
             raise ValueError(
-                f"{self.name}: train images are {self.train.images.shape[1:]}, "
-                f"val images {self.val.images.shape[1:]}"
+                f"{self.name}: train images are {self.train.images.shape[1:]}, val images {self.val.images.shape[1:]}"
             )
         for split in (self.train, self.val):
             labels = split.labels

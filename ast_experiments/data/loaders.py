@@ -112,11 +112,10 @@ class DeviceLoader:
 
     def fetch(self, ids: Tensor | np.ndarray, epoch: int) -> Batch:
         """Makes rows again from their ids as they looked in `epoch`; ids on the device stay there."""
-        return self._make(torch.as_tensor(ids).to(self.device), epoch, None)
+        rows = ids if isinstance(ids, Tensor) else _tensor(ids)
+        return self._make(rows.to(self.device), epoch, None)
 
-    def _batches(
-        self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int
-    ) -> Iterator[Batch]:
+    def _batches(self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int) -> Iterator[Batch]:
         # One copy for the whole epoch: a copy for each batch would make the host wait for the device.
         all_ids = _tensor(ids).to(self.device)
         all_weights = None if weights is None else _weights(weights).to(self.device)
@@ -197,11 +196,10 @@ class HostLoader:
 
         Ids on another device are waited for.
         """
-        return self._move(self._pictures[epoch, torch.as_tensor(ids).cpu().numpy()], None)
+        rows = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
+        return self._move(self._pictures[epoch, rows], None)
 
-    def _batches(
-        self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int
-    ) -> Iterator[Batch]:
+    def _batches(self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int) -> Iterator[Batch]:
         all_weights = None if weights is None else _weights(weights).to(self.device)
         self._turn += 1
         turn = self._turn

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ast_experiments.data import archives, parquet
-from ast_experiments.data.errors import DataError
 from ast_experiments.data.images import Dataset, Images
+from ast_experiments.errors import DataError
 
 TRAIN_ROWS = 50_000
 TEST_ROWS = 10_000
@@ -110,9 +110,7 @@ def load_cifar100(
     return _load_cifar(CIFAR100, Path(root), download, train_rows, val_rows)
 
 
-def _load_cifar(
-    cifar: Cifar, root: Path, download: bool, train_rows: int | None, val_rows: int | None
-) -> Dataset:
+def _load_cifar(cifar: Cifar, root: Path, download: bool, train_rows: int | None, val_rows: int | None) -> Dataset:
     root = root.expanduser().absolute()
     folder = _find(cifar, root)
     if folder is None:

@@ -1,0 +1,1 @@
+"""What a run costs: nominal figures, rows and seconds."""

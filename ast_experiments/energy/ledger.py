@@ -27,7 +27,7 @@ class Ledger:
 
     def __init__(self, device: torch.device) -> None:
         self.trained = self.scored = self.offered = 0
-        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self._events: list[tuple[Any, Any]] = []
         self._host_score = 0.0
         self._cuda = device.type == "cuda"
@@ -43,21 +43,21 @@ class Ledger:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Charge the seconds within to a phase of `PHASES`."""
-        timed = self._cuda and name == "score"
-        if timed:
-            begin = torch.cuda.Event(enable_timing=True)
-            begin.record()
+        begin = self._mark() if self._cuda and name == "score" else None
         previous = self._enter(name)
         since = self._since
         try:
             yield
         finally:
             self._enter(previous)
-            if timed:
-                end = torch.cuda.Event(enable_timing=True)
-                end.record()
-                self._events.append((begin, end))
+            if begin is not None:
+                self._events.append((begin, self._mark()))
                 self._host_score += self._since - since
+
+    def _mark(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
 
     def settle(self) -> None:
         """Wait for the device and move its scoring time from `train`, where the host waited for it, to `score`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -47,7 +48,7 @@ def timm_model(
 
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise ConfigError(f"model.checkpoint={checkpoint}: no such file")
-    settings = {"num_classes": classes, "in_chans": channels, "drop_rate": drop_rate}
+    settings: dict[str, Any] = {"num_classes": classes, "in_chans": channels, "drop_rate": drop_rate}
     if drop_path:
         settings["drop_path_rate"] = drop_path
     known = timm.get_pretrained_cfg(arch)
@@ -71,7 +72,7 @@ def check_arch(arch: str) -> str | None:
 
     import timm
 
-    base = arch.split(".")[0]
+    base = arch.partition(".")[0]
     if timm.is_model(base):
         return None
     nearest = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.4)

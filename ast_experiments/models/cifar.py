@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 
@@ -14,12 +16,11 @@ def small_image_stem(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: If the network has no `conv1` and `maxpool` to replace.
     """
-    conv = getattr(model, "conv1", None)
+    conv: Any = getattr(model, "conv1", None)
     if conv is None or not hasattr(model, "maxpool"):
         raise ValueError(f"{type(model).__name__} has no ResNet stem (conv1, maxpool) to replace")
-    first = conv[0] if isinstance(conv, nn.Sequential) else conv
-    last = conv[-1] if isinstance(conv, nn.Sequential) else conv
-    stem = nn.Conv2d(first.in_channels, last.out_channels, 3, stride=1, padding=1, bias=False)
+    layers: list[Any] = list(conv) if isinstance(conv, nn.Sequential) else [conv]
+    stem = nn.Conv2d(layers[0].in_channels, layers[-1].out_channels, 3, stride=1, padding=1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     model.conv1 = stem
     model.maxpool = nn.Identity()

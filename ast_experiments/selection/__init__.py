@@ -1,0 +1,1 @@
+"""Which samples are trained: significance, control, planning, methods. Knows nothing of Hydra, W&B or files."""

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ast_experiments.selection.gates import Fallback, ReservoirGate
-from ast_experiments.selection.numeric import Number, both, clip, exp, where
+from ast_experiments.selection.numeric import Number, clip, exp, where
 
 SCORE_FLOOR, SCORE_CAP = 1e-6, 1e2
 LOG_FLOOR, LOG_CAP = math.log(SCORE_FLOOR), math.log(SCORE_CAP)
@@ -66,13 +66,24 @@ class Controller(Protocol):
     """
 
     @property
-    def gate(self) -> ReservoirGate | None: ...
+    def gate(self) -> ReservoirGate | None:
+        """See the class."""
+        ...
+
     @property
-    def fallback(self) -> Fallback: ...
+    def fallback(self) -> Fallback:
+        """See the class."""
+        ...
+
     @property
-    def counts_fallback(self) -> bool: ...
+    def counts_fallback(self) -> bool:
+        """See the class."""
+        ...
+
     @property
-    def needs_scores(self) -> bool: ...
+    def needs_scores(self) -> bool:
+        """See the class."""
+        ...
 
     def initial(self, target: float) -> ControlState:
         """The state before anything was observed."""

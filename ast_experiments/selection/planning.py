@@ -170,9 +170,7 @@ def explore(
     return np.concatenate(drawn), float(share * len(mask) + fraction - wanted[-1])
 
 
-def batch_trace(
-    picked: np.ndarray, carried: int, batch: int, rows: int
-) -> tuple[np.ndarray, np.ndarray]:
+def batch_trace(picked: np.ndarray, carried: int, batch: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Where in the stream each full batch ends.
 
     Args:
@@ -193,7 +191,7 @@ def batch_trace(
 
 
 def control_trace(
-    controller: Controller, run: Stream, size: int, positions: np.ndarray, explored: float
+    controller: Controller, run: Stream, size: int, positions: np.ndarray, *, explored: float
 ) -> dict[str, np.ndarray]:
     """Control signals at the window in which each batch ends; keys of the step log, each of shape (batches,).
 

@@ -129,5 +129,5 @@ def load_state_dict(state: Mapping[str, Any]) -> None:
 def hooks_of(selector: Selector) -> Hooks:
     """The selector's own hooks, and pass-through ones for those it does not write."""
     defaults = (prepare, select, weigh, observe, signals, end_epoch, state_dict, load_state_dict)
-    chosen = {hook.__name__: getattr(selector, hook.__name__, hook) for hook in defaults}
+    chosen: dict[str, Any] = {hook.__name__: getattr(selector, hook.__name__, hook) for hook in defaults}
     return Hooks(plan=selector.plan, **chosen)

@@ -9,6 +9,7 @@ rate use `PI` or `Quantile`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -135,16 +136,6 @@ class SundewBatch:
         return state.level
 
 
-def build_report(**settings: float) -> SundewReport:
-    """Controller `sundew_report`."""
-    return SundewReport(**settings)
-
-
-def build_comparison(**settings: float) -> SundewBatch:
-    """Controller `sundew_comparison`."""
-    return SundewBatch(**settings)
-
-
-def build_two_stage(**settings: float) -> SundewBatch:
+def build_two_stage(**settings: Any) -> SundewBatch:
     """Controller `sundew_two_stage`: falls back to the top tenth of a batch, at least 2 rows."""
     return SundewBatch(**settings, fallback=Fallback(by="top", rows=2, share=0.1, below=None))

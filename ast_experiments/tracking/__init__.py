@@ -96,16 +96,12 @@ class Trackers:
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of every tracker by the name of its class."""
         states: dict[str, Any] = {}
-        self._each(
-            lambda tracker: states.update({type(tracker).__name__: tracker.state_dict()}), "save state"
-        )
+        self._each(lambda tracker: states.update({type(tracker).__name__: tracker.state_dict()}), "save state")
         return states
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Hands every tracker its own state; one without saved state gets an empty one."""
-        self._each(
-            lambda tracker: tracker.load_state_dict(state.get(type(tracker).__name__, {})), "load state"
-        )
+        self._each(lambda tracker: tracker.load_state_dict(state.get(type(tracker).__name__, {})), "load state")
 
     def _each(self, call: Callable[[Tracker], None], action: str) -> None:
         for tracker in tuple(self._live):

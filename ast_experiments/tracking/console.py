@@ -45,20 +45,21 @@ class ConsoleTracker:
         self._paths = dict(paths or {})
         self._console = console or Console()
         self._interval = interval
-        self._latest: dict[str, Any] = {}
+        self._rows: dict[str, Mapping[str, Any]] = {}
         self._shown: tuple[Live, Progress] | None = None
         self._next_draw = 0.0
         self._finished = False
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Shows one row; between two updates it only remembers it."""
-        self._latest.update(row)
+        kind = row.get("kind", "step")
+        self._rows[kind] = row
         if self._console.is_terminal:
-            if (now := time.monotonic()) >= self._next_draw or row.get("kind") == "epoch":
+            if (now := time.monotonic()) >= self._next_draw:
                 self._next_draw = now + self._interval
-                self._draw()
-        elif row.get("kind") == "epoch":
-            self._say(f"epoch {row.get('epoch', 0):g}/{self._epochs:g}  {status_line(self._latest)}")
+                self._draw(self._merged(kind))
+        elif kind == "epoch":
+            self._say(f"epoch {row.get('epoch', 0):g}/{self._epochs:g}  {status_line(self._merged(kind))}")
 
     def flush(self) -> None:
         """Does nothing: every row is shown when it comes."""
@@ -85,16 +86,21 @@ class ConsoleTracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Does nothing."""
 
-    def _draw(self) -> None:
+    def _merged(self, kind: str) -> dict[str, Any]:
+        """The latest row of either kind in one, `kind` the stronger; older rows tell nothing any more."""
+        other = "step" if kind == "epoch" else "epoch"
+        return {**self._rows.get(other, {}), **self._rows[kind]}
+
+    def _draw(self, row: Mapping[str, Any]) -> None:
         from rich.console import Group
         from rich.text import Text
 
         if self._shown is None:
             self._shown = self._start()
         live, bar = self._shown
-        done = self._latest.get("epoch", 0.0)
+        done = row.get("epoch", 0.0)
         bar.update(bar.task_ids[0], completed=min(done, self._epochs), shown=f"{done:.1f}")
-        line = Text(status_line(self._latest), overflow="ellipsis", no_wrap=True)
+        line = Text(status_line(row), overflow="ellipsis", no_wrap=True)
         live.update(Group(bar, line), refresh=True)
 
     def _start(self) -> tuple[Live, Progress]:

@@ -58,9 +58,7 @@ def energy_text(figures: Mapping[str, Any]) -> str:
     measured = measured_energy(figures)
     if not any("joules" in key for key in measured):
         return NOT_MEASURED
-    return ", ".join(
-        f"{key.removeprefix('energy/')} {_joules(key, value)}" for key, value in measured.items()
-    )
+    return ", ".join(f"{key.removeprefix('energy/')} {_joules(key, value)}" for key, value in measured.items())
 
 
 def duration(seconds: float) -> str:
@@ -98,9 +96,7 @@ def _control(control: Mapping[str, Any]) -> str:
     if control.get("rms_error") is not None:
         parts.append(f"RMS rate error {control['rms_error']:.4f}")
     parts += [
-        f"{key.removesuffix('_share')} {100 * control[key]:.3g} %"
-        for key in shares
-        if control.get(key) is not None
+        f"{key.removesuffix('_share')} {100 * control[key]:.3g} %" for key in shares if control.get(key) is not None
     ]
     return ", ".join(parts)
 

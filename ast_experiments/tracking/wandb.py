@@ -28,8 +28,9 @@ logger = logging.getLogger(__name__)
 class WandbTracker:
     """Logs rows to a W&B run whose files lie in `run_dir/wandb`.
 
-    Never asks for a key, never waits without bound, prints nothing. Online without a key, or without an
-    answer in time, becomes offline with a warning: `wandb sync` sends the files later.
+    Never asks for a key, never waits without bound, prints nothing. Online without a key, or with a server
+    that does not answer in time, becomes offline with a warning: `wandb sync` sends the files later. A server
+    that answers but refuses the run costs it its id: it goes on offline as `<run_id>-offline`.
 
     Rows that share a step are merged into one W&B row. Each namespace of metrics ("control/", "val/", ...)
     is drawn against the axis of the row that first carried it: `samples_seen` for step rows, `epoch` for
@@ -69,6 +70,7 @@ class WandbTracker:
     ) -> None:
         import wandb
 
+        os.makedirs(run_dir, exist_ok=True)  # W&B would turn to the system's temporary directory
         options = {
             "dir": os.fspath(run_dir),
             "project": project,
@@ -80,18 +82,19 @@ class WandbTracker:
             "config": dict(config or {}),
             "id": run_id,
             "resume": "allow" if run_id else None,
-            "settings": _settings(init_timeout, finish_timeout),
         }
         self.mode: UsedMode = resolve_mode(mode)
         try:
-            self._run = wandb.init(mode=self.mode, **options)
+            settings = _settings(finish_timeout, init_timeout if self.mode == "online" else None)
+            self._run = wandb.init(mode=self.mode, settings=settings, **options)
         except Exception as error:
             if self.mode != "online":
                 raise
-            logger.warning("W&B cannot be reached (%s); the run goes on offline.", error)
-            wandb.teardown()  # or W&B's service takes the id for one in use
+            logger.warning("W&B refuses the run (%s); it goes on offline.", error)
             self.mode = "offline"
-            self._run = wandb.init(mode=self.mode, **options)
+            if run_id:  # W&B's process holds the id of the run that it could not begin
+                options["id"] = f"{run_id}-offline"
+            self._run = wandb.init(mode=self.mode, settings=_settings(finish_timeout), **options)
         self._finished = False
         self._namespaces: set[str] = set()
         for axis in ("epoch", "progress", "samples_seen"):
@@ -145,17 +148,35 @@ class WandbTracker:
 
 
 def resolve_mode(mode: Mode) -> UsedMode:
-    """Returns the mode a run really uses: the argument, then `WANDB_MODE`, then whether a key is there."""
+    """Returns the mode that is used: the argument, then `WANDB_MODE`; online only with key and server."""
     if mode == "auto":
         mode = _ENVIRONMENT_MODES.get(os.environ.get("WANDB_MODE", "").lower(), "auto")
     if mode == "offline" or mode == "disabled":  # noqa: PLR1714 - a set would not narrow the type
         return mode
-    has_key = api_key_configured()
-    if mode == "online" and not has_key:
-        logger.warning(
-            "W&B has no API key (set WANDB_API_KEY or run `wandb login`); the run is kept offline."
-        )
-    return "online" if has_key else "offline"
+    if not api_key_configured():
+        if mode == "online":
+            logger.warning("W&B has no API key (set WANDB_API_KEY or run `wandb login`); it is kept offline.")
+        return "offline"
+    if not server_answers():
+        logger.warning("W&B's server does not answer; the run is kept offline.")
+        return "offline"
+    return "online"
+
+
+def server_answers(timeout: float = 10.0) -> bool:
+    """Tells whether W&B's server says anything at all within `timeout` seconds."""
+    import urllib.error
+    import urllib.request
+
+    import wandb
+
+    try:
+        urllib.request.urlopen(wandb.setup().settings.base_url, timeout=timeout).close()
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def api_key_configured() -> bool:
@@ -176,7 +197,7 @@ def api_key_configured() -> bool:
         return False
 
 
-def _settings(init_timeout: float, finish_timeout: float) -> Any:
+def _settings(finish_timeout: float, init_timeout: float | None = None) -> Any:
     import wandb
 
     wanted = {
@@ -184,9 +205,10 @@ def _settings(init_timeout: float, finish_timeout: float) -> Any:
         "console": "off",  # a progress bar makes a useless console log; train.log has the text
         "symlink": False,
         "reinit": "create_new",  # several runs in one process must not share one
-        "init_timeout": init_timeout,
         "finish_timeout": finish_timeout,
         "x_transaction_log_flush_interval": 1,
     }
+    if init_timeout is not None:
+        wanted["init_timeout"] = init_timeout
     known = wandb.Settings.model_fields
     return wandb.Settings(**{key: value for key, value in wanted.items() if key in known})

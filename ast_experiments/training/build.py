@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from ast_experiments.config import CHOICES, Config
+from ast_experiments.data.augment import Augment
 from ast_experiments.data.images import Dataset
 from ast_experiments.data.loaders import Loader, build_loader
-from ast_experiments.data.augment import Augment
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.errors import ConfigError
 from ast_experiments.selection.protocol import Context, hooks_of
@@ -99,19 +99,23 @@ def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Modu
     """The network, initialised from the seed, on its device."""
     height, _, channels = dataset.image_shape
     torch.manual_seed(config.seed)
-    model = builder("model", config.model.name)(
-        len(dataset.classes), channels, height, **settings_of(config.model)
-    )
+    model = builder("model", config.model.name)(len(dataset.classes), channels, height, **settings_of(config.model))
     return model.to(hardware.device, memory_format=hardware.memory_format)
 
 
-def build_run(config: Config, folder: Path, make_tracker: Callable[[dict[str, Any]], Tracker]) -> Run:
+def build_run(
+    config: Config,
+    folder: Path,
+    make_tracker: Callable[[dict[str, Any]], Tracker],
+    dataset: Dataset | None = None,
+) -> Run:
     """Everything that a run consists of.
 
     Args:
         config: Checked.
         folder: The run directory.
         make_tracker: Called with facts about data and hardware when the rest is built.
+        dataset: Instead of the one that the config names.
     """
     hw = config.hardware
     hardware = build_hardware(
@@ -124,7 +128,7 @@ def build_run(config: Config, folder: Path, make_tracker: Callable[[dict[str, An
     )
     setpoint = build_setpoint(config)
     ledger = Ledger(hardware.device)
-    dataset = build_dataset(config)
+    dataset = dataset or build_dataset(config)
     logger.info("data: %s", dataset.source)
     train, val = _loaders(config, dataset, hardware)
     model = build_model(config, dataset, hardware)
@@ -236,6 +240,6 @@ def _loaders(config: Config, dataset: Dataset, hardware: Hardware) -> tuple[Load
 def _ema(model: nn.Module, decay: float | None) -> Any:
     if decay is None:
         return None
-    from timm.utils import ModelEmaV3
+    from timm.utils.model_ema import ModelEmaV3
 
     return ModelEmaV3(model, decay=decay)

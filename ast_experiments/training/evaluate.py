@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ast_experiments.selection.types import Batch
 from ast_experiments.training.hardware import Hardware
@@ -28,7 +28,7 @@ def evaluate(model: nn.Module, batches: Iterable[Batch], hardware: Hardware) -> 
             logits = model(batch.images)
         logits = logits.float()
         correct += (logits.argmax(1) == batch.labels).sum()
-        total_loss += F.cross_entropy(logits, batch.labels, reduction="sum")
+        total_loss += functional.cross_entropy(logits, batch.labels, reduction="sum")
         rows += len(batch)
     model.train(training)
     right, loss = torch.stack([correct, total_loss]).tolist()

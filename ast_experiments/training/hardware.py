@@ -69,7 +69,7 @@ def build_hardware(
     device: str,
     precision: str,
     channels_last: bool,
-    compile: bool,  # noqa: A002
+    compile: bool,
     deterministic: bool,
     threads: int | None,
 ) -> Hardware:

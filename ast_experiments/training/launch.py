@@ -100,9 +100,7 @@ def _finish(config: Config, folder: Path, result: dict[str, Any], trackers: list
         tracker.finish(result)
 
 
-def _trackers(
-    config: Config, folder: Path, result: dict[str, Any], facts: dict[str, Any], made: list[Any]
-) -> Any:
+def _trackers(config: Config, folder: Path, result: dict[str, Any], facts: dict[str, Any], made: list[Any]) -> Any:
     from ast_experiments.tracking import Trackers
     from ast_experiments.tracking.jsonl import JsonlTracker
 

@@ -14,8 +14,8 @@ FUSED = ("sgd", "momentum", "adam", "adamw")
 def build_optimizer(
     model: nn.Module, name: str, *, lr: float, momentum: float, weight_decay: float, decay_norm_and_bias: bool
 ) -> torch.optim.Optimizer:
-    """timm's optimiser of that name: `sgd` has Nesterov momentum, `momentum` the classical one."""
-    from timm.optim import create_optimizer_v2
+    """Timm's optimiser of that name: `sgd` has Nesterov momentum, `momentum` the classical one."""
+    from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 
     extra: dict[str, Any] = {"fused": True} if name in FUSED else {}
     return create_optimizer_v2(
@@ -53,16 +53,19 @@ class Schedule:
         warmup_lr: float,
         min_lr: float,
     ) -> None:
-        from timm import scheduler as timm
+        from timm.scheduler.cosine_lr import CosineLRScheduler
+        from timm.scheduler.multistep_lr import MultiStepLRScheduler
+        from timm.scheduler.poly_lr import PolyLRScheduler
+        from timm.scheduler.tanh_lr import TanhLRScheduler
 
         warmup: dict[str, Any] = {"warmup_t": warmup_epochs, "warmup_lr_init": warmup_lr}
         decay: dict[str, Any] = {"t_initial": epochs, "lr_min": min_lr, **warmup}
         makers = {
-            "constant": lambda: timm.MultiStepLRScheduler(optimizer, decay_t=[math.inf], **warmup),  # pyright: ignore
-            "cosine": lambda: timm.CosineLRScheduler(optimizer, **decay),
-            "tanh": lambda: timm.TanhLRScheduler(optimizer, **decay),
-            "poly": lambda: timm.PolyLRScheduler(optimizer, power=2.0, **decay),
-            "linear": lambda: timm.PolyLRScheduler(optimizer, power=1.0, **decay),
+            "constant": lambda: MultiStepLRScheduler(optimizer, decay_t=[math.inf], **warmup),  # pyright: ignore
+            "cosine": lambda: CosineLRScheduler(optimizer, **decay),
+            "tanh": lambda: TanhLRScheduler(optimizer, **decay),
+            "poly": lambda: PolyLRScheduler(optimizer, power=2.0, **decay),
+            "linear": lambda: PolyLRScheduler(optimizer, power=1.0, **decay),
         }
         self._scheduler = makers[kind]()
         self._optimizer, self._epochs, self._by_epoch = optimizer, epochs, by_epoch

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -135,20 +135,29 @@ class Run:
             Interrupted: After SIGINT or SIGTERM, when the step is finished and everything is saved.
             Diverged: If the loss stops being a number.
         """
-        resumed = self.restore()
+        saved = self.restore()
         self.stepper.model.train()
         with self._listening(), _profiled(self.folder, self.profile) as tick:
             while not self.done:
-                target = 1.0 if self.setpoint is None else self.setpoint.target(self.at.epoch, self.epochs)
-                with self.ledger.phase("plan"):
-                    plan = self.hooks.plan(self.at.epoch, target)
-                if resumed is not None:
-                    self._check_plan(plan, resumed)
-                    resumed = None
-                self._train_epoch(plan, target, tick)
-                self._end_epoch(plan, target)
+                self.run_epoch(saved, tick)
+                saved = None
 
-    def _train_epoch(self, plan: Plan, target: float, tick: Any) -> None:
+    def run_epoch(self, saved: Mapping[str, Any] | None = None, tick: Callable[[], None] = lambda: None) -> None:
+        """Plan, train and close one epoch.
+
+        Args:
+            saved: The plan that a checkpoint holds, if the epoch had begun; the new one must equal it.
+            tick: Called after each loaded batch.
+        """
+        target = 1.0 if self.setpoint is None else self.setpoint.target(self.at.epoch, self.epochs)
+        with self.ledger.phase("plan"):
+            plan = self.hooks.plan(self.at.epoch, target)
+        if saved is not None and not np.array_equal(plan.ids, saved["ids"].numpy()):
+            raise UserError("the epoch's plan is not the one in the checkpoint: the code or the data changed")
+        self._train_epoch(plan, target, tick)
+        self._end_epoch(plan, target)
+
+    def _train_epoch(self, plan: Plan, target: float, tick: Callable[[], None]) -> None:
         loader = self.train.batches(
             plan.ids,
             plan.load_batch,
@@ -221,7 +230,9 @@ class Run:
         self._flushed = time.monotonic()
         step = check_loss(rows)
         if step is not None:
-            raise Diverged(f"the loss is no longer a number at step {step}: try a smaller recipe.lr or recipe.clip_grad=1")
+            raise Diverged(
+                f"the loss is no longer a number at step {step}: try a smaller recipe.lr or recipe.clip_grad=1"
+            )
 
     def _end_epoch(self, plan: Plan, target: float) -> None:
         self._flush()
@@ -288,13 +299,8 @@ class Run:
                 "ema": None if stepper.ema is None else stepper.ema.state_dict(),
                 "selector": self.hooks.state_dict(),
                 "plan": None if plan is None else {"ids": torch.from_numpy(plan.ids), "target": target},
-                "position": {"epoch": self.at.epoch, "batch": self.at.batch, "step": self.at.step, "offered": self.at.offered},
-                "history": {
-                    "trained": self.history.trained,
-                    "offered": self.history.offered,
-                    "targets": self.history.targets,
-                    "accuracy": self.history.accuracy,
-                },
+                "position": asdict(self.at),
+                "history": asdict(self.history),
                 "log": self.log.state_dict(),
                 "tracker": self.tracker.state_dict(),
                 "random": checkpoint.random_state(stepper.hardware.device),
@@ -334,10 +340,6 @@ class Run:
         logger.info("resumed at epoch %d, batch %d, step %d", self.at.epoch, self.at.batch, self.at.step)
         return state["plan"]
 
-    def _check_plan(self, plan: Plan, saved: Mapping[str, Any]) -> None:
-        if not np.array_equal(plan.ids, saved["ids"].numpy()):
-            raise UserError("the epoch's plan differs from the one that the checkpoint holds: the code or the data changed")
-
     @contextmanager
     def _listening(self) -> Iterator[None]:
         """SIGINT and SIGTERM wait for the end of the step; a second one of them does not."""
@@ -368,7 +370,7 @@ def _offered(plan: Plan, index: int) -> int:
 
 
 @contextmanager
-def _profiled(folder: Path, wanted: bool) -> Iterator[Any]:
+def _profiled(folder: Path, wanted: bool) -> Iterator[Callable[[], None]]:
     """Yields a function to call after each loaded batch."""
     if not wanted:
         yield lambda: None

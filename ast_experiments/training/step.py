@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.selection.types import Batch, Outputs
@@ -47,7 +47,7 @@ class Stepper:
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Per-sample cross-entropy in nats, float32, shape (n,)."""
-        return F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self._smoothing)
+        return functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self._smoothing)
 
     def train(self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]) -> tuple[Outputs, Tensor | None]:
         """Train on a batch; returns the detached outputs and the weights that were used."""

@@ -82,7 +82,7 @@ class StepLog:
         last = records[-1]
         trained = sum(r["trained"] for r in records)
         offered = sum(r["offered"] for r in records)
-        row = {
+        row: dict[str, float] = {
             "step": int(last["step"]),
             "epoch": last["epoch"],
             "progress": last["progress"],
@@ -109,7 +109,7 @@ class StepLog:
         sums, self.epoch = self.epoch, {}
         self._since = None
         trained, offered = sums.get("trained", 0.0), sums.get("offered", 0.0)
-        entries = {"epoch/rows_trained": int(trained), "epoch/rows_offered": int(offered)}
+        entries: dict[str, float] = {"epoch/rows_trained": int(trained), "epoch/rows_offered": int(offered)}
         if offered:
             entries["epoch/activation_rate"] = trained / offered
         if trained:
@@ -130,7 +130,7 @@ class StepLog:
         self._open = [dict(r) for r in state["open"]]
 
 
-def _on_host(records: list[dict[str, Number]]) -> list[dict[str, float]]:
+def _on_host(records: list[dict[str, Any]]) -> list[dict[str, float]]:
     """All values as floats, by one transfer."""
     tensors = [v for record in records for v in record.values() if isinstance(v, Tensor)]
     if not tensors:

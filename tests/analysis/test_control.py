@@ -169,3 +169,14 @@ def test_parts() -> None:
     assert overshoot([np.nan], [0.3]) is None
     assert rms_error([], []) is None
     assert rms_error([0.3, 0.5], [0.3, 0.4]) == pytest.approx(0.1 / np.sqrt(2))
+
+
+def test_rows_carried_over_from_an_epoch_do_not_disturb() -> None:
+    """A row of 750 trained of 10 offered has a rate of 75, and hardly any weight."""
+    steps = step_rows(np.full(40, 0.3))
+    carried = {**steps[19], "control/activation_rate": 75.0}
+    later = [{**row, "samples_seen": row["samples_seen"] + 750.0} for row in steps[20:]]
+    carried["samples_seen"] = steps[18]["samples_seen"] + 750.0
+    quality = control_quality([*steps[:19], carried, *later], [])
+    assert quality is not None
+    assert quality.overshoot == pytest.approx(0.5 * (OFFERED / (OFFERED + 5)), rel=0.01)

@@ -72,8 +72,8 @@ def test_printed(sweep: Path) -> None:
     print_leaderboard(leaderboard(sweep), console)
     assert isinstance(console.file, io.StringIO)
     out = console.file.getvalue()
-    assert "controller.kp" in out
-    assert "failed: RuntimeError: <b>oops" in out
+    assert " kp " in out
+    assert "2: RuntimeError: <b>oops" in out
     assert out.index("0.0100") < out.index("0.0200")
 
 

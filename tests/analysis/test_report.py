@@ -71,9 +71,7 @@ def test_dense(tmp_path: Path, dense_rows: Rows, result_of: Make, run_in: Make) 
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted", None])
-def test_cut_short(
-    status: str | None, tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make
-) -> None:
+def test_cut_short(status: str | None, tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make) -> None:
     rows = controlled_rows[:150]
     changes = {"error": "RuntimeError: out of memory"} if status == "failed" else {}
     html = page(run_in(tmp_path, rows, status and result_of(rows, status, **changes)))
@@ -101,12 +99,9 @@ def test_values_are_escaped(tmp_path: Path, controlled_rows: Rows, result_of: Ma
     assert "alert(" in html
 
 
-def test_measured_energy_is_shown(
-    tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make
-) -> None:
+def test_measured_energy_is_shown(tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make) -> None:
     rows = [
-        row | ({"energy/gpu_joules": 900.0 * row["epoch"]} if row["kind"] == "epoch" else {})
-        for row in controlled_rows
+        row | ({"energy/gpu_joules": 900.0 * row["epoch"]} if row["kind"] == "epoch" else {}) for row in controlled_rows
     ]
     html = page(run_in(tmp_path, rows, result_of(rows)))
     assert "Energy (measured)" in charts(html)
@@ -170,3 +165,13 @@ def test_uncontrolled_selection_shows_its_epoch_rates(controlled_rows: Rows) -> 
     first = panels(RunRecord(Path(), epochs=epochs))[0]
     assert first.title == "Activation rate"
     assert [series.label for series in first.series] == ["rate, by epoch", "target"]
+
+
+def test_values_above_the_ceiling_are_cut_off() -> None:
+    spiky = Series("s", np.arange(4.0), np.array([0.3, 64.0, 0.3, 0.3]), "c1")
+    cut = svg(Panel("t", "c", (spiky,), from_zero=True, ceiling=1.05))
+    assert ">60<" in svg(Panel("t", "c", (spiky,)))
+    assert ">60<" not in cut
+    assert ">0.30<" in cut or ">0.3<" in cut
+    low = Series("s", np.arange(2.0), np.array([0.1, 0.2]), "c1")
+    assert svg(Panel("t", "c", (low,), ceiling=1.05)) == svg(Panel("t", "c", (low,)))

@@ -40,9 +40,7 @@ def test_a_killed_run(tmp_path: Path, run_in: Callable[..., Path]) -> None:
         ('{"a": 1}\n\udcff\udcfe', 1, 0),
     ],
 )
-def test_torn_lines(
-    content: str, rows: int, warnings: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_torn_lines(content: str, rows: int, warnings: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(content.encode(errors="surrogateescape"))
     with caplog.at_level(logging.WARNING):

@@ -65,13 +65,10 @@ def run(result: dict[str, Any], *, terminal: bool, rows: int = 50, **options: An
 
 
 def test_plain_lines_where_there_is_no_terminal() -> None:
-    out = run(
-        RESULT, terminal=False, paths={"report": "/runs/1/report.html", "W&B files": "/runs/1/" + "x" * 150}
-    )
+    out = run(RESULT, terminal=False, paths={"report": "/runs/1/report.html", "W&B files": "/runs/1/" + "x" * 150})
     lines = out.splitlines()
     assert lines[0] == (
-        "epoch 1/2  rate 0.305  target 0.300  threshold 0.7123  loss 1.5000  "
-        "accuracy 71.50 %  nominal savings 0.688"
+        "epoch 1/2  rate 0.305  target 0.300  threshold 0.7123  loss 1.5000  accuracy 71.50 %  nominal savings 0.688"
     )
     assert "\x1b" not in out
     assert out.count("ast [x] on cifar10") == 1
@@ -111,6 +108,15 @@ def test_live_updates_are_throttled() -> None:
 def test_a_failed_run_ends_cleanly(terminal: bool, rows: int) -> None:
     out = run({"status": "failed", "error": "RuntimeError: [oops]"}, terminal=terminal, rows=rows)
     assert "error: RuntimeError: [oops]" in out
+
+
+def test_what_is_over_is_not_shown() -> None:
+    file = io.StringIO()
+    tracker = ConsoleTracker(2, "t", console=Console(file=file, width=200))
+    for row in (STEP, EPOCH, {"kind": "step", "step": 30, "train/loss": 1.0}, EPOCH):
+        tracker.log(row)
+    first, second = file.getvalue().splitlines()
+    assert ("threshold" in first, "threshold" in second) == (True, False)
 
 
 def test_finish_before_any_row() -> None:

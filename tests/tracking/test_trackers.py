@@ -75,9 +75,7 @@ def test_failing_copy_is_reported_once_and_dropped(broken: str, caplog: pytest.L
 def test_failing_record_stops_the_run(broken: str) -> None:
     trackers: Tracker = Trackers([Fake(broken, essential=True)])
     with pytest.raises(RuntimeError, match=broken):
-        {"log": lambda: trackers.log({}), "flush": trackers.flush, "state_dict": trackers.state_dict}[
-            broken
-        ]()
+        {"log": lambda: trackers.log({}), "flush": trackers.flush, "state_dict": trackers.state_dict}[broken]()
 
 
 def test_finish_reaches_every_tracker() -> None:

@@ -7,13 +7,17 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import wandb
 
-from ast_experiments.tracking.wandb import Mode, WandbTracker, resolve_mode
+from ast_experiments.tracking.wandb import Mode, WandbTracker, api_key_configured, resolve_mode
 
 WANDB = Path(sys.executable).with_name("wandb")
 
@@ -78,9 +82,7 @@ def test_offline_run_holds_the_whole_curve(tmp_path: Path, capfd: pytest.Capture
         assert item["train/loss"] == pytest.approx(1 / step)
         assert item["samples_seen"] == 128 * step
         assert item.get("val/accuracy") == (step if step % 10 == 0 else None), "both rows of a step arrive"
-    axes = {
-        each["glob_name"]: each["step_metric"] for each in of_type(records, "metric") if "glob_name" in each
-    }
+    axes = {each["glob_name"]: each["step_metric"] for each in of_type(records, "metric") if "glob_name" in each}
     assert axes == {
         "control/*": "samples_seen",
         "train/*": "samples_seen",
@@ -129,20 +131,44 @@ def test_disabled_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_unreachable_server_means_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    script = """
+ONLINE = """
 import logging, sys
 logging.basicConfig(level="WARNING", stream=sys.stdout)
 from ast_experiments.tracking.wandb import WandbTracker
-tracker = WandbTracker(sys.argv[1], mode="online", run_id="x", init_timeout=2)
+tracker = WandbTracker(sys.argv[1], mode="online", run_id="x", init_timeout=5)
 tracker.log({"kind": "step", "step": 1, "samples_seen": 1, "train/loss": 1.0})
 tracker.finish({"status": "finished"})
-print(tracker.mode, tracker.directory)
+print(tracker.mode, tracker.run_id, tracker.directory)
 """
-    environment = {**os.environ, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+
+
+class Refuse(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(403)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        del format, args
+
+
+@pytest.mark.parametrize(
+    ("answers", "said", "run_id"), [(False, "does not answer", "x"), (True, "refuses the run", "x-offline")]
+)
+def test_a_server_that_does_not_take_the_run(answers: bool, said: str, run_id: str, tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    if not answers:
+        server.shutdown()
+        server.server_close()
+    environment = {
+        **os.environ,
+        "WANDB_API_KEY": "0" * 40,
+        "WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}",
+        "no_proxy": "127.0.0.1",
+    }
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)],
+        [sys.executable, "-c", ONLINE, str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
@@ -150,11 +176,12 @@ print(tracker.mode, tracker.directory)
         env=environment,
         stdin=subprocess.DEVNULL,
     )
+    server.server_close()
     assert done.returncode == 0, done.stderr
     *log, last = done.stdout.strip().splitlines()
-    assert "goes on offline" in "\n".join(log)
-    mode, directory = last.split()
-    assert mode == "offline"
+    assert said in "\n".join(log)
+    mode, used_id, directory = last.split()
+    assert (mode, used_id) == ("offline", run_id)
     assert len(of_type(inspect(Path(directory)), "history")) == 1
 
 
@@ -173,9 +200,8 @@ print(tracker.mode, tracker.directory)
         ("disabled", "online", True, "disabled"),
     ],
 )
-def test_mode(
-    mode: Mode, environment: str | None, key: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mode(mode: Mode, environment: str | None, key: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ast_experiments.tracking.wandb.server_answers", lambda: True)
     if environment:
         monkeypatch.setenv("WANDB_MODE", environment)
     if key:
@@ -189,19 +215,10 @@ def test_online_without_a_key_is_said(caplog: pytest.LogCaptureFixture) -> None:
     assert "wandb login" in caplog.text
 
 
-@pytest.mark.parametrize(("key", "expected"), [("0" * 40, "online"), ("tooshort", "offline")])
-def test_a_key_in_netrc_counts(key: str, expected: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "expected"), [("0" * 40, True), ("tooshort", False)])
+def test_a_key_in_netrc_counts(key: str, expected: bool, tmp_path: Path) -> None:
+    host = urlsplit(wandb.setup().settings.base_url).netloc
     netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine localhost:9 login user password {key}\n")
+    netrc.write_text(f"machine {host} login user password {key}\n")
     netrc.chmod(0o600)
-    script = "from ast_experiments.tracking.wandb import resolve_mode; print(resolve_mode('auto'))"
-    environment = {**os.environ, "WANDB_BASE_URL": "http://localhost:9"}
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-        env=environment,
-    )
-    assert done.stdout.split() == [expected]
+    assert api_key_configured() is expected

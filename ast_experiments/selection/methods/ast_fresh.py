@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -74,7 +73,7 @@ class Fresh:
         active = self._decide(scores.cpu(), on_host=True)
         rows = active.nonzero().squeeze(1).to(loaded.ids.device)
         weights = None if loaded.weights is None else loaded.weights[rows]
-        return (replace(loaded, ids=loaded.ids[rows], images=loaded.images[rows], labels=loaded.labels[rows], weights=weights),)
+        return (Batch(loaded.ids[rows], loaded.images[rows], loaded.labels[rows], weights),)
 
     def weigh(self, batch: Batch, outputs: Outputs) -> Tensor | None:
         """With `masked`, zero for inactive rows."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -126,25 +127,27 @@ class Stale:
         mask[rest[:extra]] = True
         return mask, replace(self._now, owed=owed, owed_exploration=owed_exploration)
 
-    def _threshold(self, epoch: int, order: np.ndarray, target: float):  # noqa: ANN202
+    def _threshold(
+        self, epoch: int, order: np.ndarray, target: float
+    ) -> tuple[np.ndarray, Committed, Callable[[np.ndarray], dict[str, np.ndarray]] | None]:
         c, now, control = self._context, self._now, self._controller
         explored = self._exploration * target
         gate_target = target - explored
         scores = self.table.scores[order]
         state = now.control or control.initial(gate_target)
+        read: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
         if gate_target <= 0:
-            mask, trace = np.zeros(len(order), dtype=bool), None
+            mask = np.zeros(len(order), dtype=bool)
         else:
             state = control.renew(state, scores, gate_target)
             run = stream(control, state, scores, self._window, gate_target, generator(c.seed, GATE, epoch))
             mask, state = run.mask, run.final
 
-            def trace(positions: np.ndarray) -> dict[str, np.ndarray]:
-                return control_trace(control, run, self._window, positions, explored)
+            read = partial(control_trace, control, run, self._window, explored=explored)
 
         rng = generator(c.seed, EXPLORE, epoch)
         drawn, owed = explore(mask, self._window, explored, now.owed_exploration, rng)
-        return mask | drawn, replace(now, control=state, owed_exploration=owed), trace
+        return mask | drawn, replace(now, control=state, owed_exploration=owed), read
 
     def observe(self, batch: Batch, outputs: Outputs) -> None:
         """Score the trained rows into the pending column."""
