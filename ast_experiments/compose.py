@@ -154,8 +154,8 @@ def preflight(overrides: Sequence[str], multirun: bool) -> Path | None:
     if not sweeping:
         check(typed(without_hydra(cfg)))
         return None
-    params = cfg.hydra.sweeper.get("params") or {}
-    swept = [f"{key}={value}" for key, value in OmegaConf.to_container(params).items()]  # pyright: ignore
+    params: Any = OmegaConf.to_container(cfg.hydra.sweeper).get("params") or {}  # pyright: ignore
+    swept = [f"{key}={value}" for key, value in params.items()]
     for job in jobs([*swept, *overrides])[:MOST_JOBS_CHECKED]:
         check(typed(compose(job)))
     return Path(cfg.hydra.sweep.dir)

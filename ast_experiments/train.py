@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ast_experiments.cli.usage import usage
 from ast_experiments.compose import CONF, explain, preflight, register_resolvers, typed
 from ast_experiments.errors import ConfigError, Interrupted, UserError
 
@@ -59,7 +60,10 @@ def _main() -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     args = get_args_parser().parse_args()
-    looks = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
+    if args.help:
+        print(usage())
+        return 0
+    looks = args.hydra_help or args.cfg or args.info or args.shell_completion
     sweep = None
     if not (looks or args.config_dir or args.config_path or args.config_name):
         sweep = preflight(args.overrides, args.multirun)

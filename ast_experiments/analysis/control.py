@@ -5,8 +5,8 @@ such rows.
 
 * *Smoothed rate* at a row: rows trained over rows offered in the shortest stretch of rows that ends there and
   covers at least W offered rows, W = min(5,000, the fewest rows offered in a controlled epoch). Before W rows
-  were offered it does not exist. A row's offered rows are its trained rows (the step of `samples_seen`)
-  divided by its rate. The target is averaged over the same stretch, so a moving set-point compares like with
+  were offered it does not exist. A row's offered rows are the step of
+  `samples_offered`. The target is averaged over the same stretch, so a moving set-point compares like with
   like.
 * *Band*: within ±20 % of the target.
 * *Settling window*: index, counted from 0 at the first row under control, of the first row from which the
@@ -160,17 +160,13 @@ def controlled_epochs(steps: Rows, epochs: Rows) -> list[Mapping[str, Any]]:
 
 def _signals(steps: Rows) -> tuple[Floats, Floats, Floats]:
     """Rate, target and offered rows of the step rows under control."""
-    seen = np.array([0, *(row["samples_seen"] for row in steps)], dtype=np.float64)
+    offered = np.diff(np.array([0, *(row["samples_offered"] for row in steps)], dtype=np.float64))
     needed = ("control/threshold", "control/activation_rate", "control/target")
     held = np.array([all(key in row for key in needed) for row in steps], dtype=bool)
     rows = [row for row, ours in zip(steps, held, strict=True) if ours]
     rate = np.array([row["control/activation_rate"] for row in rows], dtype=np.float64)
     target = np.array([row["control/target"] for row in rows], dtype=np.float64)
-    trained = np.diff(seen)[held]
-    known = (trained > 0) & (rate > 0)
-    offered = np.where(known, trained / np.where(known, rate, 1.0), np.nan)
-    # A row that trained nothing does not tell how many it was offered: take it for an ordinary one.
-    return rate, target, np.where(known, offered, np.median(offered[known]) if known.any() else 1.0)
+    return rate, target, offered[held]
 
 
 def _inside(smoothed: ArrayLike, target: ArrayLike, band: float) -> NDArray[np.bool_]:

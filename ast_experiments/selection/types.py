@@ -57,7 +57,8 @@ class Plan:
         lr_scale: Factor on the learning rate for this epoch.
         offered_by_batch: Rows offered by the time each batch is loaded, int64, shape (batches,), or None for evenly.
         trace: Control signals by batch, each of shape (batches,); keys are those of the step log
-            (`control/threshold`, ...). Values that are not known in advance are left out.
+            (`control/threshold`, ...), and `picked`: how many of the rows offered since the batch before were picked,
+            where that is not what the batch holds. Values that are not known in advance are left out.
     """
 
     ids: np.ndarray

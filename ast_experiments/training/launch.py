@@ -81,6 +81,8 @@ def _finish(config: Config, folder: Path, result: dict[str, Any], trackers: list
     from ast_experiments.analysis.runs import read_run
 
     result["finished"] = _now()
+    for tracker in trackers:
+        tracker.flush()
     try:
         record = read_run(folder)
         quality = control_quality(record.steps, record.epochs)

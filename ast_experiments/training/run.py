@@ -239,7 +239,7 @@ class Run:
         whole = self.at.batch >= plan.batches
         rest = plan.offered - self.at.offered if whole else 0
         self.ledger.offered += rest
-        self.log.epoch["offered"] = self.log.epoch.get("offered", 0.0) + rest
+        self.log.offer(rest)
         with self.ledger.phase("plan"):
             self.hooks.end_epoch(self.scorer)
         self.ledger.settle()

@@ -32,6 +32,7 @@ class StepLog:
 
     Attributes:
         trained: Rows trained so far in the run, up to the last flush.
+        offered: Rows offered so far in the run, up to the last flush.
         epoch: Sums over the present epoch, up to the last flush.
     """
 
@@ -40,7 +41,7 @@ class StepLog:
         self._records: list[dict[str, Number]] = []
         self._open: list[dict[str, float]] = []
         self._since: float | None = None
-        self.trained = 0
+        self.trained = self.offered = 0
         self.epoch: dict[str, float] = {}
 
     def __len__(self) -> int:
@@ -51,7 +52,8 @@ class StepLog:
 
         Args:
             record: `step`, `epoch`, `progress`, `last` (1 closes the row), `time` (s), `loss_sum` (over the trained
-                rows), `trained` and `offered` rows of this step, and control signals. Values may be 0-d tensors.
+                rows), `trained` and `offered` rows of this step, `picked` ones of those offered where some of the
+                trained ones were picked earlier, and control signals. Values may be 0-d tensors.
         """
         self._records.append(record)
 
@@ -69,6 +71,7 @@ class StepLog:
 
     def _sum(self, record: Mapping[str, float]) -> None:
         self.trained += int(record["trained"])
+        self.offered += int(record["offered"])
         sums = self.epoch
         for key in ("trained", "offered", "loss_sum"):
             sums[key] = sums.get(key, 0.0) + record[key]
@@ -87,11 +90,12 @@ class StepLog:
             "epoch": last["epoch"],
             "progress": last["progress"],
             "samples_seen": self.trained,
+            "samples_offered": self.offered,
         }
         if trained:
             row["train/loss"] = sum(r["loss_sum"] for r in records) / trained
         if offered:
-            row["control/activation_rate"] = trained / offered
+            row["control/activation_rate"] = sum(r.get("picked", r["trained"]) for r in records) / offered
         for key in LAST:
             if key in last:
                 row[key] = last[key]
@@ -103,6 +107,11 @@ class StepLog:
             row["train/throughput"] = trained / (last["time"] - self._since)
         self._since = last["time"]
         return row
+
+    def offer(self, rows: int) -> None:
+        """Count rows that were offered after the epoch's last step; call after a flush."""
+        self.offered += rows
+        self.epoch["offered"] = self.epoch.get("offered", 0.0) + rows
 
     def end_epoch(self) -> dict[str, float]:
         """The epoch's log entries; call after a flush. Starts the next epoch's sums."""
@@ -122,11 +131,16 @@ class StepLog:
 
     def state_dict(self) -> dict[str, Any]:
         """Sums and records of rows that are not complete; call after a flush."""
-        return {"trained": self.trained, "epoch": dict(self.epoch), "open": [dict(r) for r in self._open]}
+        return {
+            "trained": self.trained,
+            "offered": self.offered,
+            "epoch": dict(self.epoch),
+            "open": [dict(r) for r in self._open],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.trained, self.epoch = state["trained"], dict(state["epoch"])
+        self.trained, self.offered, self.epoch = state["trained"], state["offered"], dict(state["epoch"])
         self._open = [dict(r) for r in state["open"]]
 
 

@@ -62,6 +62,7 @@ def make_rows(
                     "epoch": epoch + part,
                     "progress": (epoch + part) / epochs,
                     "samples_seen": seen,
+                    "samples_offered": offered + given,
                     "train/loss": 2.3 * np.exp(-(epoch + part) / 12) + rng.normal(0, 0.08),
                     "train/lr": 0.1,
                     "train/throughput": 5_000.0,

@@ -31,6 +31,7 @@ def step_rows(rates: Any, target: Any = 0.3, warmup: int = 0, **extra: float) ->
             "step": i + 1,
             "epoch": (i + 1) / 10,
             "samples_seen": seen,
+            "samples_offered": OFFERED * (i + 1),
             "control/target": aim,
         }
         row["control/activation_rate"] = rate
@@ -171,12 +172,11 @@ def test_parts() -> None:
     assert rms_error([0.3, 0.5], [0.3, 0.4]) == pytest.approx(0.1 / np.sqrt(2))
 
 
-def test_rows_carried_over_from_an_epoch_do_not_disturb() -> None:
-    """A row of 750 trained of 10 offered has a rate of 75, and hardly any weight."""
+def test_a_row_counts_by_what_it_was_offered() -> None:
+    """A rate of 1 over 10 offered rows hardly moves the smoothed rate."""
     steps = step_rows(np.full(40, 0.3))
-    carried = {**steps[19], "control/activation_rate": 75.0}
-    later = [{**row, "samples_seen": row["samples_seen"] + 750.0} for row in steps[20:]]
-    carried["samples_seen"] = steps[18]["samples_seen"] + 750.0
-    quality = control_quality([*steps[:19], carried, *later], [])
+    short = {**steps[19], "control/activation_rate": 1.0, "samples_offered": steps[18]["samples_offered"] + 10}
+    later = [{**row, "samples_offered": row["samples_offered"] - OFFERED + 10} for row in steps[20:]]
+    quality = control_quality([*steps[:19], short, *later], [])
     assert quality is not None
-    assert quality.overshoot == pytest.approx(0.5 * (OFFERED / (OFFERED + 5)), rel=0.01)
+    assert quality.overshoot == pytest.approx(0.7 / 0.3 * 10 / (2 * OFFERED), rel=0.01)

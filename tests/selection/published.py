@@ -48,18 +48,14 @@ def comparison_significance(losses, images):
         d.append(sum(per_channel) / len(per_channel))
     mean_loss = sum(losses) / len(losses)
     mean_d = sum(d) / len(d)
-    return [
-        0.7 * loss / (mean_loss + 1e-8) + 0.3 * dev / (mean_d + 1e-8)
-        for loss, dev in zip(losses, d, strict=True)
-    ]
+    return [0.7 * loss / (mean_loss + 1e-8) + 0.3 * dev / (mean_d + 1e-8) for loss, dev in zip(losses, d, strict=True)]
 
 
 def two_stage_significance(losses, logits):
     scores = []
     for loss, row in zip(losses, logits, strict=True):
-        row = [float(v) for v in row]
-        top = max(row)
-        exps = [math.exp(v - top) for v in row]
+        top = max(float(v) for v in row)
+        exps = [math.exp(float(v) - top) for v in row]
         p = [v / sum(exps) for v in exps]
         entropy = -sum(v * math.log(v + 1e-8) for v in p)
         scores.append(0.7 * float(loss) + 0.3 * entropy)

@@ -63,7 +63,7 @@ class World:
 
     def losses(self, ids, epoch):
         noise = np.random.default_rng((self.seed, epoch)).lognormal(0.0, 0.2, len(self.visits))
-        return (self.difficulty * 0.98 ** self.visits * noise)[ids]
+        return (self.difficulty * 0.98**self.visits * noise)[ids]
 
     def train(self, selector, plan, epoch, batches=None):
         """Observe the plan's batches, or those of the slice `batches`."""

@@ -36,7 +36,7 @@ def controller_of(form):
     if form == "report":
         return sundew.SundewReport(gate=RecordingGate())
     if form == "comparison":
-        return sundew.build_comparison()
+        return sundew.SundewBatch()
     return sundew.build_two_stage(kp=0.005, ki=0.0001, alpha=0.1, start=3.0, low=0.5, high=10.0, integral_limit=100.0)
 
 
@@ -204,8 +204,7 @@ def test_masked_weights_average_the_loss_over_active_rows():
 def test_different_seeds_draw_different_masks():
     losses = losses_of("report")
     runs = [
-        [mask for *_, mask in drive(make(sundew.build_report(), "gather", seed), losses, 0.1, 0, 20)]
-        for seed in (0, 1)
+        [mask for *_, mask in drive(make(sundew.SundewReport(), "gather", seed), losses, 0.1, 0, 20)] for seed in (0, 1)
     ]
     assert any(not np.array_equal(a, b) for a, b in zip(*runs, strict=True))
 
@@ -216,3 +215,30 @@ def test_build(scoring, kind):
         PI(), significance.loss, scoring=scoring, pick="topk", exploration=0.2, window=16, score_mode="train"
     )
     assert type(selector).__name__ == kind
+
+
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_gains_are_renewed_from_recent_scores_when_an_epoch_starts(execution):
+    controller, losses, gains = PI(), losses_of("comparison"), []
+    recent = np.empty(0)
+    selector = make(controller, execution)
+    for t, scores, _ in drive(selector, losses, 0.3, 0, 220):
+        state = selector.state_dict()
+        if t == 0:
+            expected = controller.renew(controller.initial(0.3), scores, 0.3)
+        elif t % 100 == 0:
+            expected = controller.renew(controller.initial(0.3), recent, 0.3)
+        assert (state["control"]["kp"], state["control"]["ki"]) == (expected.kp, expected.ki)
+        recent = state["recent"].numpy()
+        recent = recent[~np.isnan(recent)]
+        gains.append(expected.kp)
+    assert len(set(gains)) == 3
+
+
+@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("controller", [PI(), Quantile()])
+def test_rate_is_held_when_every_batch_is_scored(controller, execution):
+    selector = make(controller, execution)
+    rows = [(active.sum(), len(active)) for *_, active in drive(selector, losses_of("comparison")[:200], 0.3, 0, 200)]
+    trained, offered = np.sum(rows, axis=0)
+    assert trained / offered == pytest.approx(0.3, abs=0.02)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from selection_tools import batch_of, prepared
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 from ast_experiments.models.simple_cnn import SimpleCNN
 from ast_experiments.selection import significance, sundew
@@ -19,7 +19,7 @@ def gradients(model, selector, batch):
 
     def forward(rows):
         logits = model(rows.images)
-        losses = F.cross_entropy(logits, rows.labels, reduction="none")
+        losses = cross_entropy(logits, rows.labels, reduction="none")
         return losses, Outputs(logits.detach(), losses.detach())
 
     def score(rows, mode="eval"):
@@ -40,25 +40,23 @@ def gradients(model, selector, batch):
 @pytest.mark.parametrize(
     ("controller", "score"),
     [
-        (sundew.build_comparison(start=0.98), significance.loss_intensity_comparison),
-        (sundew.build_comparison(start=0.98, high=9.0), lambda losses, *_: losses / 100),  # two random rows
+        (sundew.SundewBatch(start=0.98), significance.loss_intensity_comparison),
+        (sundew.SundewBatch(start=0.98, high=9.0), lambda losses, *_: losses / 100),  # two random rows
         (sundew.build_two_stage(start=9.0, high=10.0), significance.loss_entropy),  # the top tenth
-        (sundew.build_report(start=0.4), significance.loss_intensity_report),
+        (sundew.SundewReport(start=0.4), significance.loss_intensity_report),
     ],
 )
 def test_masked_equals_gathered(controller, score, weighted):
     torch.manual_seed(0)
-    model = SimpleCNN(dropout=0.0).double()
+    model = SimpleCNN(size=16, dropout=0.0).double()
     batch = dataclasses.replace(
         batch_of(range(40)),
-        images=torch.randn(40, 3, 32, 32, dtype=torch.float64) * (torch.rand(40, 1, 1, 1) + 0.2),
+        images=torch.randn(40, 3, 16, 16, dtype=torch.float64) * (torch.rand(40, 1, 1, 1) + 0.2),
         labels=torch.randint(0, 10, (40,)),
         weights=torch.rand(40, dtype=torch.float64) + 0.5 if weighted else None,
     )
     results = [
-        gradients(
-            model, prepared(Fresh(controller, score, execution=execution), samples=40, batch_size=40), batch
-        )
+        gradients(model, prepared(Fresh(controller, score, execution=execution), samples=40, batch_size=40), batch)
         for execution in ("gather", "masked")
     ]
     (gathered, active), (masked, also_active) = results

@@ -21,8 +21,8 @@ from ast_experiments.selection.planning import (
 CONTROLLERS = {
     "pi": PI(),
     "quantile": Quantile(),
-    "report": sundew.build_report(),
-    "comparison": sundew.build_comparison(),
+    "report": sundew.SundewReport(),
+    "comparison": sundew.SundewBatch(),
     "two_stage": sundew.build_two_stage(start=3.0, low=0.5, high=10.0),
 }
 
@@ -205,7 +205,7 @@ def test_control_trace(name, rows, batch):
     positions, _ = batch_trace(picked, 2, batch, rows)
     if not len(positions):
         pytest.skip("no full batch")
-    trace = control_trace(controller, result, size, positions, explored)
+    trace = control_trace(controller, result, size, positions, explored=explored)
     bounds = window_bounds(rows, size)
     states, before = [*result.states, result.final], -1
     for b, position in enumerate(positions):

@@ -12,8 +12,8 @@ from ast_experiments.selection import significance, sundew
 
 STEPS, BATCH = 10_000, 64
 BUILD = {
-    "report": sundew.build_report,
-    "comparison": sundew.build_comparison,
+    "report": sundew.SundewReport,
+    "comparison": sundew.SundewBatch,
     "two_stage": sundew.build_two_stage,
 }
 FORMS = list(BUILD)
@@ -52,9 +52,7 @@ def package_step(controller, state, scores, target, u, inflow, keys):
     else:
         kept, level = controller.gate.decide(scores, threshold, state.reservoir, u, inflow)
         state = state._replace(reservoir=level)
-    active, used = controller.fallback.apply(
-        torch.from_numpy(kept), torch.from_numpy(scores), torch.from_numpy(keys)
-    )
+    active, used = controller.fallback.apply(torch.from_numpy(kept), torch.from_numpy(scores), torch.from_numpy(keys))
     active = active.numpy()
     counted = active if controller.counts_fallback else kept
     return controller.observe(state, int(counted.sum()), len(scores), target), kept, active, bool(used)
@@ -115,7 +113,7 @@ def test_terms_add_up_to_the_step():
 
 
 def test_reservoir_caps_the_report_form_at_a_fifth():
-    controller = sundew.build_report()
+    controller = sundew.SundewReport()
     rng = np.random.default_rng(0)
     scores = np.full(100_000, 50.0)
     kept, level = controller.gate.decide(scores, 0.5, 100.0, *controller.gate.draw(rng, len(scores)))
@@ -124,7 +122,7 @@ def test_reservoir_caps_the_report_form_at_a_fifth():
 
 
 def test_reservoir_pays_before_the_inflow():
-    gate = sundew.build_report().gate
+    gate = sundew.SundewReport().gate
     ones = np.ones(4)
     # 10.5 pays to 0.5 and fills to 3.5; then 6.5, 9.5, and 12.5 only after the last row.
     kept, level = gate.decide(ones * 9, 0.5, 10.5, ones * 0, ones * 3)
@@ -137,7 +135,7 @@ def test_reservoir_pays_before_the_inflow():
 
 
 def test_gate_odds_are_a_sigmoid():
-    gate = sundew.build_report().gate
+    gate = sundew.SundewReport().gate
     scores = np.array([0.5, 0.65, 0.8, 1.4])
     odds = 1 / (1 + np.exp(-(scores - 0.5) / 0.15))
     for shift, expected in ((-1e-9, [False, True, True, True]), (1e-9, [False] * 4)):

@@ -89,25 +89,27 @@ class Stale:
             ids = np.concatenate([now.carried, order])
             return Plan(ids, offered=len(order), load_batch=c.batch_size, keep_short=True)
         unseen = self.table.unseen[order]
+        read = None
         if unseen.any():
             mask, after = self._uniform(unseen, target)
-            trace = None
         elif self._pick == "topk":
             mask, after = self._topk(epoch, order, target)
-            trace = None
         else:
-            mask, after, trace = self._threshold(epoch, order, target)
+            mask, after, read = self._threshold(epoch, order, target)
         picked = np.flatnonzero(mask)
         queue = np.concatenate([now.carried, order[picked]])
         rows = len(queue) // c.batch_size * c.batch_size
         self._next = replace(after, carried=queue[rows:])
         positions, offered = batch_trace(picked, len(now.carried), c.batch_size, len(order))
+        signals = {"picked": np.diff(np.searchsorted(picked, offered), prepend=0)}
+        if read is not None and len(positions):
+            signals |= read(positions)
         return Plan(
             queue[:rows],
             offered=len(order),
             load_batch=c.batch_size,
             offered_by_batch=offered,
-            trace=trace(positions) if trace and len(positions) else {},
+            trace=signals,
         )
 
     def _uniform(self, unseen: np.ndarray, target: float) -> tuple[np.ndarray, Committed]:
