@@ -146,26 +146,15 @@ def preflight(overrides: Sequence[str], multirun: bool) -> Path | None:
     """
     from omegaconf import OmegaConf
 
-    first = list(overrides)
-    if multirun:
-        first = jobs(overrides)[0]
-    cfg = compose(first, hydra=True)
-    sweeping = multirun or str(cfg.hydra.get("mode") or "").endswith("MULTIRUN")
-    if not sweeping:
-        check(typed(without_hydra(cfg)))
+    cfg = compose(jobs(overrides)[0], hydra=True)
+    if not multirun and not str(cfg.hydra.get("mode")).endswith("MULTIRUN"):
+        check(typed(compose(overrides)))
         return None
     params: Any = OmegaConf.to_container(cfg.hydra.sweeper).get("params") or {}  # pyright: ignore
     swept = [f"{key}={value}" for key, value in params.items()]
     for job in jobs([*swept, *overrides])[:MOST_JOBS_CHECKED]:
         check(typed(compose(job)))
     return Path(cfg.hydra.sweep.dir)
-
-
-def without_hydra(cfg: DictConfig) -> DictConfig:
-    """A copy of the config without Hydra's own node."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
@@ -183,6 +172,9 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if missing:
         group, _, name = missing.group(1).rpartition("/")
         return f"{group}={name}: no such choice"
+    ambiguous = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if ambiguous:
+        return f"{ambiguous.group(1)}: several values make a sweep; type ast-train -m"
     append = re.search(r"Could not append to config\. An item is already at '([^']+)'", text)
     if append:
         return f"{append.group(1)}: is already in the config; type it without the +"

@@ -127,6 +127,18 @@ def test_control_starts_at_once_after_a_dense_warm_up():
     assert len(plans[1].ids) / plans[1].offered == pytest.approx(0.3, abs=0.05)
 
 
+@pytest.mark.parametrize("controller", [PI(), Quantile()])
+def test_control_starts_at_the_quantile_of_the_gates_own_target(controller):
+    selector = make(controller, exploration=0.5)
+    run(selector, World(SAMPLES), [1.0])
+    scores = selector.table.scores
+    for target in (0.2, 0.6):
+        threshold = selector.plan(1, target).trace["control/threshold"][0]
+        # The trace begins a few windows in; the first windows move the threshold a little.
+        gate = (scores > threshold).mean()
+        assert gate == pytest.approx(target / 2, abs=0.06)
+
+
 def test_exploration_share():
     for exploration in (0.0, 0.3, 1.0):
         selector, world = make(exploration=exploration, pick="threshold"), World(SAMPLES)

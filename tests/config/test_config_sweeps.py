@@ -1,0 +1,109 @@
+"""Sweeps are recognised and checked whole before anything runs; names of run directories."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ast_experiments import compose as composing
+from ast_experiments.compose import LAUNCH, jobs, launch_id, preflight, slug
+from ast_experiments.errors import ConfigError
+
+
+@pytest.fixture
+def no_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LAUNCH, "")  # so that what the test sets is taken back
+    monkeypatch.delenv(LAUNCH)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], [[]]),
+        (["seed=1"], [["seed=1"]]),
+        (["seed=1,2", "method=dense"], [["seed=1", "method=dense"], ["seed=2", "method=dense"]]),
+        (
+            ["method=dense,random", "seed=range(0,2)"],
+            [["method=dense", "seed=0"], ["method=dense", "seed=1"], ["method=random", "seed=0"],
+             ["method=random", "seed=1"]],
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_jobs_of_a_command_line(overrides: list[str], expected: list[list[str]]) -> None:
+    assert jobs(overrides) == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "multirun", "message"),
+    [
+        (["controller.kp=1,2,abc"], True, "controller.kp: 'abc' is wrong"),
+        (["method=ast,dense", "method.rate=0.3"], True, "method.rate: no such setting of method=dense"),
+        (["seed=0,1", "model=resnett18"], True, "model=resnett18: no such choice"),
+        (["sweep=pi_gains", "controller.alpha=2"], False, "controller.alpha: 2 is wrong"),
+        (["sweep=pi_gains", "controller.kp=1,x"], True, "controller.kp: 'x' is wrong"),
+        (["sweep=pi_gains", "controller=quantile"], False, "controller.kp: no such setting of controller=quantile"),
+    ],
+    ids=str,
+)
+def test_a_sweep_with_one_wrong_job_does_not_start(
+    overrides: list[str], multirun: bool, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        preflight(overrides, multirun)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_preflight_tells_the_folder_of_a_sweep(no_launch: None) -> None:
+    folder = preflight(["seed=0,1"], multirun=True)
+    assert folder == Path("outputs/sweeps") / os.environ[LAUNCH]
+    assert preflight(["seed=0"], multirun=False) is None
+
+
+def test_no_more_jobs_are_checked_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composing, "MOST_JOBS_CHECKED", 2)
+    preflight(["seed=1,2,x"], multirun=True)
+    with pytest.raises(ConfigError):
+        preflight(["seed=1,x,2"], multirun=True)
+
+
+def test_launch_ids_differ_between_launches(monkeypatch: pytest.MonkeyPatch, no_launch: None) -> None:
+    made = set()
+    for _ in range(20):
+        monkeypatch.delenv(LAUNCH, raising=False)
+        made.add(launch_id())
+    assert len(made) == 20
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[0-9a-f]{4}", name) for name in made)
+
+
+def test_a_launch_keeps_its_id_and_its_workers_inherit_it(no_launch: None) -> None:
+    name = launch_id()
+    assert launch_id() == name
+    worker = "from ast_experiments.compose import launch_id; print(launch_id())"
+    told = subprocess.run([sys.executable, "-c", worker], capture_output=True, text=True, check=True).stdout.strip()
+    assert told == name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ("", "run"),
+        ("controller.kp=1.0,seed=3", "controller.kp=1.0,seed=3"),
+        ("dataset.root=/data/x y", "dataset.root=-data-x-y"),
+        ("tags=[a,b]", "tags=-a,b"),
+        ("../..", "..-.."),
+        ("a" * 200, "a" * 80),
+        ("b" * 79 + ",c=1", "b" * 79),
+        ("/", "run"),
+    ],
+)
+def test_slug(overrides: str, name: str) -> None:
+    assert slug(overrides) == name

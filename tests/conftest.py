@@ -1,0 +1,45 @@
+"""Shared by all tests: no W&B server, and a small CIFAR-10 made of noise."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("WANDB_MODE", "offline")
+# Small networks gain nothing from threads, and processes beside each other lose much by them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The real data sets; skips the test where they are not there."""
+    root = os.environ.get("AST_DATA_DIR")
+    if not root:
+        pytest.skip("AST_DATA_DIR does not name the folder of data sets")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def tiny_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 512 + 128 images of noise in CIFAR-10's parquet layout; brightness tells the class."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("tiny_cifar10")
+    rng = np.random.default_rng(0)
+    for split, rows in (("train", 512), ("test", 128)):
+        labels = rng.integers(0, 10, rows)
+        images = []
+        for label in labels:
+            pixels = np.clip(rng.normal(20 + 22 * label, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "PNG")
+            images.append({"bytes": file.getvalue(), "path": None})
+        table = pa.table({"img": images, "label": pa.array(labels, pa.int64())})
+        pq.write_table(table, root / f"{split}-00000-of-00001.parquet")
+    return root

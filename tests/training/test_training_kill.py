@@ -1,0 +1,68 @@
+"""kill -9 at random moments: what is resumed ends as a run that was never killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from run_tools import assert_same_run
+
+pytestmark = pytest.mark.slow
+
+RUN = [
+    "experiment=cifar10_stale",
+    "tracking=jsonl",
+    "tracking.report=false",
+    "dataset.val_rows=500",
+    "recipe.epochs=5",
+    "checkpoint_every_s=0.3",
+    "hardware.threads=1",
+]
+KILLS = int(os.environ.get("AST_KILLS", "3"))
+
+
+def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", f"ast_experiments.{module}", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.01)
+
+
+@pytest.mark.timeout(1800)
+def test_killed_runs_end_bit_equal(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    real = os.environ.get("AST_DATA_DIR")
+    root = Path(real) if real else request.getfixturevalue("tiny_cifar10")
+    overrides = [*RUN, f"dataset.root={root}", f"dataset.train_rows={3000 if real else 512}"]
+    whole = tmp_path / "whole"
+    process = start("train", *overrides, f"hydra.run.dir={whole}")
+    wait_for(whole / "metrics.jsonl", process)
+    began = time.monotonic()
+    assert process.wait() == 0
+    length = time.monotonic() - began
+
+    rng = random.Random(0)
+    for number in range(KILLS):
+        broken = tmp_path / f"broken{number}"
+        process = start("train", *overrides, f"hydra.run.dir={broken}")
+        wait_for(broken / ("result.json" if number == 0 else "metrics.jsonl"), process)
+        moment = rng.uniform(0, 0.95 * length)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        before = json.loads((broken / "result.json").read_text())["status"]
+        assert before == "running", f"killed after {moment:.2f} of {length:.2f} s: it had ended"
+        assert start("resume", str(broken)).wait() == 0
+        assert_same_run(whole, broken)

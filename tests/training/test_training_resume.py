@@ -1,0 +1,100 @@
+"""A run that is stopped and resumed ends as one that never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_tools import assert_same_run, run, stable_rows
+
+from ast_experiments.errors import Interrupted, UserError
+from ast_experiments.training.run import Run
+
+METHODS = {
+    "dense": ["method=dense"],
+    "random": ["method=random"],
+    "stale": [],
+    "stale, linear, warm-up": [
+        "method.rate_schedule=linear",
+        "method.rate=0.6",
+        "method.rate_final=0.2",
+        "method.warmup_epochs=1",
+    ],
+    "topk": ["method.pick=topk"],
+    "quantile": ["controller=quantile", "significance=loss_entropy"],
+    "gather": ["method.scoring=gather", "method.score_mode=train"],
+    "masked": ["method.scoring=masked", "controller=sundew_two_stage", "controller.low=0.01", "controller.start=2.0"],
+    "report": [
+        "method.scoring=gather",
+        "method.rate=0.1",
+        "controller=sundew_report",
+        "significance=loss_intensity",
+    ],
+    "stale, published law": ["controller=sundew_report", "significance=loss_intensity"],
+    "log every 7, ema, clip": [
+        "tracking.log_every=7",
+        "recipe.ema_decay=0.9",
+        "recipe.clip_grad=1.0",
+        "recipe.optimizer=sgd",
+    ],
+    "workers": ["hardware.data_on_device=false", "hardware.workers=1"],
+}
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
+    """Send SIGTERM to this process when a step of `steps` begins; each once."""
+    step = Run._step
+
+    def noisy(self: Run, *args: Any) -> None:
+        if self.at.step in steps:
+            steps.discard(self.at.step)
+            os.kill(os.getpid(), signal.SIGTERM)
+        step(self, *args)
+
+    monkeypatch.setattr(Run, "_step", noisy)
+
+
+@pytest.mark.parametrize("overrides", METHODS.values(), ids=METHODS.keys())
+def test_resumed_run_is_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
+    whole = run(tmp_path / "whole", overrides)
+    assert whole["status"] == "finished"
+    last = whole["steps"]
+    interrupt_at(monkeypatch, {0, 2, last // 2, last - 1})
+    stops = 0
+    while True:
+        try:
+            run(tmp_path / "broken", overrides)
+            break
+        except Interrupted:
+            stops += 1
+            state = json.loads((tmp_path / "broken" / "result.json").read_text())
+            assert state["status"] == "interrupted"
+            assert stops < 10
+    assert stops >= 3
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_same_seed_same_losses(tmp_path: Path) -> None:
+    run(tmp_path / "a", [])
+    run(tmp_path / "b", [])
+    run(tmp_path / "c", ["seed=1"])
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+    assert stable_rows(tmp_path / "a") != stable_rows(tmp_path / "c")
+
+
+def test_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, ["max_steps=3"])
+    with pytest.raises(UserError, match="another config"):
+        run(tmp_path, ["max_steps=3", "recipe.lr=0.1"])
+
+
+def test_divergence_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no longer a number at step \d+. try a smaller recipe.lr"):
+        run(tmp_path, ["recipe.optimizer=sgd", "recipe.lr=1e30"])
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert "Diverged" in result["error"]
