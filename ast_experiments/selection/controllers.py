@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from ast_experiments.selection.gates import Fallback, ReservoirGate
 from ast_experiments.selection.numeric import Number, clip, exp, where
 
 SCORE_FLOOR, SCORE_CAP = 1e-6, 1e2
 LOG_FLOOR, LOG_CAP = math.log(SCORE_FLOOR), math.log(SCORE_CAP)
+MARGIN = 0.1  # lets a threshold lie below the lowest score and above the highest
 DENSITY_ROWS = 65_536
+
+Scores = TypeVar("Scores", np.ndarray, Tensor)
 
 
 class ControlState(NamedTuple):
@@ -101,10 +105,19 @@ class Controller(Protocol):
         """The threshold, in units of the scores."""
         ...
 
+    def condition(self, scores: Scores) -> Scores:
+        """The scores (n,) that the gate compares with the threshold."""
+        ...
+
+
+def bounded(scores: Scores) -> Scores:
+    """Scores floored at 1e-6 and capped at 1e2; the range in which a log-threshold moves."""
+    return scores.clip(SCORE_FLOOR, SCORE_CAP)
+
 
 def log_scores(scores: np.ndarray) -> np.ndarray:
-    """Scores floored at 1e-6 and capped at 1e2, as logarithms."""
-    return np.log(np.clip(scores, SCORE_FLOOR, SCORE_CAP))
+    """Bounded scores, as logarithms."""
+    return np.log(bounded(scores))
 
 
 def empirical_level(scores: np.ndarray, target: float) -> tuple[float, float]:
@@ -117,7 +130,7 @@ def empirical_level(scores: np.ndarray, target: float) -> tuple[float, float]:
         scores: Recent scores, shape (n,), n >= 1.
         target: Share that shall be active, in (0, 1).
     """
-    u = log_scores(scores[:: max(1, len(scores) // DENSITY_ROWS)])
+    u = log_scores(scores[:: -(-len(scores) // DENSITY_ROWS)])
     half = min(0.05, target / 2, (1 - target) / 2)
     low, level, high = np.quantile(u, [1 - target - half, 1 - target, 1 - target + half])
     density = 2 * half / max(high - low, 1e-9)
@@ -170,7 +183,7 @@ class PI:
         proportional = state.kp * (error - state.error)
         integral = state.ki * error
         free = state.level + proportional + integral
-        level = clip(free, LOG_FLOOR, LOG_CAP)
+        level = clip(free, LOG_FLOOR - MARGIN, LOG_CAP + MARGIN)
         return ControlState(
             level, ema, 0.0, error, state.kp, state.ki, 0.0, 0.0, 0.0,
             proportional, integral, where(level == free, 0.0, 1.0), True,
@@ -179,6 +192,10 @@ class PI:
     def threshold(self, state: ControlState) -> Number:
         """exp(level)."""
         return exp(state.level)
+
+    def condition(self, scores: Scores) -> Scores:
+        """Bounded scores."""
+        return bounded(scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +244,10 @@ class Quantile:
     def threshold(self, state: ControlState) -> Number:
         """exp(level)."""
         return exp(state.level)
+
+    def condition(self, scores: Scores) -> Scores:
+        """Bounded scores."""
+        return bounded(scores)
 
     def bound(self, windows: int) -> float:
         """Largest |mean rate - target| that can occur over so many windows."""

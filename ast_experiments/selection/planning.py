@@ -93,6 +93,9 @@ def stream(
         target: The gate's own target, in [0, 1].
         rng: For gates that draw.
     """
+    scores = controller.condition(scores)
+    if not len(scores):
+        return Stream(np.zeros(0, dtype=bool), [], state)
     if controller.gate is not None:
         return _stream_gate(controller, state, scores, size, target, rng)
     windows = Windows(len(scores), size)
@@ -219,4 +222,6 @@ def control_trace(
         "control/proportional": np.array([float(s.proportional) for s in then]),
         "control/integral": np.array([float(s.integral_term) for s in then]),
         "control/saturated": np.array([float(s.saturated) for s in then]),
+        "control/kp": np.array([float(s.kp) for s in then]),
+        "control/ki": np.array([float(s.ki) for s in then]),
     }

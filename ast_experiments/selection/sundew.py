@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.selection.controllers import ControlState
+from ast_experiments.selection.controllers import ControlState, Scores
 from ast_experiments.selection.gates import Fallback, ReservoirGate
 from ast_experiments.selection.numeric import Number, both, clip, where
 
@@ -75,6 +75,10 @@ class SundewReport:
         """The level itself."""
         return state.level
 
+    def condition(self, scores: Scores) -> Scores:
+        """The scores as they are."""
+        return scores
+
 
 @dataclass(frozen=True, slots=True)
 class SundewBatch:
@@ -135,7 +139,25 @@ class SundewBatch:
         """The level itself."""
         return state.level
 
+    def condition(self, scores: Scores) -> Scores:
+        """The scores as they are."""
+        return scores
+
 
 def build_two_stage(**settings: Any) -> SundewBatch:
-    """Controller `sundew_two_stage`: falls back to the top tenth of a batch, at least 2 rows."""
-    return SundewBatch(**settings, fallback=Fallback(by="top", rows=2, share=0.1, below=None))
+    """Controller `sundew_two_stage`: falls back to the top tenth of a batch, at least 2 rows.
+
+    Args:
+        settings: Instead of the published ones.
+    """
+    published = {
+        "kp": 0.005,
+        "ki": 0.0001,
+        "alpha": 0.1,
+        "start": 3.0,
+        "low": 0.5,
+        "high": 10.0,
+        "integral_limit": 100.0,
+    }
+    constants |= settings
+    return SundewBatch(**constants, fallback=Fallback(by="top", rows=2, share=0.1, below=None))

@@ -17,6 +17,8 @@ LAST = (
     "control/threshold",
     "control/proportional",
     "control/integral",
+    "control/kp",
+    "control/ki",
     "train/lr",
 )
 SHARES = ("control/gate_share", "control/saturated", "control/fallback")

@@ -218,6 +218,8 @@ def test_control_trace(name, rows, batch):
             "control/proportional": states[w + 1].proportional,
             "control/integral": states[w + 1].integral_term,
             "control/saturated": states[w + 1].saturated,
+            "control/kp": states[w + 1].kp,
+            "control/ki": states[w + 1].ki,
         }
         assert {k: float(v[b]) for k, v in trace.items()} == pytest.approx(expected, abs=1e-12)
         before = w

@@ -79,7 +79,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
             return (print, ("sprung",))
 
     torch.save({"version": 1, "trap": Trap()}, tmp_path / NAME)
-    with pytest.raises(Exception, match="(?i)weights"):
+    with pytest.raises(Exception, match=r"(?i)weights"):
         load(tmp_path)
 
 
@@ -100,6 +100,7 @@ def test_random_streams_go_on_where_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_stream_of_the_device_goes_on_too() -> None:
     device = torch.device("cuda", torch.cuda.current_device())
     state = random_state(device)

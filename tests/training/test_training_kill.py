@@ -32,7 +32,7 @@ def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", f"ast_experiments.{module}", *arguments],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -64,5 +64,7 @@ def test_killed_runs_end_bit_equal(tmp_path: Path, request: pytest.FixtureReques
         process.wait()
         before = json.loads((broken / "result.json").read_text())["status"]
         assert before == "running", f"killed after {moment:.2f} of {length:.2f} s: it had ended"
-        assert start("resume", str(broken)).wait() == 0
+        resumed = start("cli.resume", str(broken))
+        assert resumed.communicate()[1].decode() == ""
+        assert resumed.returncode == 0
         assert_same_run(whole, broken)

@@ -94,10 +94,11 @@ class Fresh:
             if not self._renewed:
                 seen = self._recent[~self._recent.isnan()]
                 state = control.renew(state, (seen if len(seen) else scores).cpu().numpy(), self._target)
-            at = torch.arange(index * n, index * n + n, device=self._recent.device) % RECENT
-            self._recent[at] = scores.to(self._recent.device, torch.float32)
+            fits = scores[:RECENT].to(self._recent.device, torch.float32)
+            first = index * c.batch_size
+            self._recent[torch.arange(first, first + len(fits), device=fits.device) % RECENT] = fits
         self._renewed = True
-        threshold = control.threshold(state)
+        threshold, scores = control.threshold(state), control.condition(scores)
         if control.gate is None:
             passed = above(scores, threshold)
         else:
@@ -121,6 +122,8 @@ class Fresh:
             "control/integral": self._state.integral_term,
             "control/saturated": self._state.saturated,
             "control/fallback": fell_back.float(),
+            "control/kp": self._state.kp,
+            "control/ki": self._state.ki,
         }
         return active
 
@@ -132,7 +135,8 @@ class Fresh:
         """Controller state and recent scores; valid in the middle of an epoch."""
         control = None
         if self._state is not None:
-            control = {k: v.item() if isinstance(v, Tensor) else v for k, v in self._state._asdict().items()}
+            # 0-d tensors stay tensors: the laws round differently on plain numbers.
+            control = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in self._state._asdict().items()}
         return {
             "control": control,
             "recent": self._recent.cpu().clone(),
@@ -144,7 +148,11 @@ class Fresh:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self._state = None if state["control"] is None else ControlState(**state["control"])
+        self._state = None
+        if state["control"] is not None:
+            device = self._context.device
+            control: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in state["control"].items()}
+            self._state = ControlState(**control)
         self._recent.copy_(state["recent"])
         self._batch, self._epoch = state["batch"], state["epoch"]
         self._target, self._renewed = state["target"], state["renewed"]

@@ -32,7 +32,8 @@ class Random:
             return Plan(ids, offered=c.samples, load_batch=c.batch_size, keep_short=True)
         wanted = target * c.samples + self._owed
         rows = int(min(wanted + 1e-6, c.samples)) // c.batch_size * c.batch_size
-        self._owed_next = max(0.0, wanted - rows)
+        # More than full batches can ever hold is not owed.
+        self._owed_next = min(max(0.0, wanted - rows), float(c.batch_size))
         return Plan(ids[:rows], offered=c.samples, load_batch=c.batch_size)
 
     def end_epoch(self, score: Scorer) -> None:
