@@ -150,7 +150,7 @@ def build_two_stage(**settings: Any) -> SundewBatch:
     Args:
         settings: Instead of the published ones.
     """
-    published = {
+    constants: dict[str, Any] = {
         "kp": 0.005,
         "ki": 0.0001,
         "alpha": 0.1,
