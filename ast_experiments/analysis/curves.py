@@ -23,11 +23,10 @@ def panels(record: RunRecord) -> list[Panel]:
     candidates = [
         Panel(
             "Activation rate",
-            "Rows trained / rows offered since the last log row (peaks: rows carried over from the epoch before), "
-            f"and smoothed. Band: ±{BAND:.0%} of target.",
+            f"Rows picked / rows offered since the last log row, and smoothed. Band: ±{BAND:.0%} of target.",
             _rates(steps, epochs),
             from_zero=True,
-            ceiling=1.05,  # a log row may train more rows than it is offered: those carried over from an epoch
+            ceiling=1.05,
         ),
         Panel(
             "Threshold",

@@ -62,7 +62,6 @@ def test_a_sweep_with_one_wrong_job_does_not_start(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, raises=ConfigError, reason="the first composition takes the list for one value")
 def test_a_ready_sweep_takes_other_values_without_the_flag() -> None:
     assert preflight(["sweep=pi_gains", "controller.kp=1,2"], multirun=False) is not None
 

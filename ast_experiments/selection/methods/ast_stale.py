@@ -91,7 +91,7 @@ class Stale:
         unseen = self.table.unseen[order]
         read = None
         if unseen.any():
-            mask, after = self._uniform(unseen, target)
+            mask, after = self._uniform(epoch, unseen, target)
         elif self._pick == "topk":
             mask, after = self._topk(epoch, order, target)
         else:
@@ -112,9 +112,9 @@ class Stale:
             trace=signals,
         )
 
-    def _uniform(self, unseen: np.ndarray, target: float) -> tuple[np.ndarray, Committed]:
+    def _uniform(self, epoch: int, unseen: np.ndarray, target: float) -> tuple[np.ndarray, Committed]:
         count, owed = exact_count(target, len(unseen), self._now.owed)
-        first = np.argsort(~unseen, kind="stable")[:count]
+        first = np.argsort(generator(self._context.seed, EXPLORE, epoch).random(len(unseen)) - unseen)[:count]
         mask = np.zeros(len(unseen), dtype=bool)
         mask[first] = True
         return mask, replace(self._now, owed=owed)
