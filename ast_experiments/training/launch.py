@@ -46,6 +46,8 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
         "resumed": before.get("resumed", 0) + bool(before),
         **results.environment(),
     }
+    if config.tracking.console:
+        print(f"{result['method']} on {result['dataset']}, in {_relative({'': folder})['']}", flush=True)
     # From now on the directory is a run that can be read, whatever happens to the process.
     results.write(folder, result | {"status": "running"})
     from ast_experiments.training.build import build_run

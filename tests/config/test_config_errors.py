@@ -24,6 +24,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     "~recipe.lr": ("recipe.lr: is missing",),
     "~controller": ("controller: None is not a choice", "pi, quantile"),
     "model=timm model.arch=resnet5000": ("model.arch: timm has no model 'resnet5000'", "nearest: resnet50"),
+    "controller.kp=1,2": ("controller.kp=1,2: several values make a sweep", "ast-train -m"),
+    "controller=pi,quantile": ("controller=pi,quantile: several values make a sweep",),
     # wrong types
     "controller.kp=abc": ("controller.kp: 'abc' is wrong", "valid number"),
     "controller.kp=nan": ("controller.kp: nan is wrong", "finite number"),

@@ -150,8 +150,10 @@ class Fresh:
         """Restore what `state_dict` returned."""
         self._state = None
         if state["control"] is not None:
-            device = self._context.device
-            control: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in state["control"].items()}
+            control: dict[str, Any] = dict(state["control"])
+            for key, value in control.items():
+                if isinstance(value, Tensor):
+                    control[key] = value.to(self._context.device)
             self._state = ControlState(**control)
         self._recent.copy_(state["recent"])
         self._batch, self._epoch = state["batch"], state["epoch"]
