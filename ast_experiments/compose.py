@@ -81,7 +81,10 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: If not.
     """
-    from ast_experiments.training.build import build_setpoint
+    import torch
+
+    from ast_experiments.config import CifarResNetConfig
+    from ast_experiments.training.build import build_setpoint, builder, settings_of
     from ast_experiments.training.hardware import check_device
 
     check_device(config.hardware.device)
@@ -92,6 +95,9 @@ def check(config: Config) -> None:
         problem = check_arch(config.model.arch)
         if problem:
             raise ConfigError(f"model.arch: {problem}")
+    if isinstance(config.model, CifarResNetConfig):
+        with torch.device("meta"):  # the network without its weights: does it have a stem to replace?
+            builder("model", config.model.name)(10, 3, 32, **settings_of(config.model))
 
 
 def compose(overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:
@@ -113,7 +119,7 @@ def compose(overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return hydra_compose("config", overrides=list(overrides), return_hydra_config=hydra)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error, overrides)) from error
 
 
@@ -146,6 +152,11 @@ def preflight(overrides: Sequence[str], multirun: bool) -> Path | None:
     """
     from omegaconf import OmegaConf
 
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key.endswith(".name") and key.removesuffix(".name") in GROUPS:
+            group = key.removesuffix(".name")
+            raise ConfigError(f"{key}: belongs to the choice; type {group}=NAME to choose another")
     cfg = compose(jobs(overrides)[0], hydra=True)
     if not multirun and not str(cfg.hydra.get("mode")).endswith("MULTIRUN"):
         check(typed(compose(overrides)))
@@ -157,28 +168,38 @@ def preflight(overrides: Sequence[str], multirun: bool) -> Path | None:
     return Path(cfg.hydra.sweep.dir)
 
 
+SAYINGS = (
+    (r"(\w+) appears more than once", "{0}: is chosen already; type {0}=NAME without the +"),
+    (r"use 'override (\w+):", "{0}: is chosen already; type {0}=NAME without the +"),
+    (r"Could not append to config\. An item is already at '([^']+)'", "{0}: is in the config; type it without the +"),
+    (r"Ambiguous value for argument '([^']+)'", "{0}: several values make a sweep; type ast-train -m"),
+    (r"Could not delete[^']*'([^']+)'", "{0}: cannot be left out: it is not there, or every run needs it"),
+    (r"Could not find '([^']+)'", "{0}: no such choice"),
+)
+
+
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     """One line for what Hydra or OmegaConf say in several."""
     from hydra.errors import MissingConfigException
 
+    text = f"{error}\n{error.__cause__ or ''}"
+    override = getattr(error, "override", None)
+    unknown = re.search(r"Could not override '([^']+)'", text)
     if isinstance(error, MissingConfigException):
         group, _, name = str(error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={name}: no such choice{_nearest(name, error.options or ())}"
-    text = f"{error}\n{error.__cause__ or ''}"
-    unknown = re.search(r"Could not override '([^']+)'", text)
-    if unknown:
-        return _unknown_key(unknown.group(1), overrides)
-    missing = re.search(r"Could not find '([^']+)'", text)
-    if missing:
-        group, _, name = missing.group(1).rpartition("/")
-        return f"{group}={name}: no such choice"
-    ambiguous = re.search(r"Ambiguous value for argument '([^']+)'", text)
-    if ambiguous:
-        return f"{ambiguous.group(1)}: several values make a sweep; type ast-train -m"
-    append = re.search(r"Could not append to config\. An item is already at '([^']+)'", text)
-    if append:
-        return f"{append.group(1)}: is already in the config; type it without the +"
-    return _first_line(error)
+        said = f"{group}={name}: no such choice{_nearest(name, error.options or ())}"
+    elif isinstance(override, str):
+        said = f"{override}: cannot be read; expected key=value, with quotes around special characters"
+    elif unknown:
+        said = _unknown_key(unknown.group(1), overrides)
+    elif "must be a string or a list" in text:
+        empty = next((o for o in overrides if o.partition("=")[2] in ("null", "[]", "{}")), "group=null")
+        group = empty.partition("=")[0]
+        said = f"{empty}: a group needs a choice; type {group}=NAME, or ~{group} to leave it out"
+    else:
+        found = ((re.search(pattern, text), saying) for pattern, saying in SAYINGS)
+        said = next((saying.format(match.group(1)) for match, saying in found if match), _first_line(error))
+    return said
 
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str:

@@ -231,7 +231,7 @@ class RecipeConfig:
     momentum: Annotated[float, Ge(0), Lt(1)]
     weight_decay: NonNegative
     decay_norm_and_bias: bool
-    schedule: Literal["constant", "cosine", "tanh", "poly", "linear"]
+    schedule: Literal["constant", "cosine", "poly", "linear"]
     schedule_by: Literal["step", "epoch"]
     warmup_epochs: NonNegative
     warmup_lr: NonNegative
@@ -317,11 +317,13 @@ class Choice(NamedTuple):
 
     Attributes:
         schema: Its dataclass.
-        build: Where it is built, `module:function`, called with the settings by name; None where nothing is.
+        build: Where it is built, `module:function`, called with the settings by name.
+        uses: Groups whose choice the builder gets too, built, by the name of the group.
     """
 
     schema: type
-    build: str | None = None
+    build: str
+    uses: tuple[str, ...] = ()
 
 
 _SIGNIFICANCE = "ast_experiments.selection.significance"
@@ -346,7 +348,7 @@ CHOICES: dict[str, dict[str, Choice]] = {
     "method": {
         "dense": Choice(DenseConfig, f"{_METHODS}.dense:Dense"),
         "random": Choice(RatedConfig, f"{_METHODS}.random:Random"),
-        "ast": Choice(ASTConfig, f"{_METHODS}.ast:build"),
+        "ast": Choice(ASTConfig, f"{_METHODS}.ast:build", uses=("controller", "significance")),
     },
     "controller": {
         "pi": Choice(PIConfig, "ast_experiments.selection.controllers:PI"),

@@ -49,7 +49,7 @@ def panels(record: RunRecord) -> list[Panel]:
         ),
         Panel(
             "Savings (nominal)",
-            "Cumulative, unitless: the cost model 0.99 (1 - rate) and the share of rows skipped. Not energy.",
+            "Cumulative, unitless: the cost model, a formula of the rate, and the share of rows skipped. Not energy.",
             _nonzero(
                 (epochs, "energy/nominal_savings", "nominal savings", "c4", "line"),
                 (epochs, "energy/skipped_share", "skipped share", "c6", "dashed"),

@@ -31,9 +31,10 @@ def resume(folder: Path) -> None:
     Raises:
         UserError: If it is not a run directory.
     """
-    config_file = folder / ".hydra" / "config.yaml"
-    if not config_file.is_file():
-        raise UserError(f"{folder} is not a run directory (no .hydra/config.yaml); type ast-resume outputs/DATASET/RUN")
+    # config.yaml is what ran, resolved; a run killed in its first moments has only what Hydra wrote.
+    config_file = next((f for f in (folder / "config.yaml", folder / ".hydra" / "config.yaml") if f.is_file()), None)
+    if config_file is None:
+        raise UserError(f"{folder} is not a run directory (no config.yaml); type ast-resume outputs/DATASET/RUN")
     from omegaconf import OmegaConf
 
     register_resolvers()
@@ -46,9 +47,10 @@ def resume(folder: Path) -> None:
     if before.get("status") == "finished":
         print(f"{folder} is finished: {before.get('final_accuracy', float('nan')):.2f} % accuracy")
         return
-    overrides = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+    typed_in = folder / ".hydra" / "overrides.yaml"
+    overrides = OmegaConf.load(typed_in) if typed_in.is_file() else []
     _log_to(folder)
-    execute(config, folder.resolve(), [str(o) for o in overrides])
+    execute(config, folder.resolve(), [str(override) for override in overrides])
 
 
 def _log_to(folder: Path) -> None:

@@ -25,7 +25,13 @@ def cifar_resnet(classes: int, channels: int, size: int, *, arch: str, drop_path
     del size
     import timm
 
-    return small_image_stem(timm.create_model(arch, num_classes=classes, in_chans=channels, drop_path_rate=drop_path))
+    settings: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    try:
+        return small_image_stem(timm.create_model(arch, num_classes=classes, in_chans=channels, **settings))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"model.arch={arch}: {error}; type a ResNet of timm, or model=timm model.arch={arch}"
+        ) from error
 
 
 def timm_model(
@@ -56,7 +62,11 @@ def timm_model(
         settings["img_size"] = size
     source = {"file": checkpoint} if checkpoint else None
     try:
+        if checkpoint is not None:
+            _check_weights(arch, checkpoint)
         return timm.create_model(arch, pretrained=pretrained or bool(source), pretrained_cfg_overlay=source, **settings)
+    except TypeError as error:
+        raise ConfigError(f"model.arch={arch}: {error}; type model.drop_path=0.0") from error
     except (OSError, RuntimeError) as error:
         if not (pretrained or source):
             raise
@@ -64,6 +74,16 @@ def timm_model(
             f"model.arch={arch}: pretrained weights could not be loaded ({str(error).splitlines()[0]}); "
             "give a local file with model.checkpoint=FILE, or model.pretrained=false"
         ) from error
+
+
+def _check_weights(arch: str, checkpoint: str) -> None:
+    """Refuse what timm only warns of: a file of which not one tensor fits the network."""
+    import timm
+    from timm.models import load_state_dict
+
+    known = set(timm.create_model(arch).state_dict())
+    if not known & set(load_state_dict(checkpoint)):
+        raise ConfigError(f"model.checkpoint={checkpoint}: holds no weights of {arch}; name the file of that network")
 
 
 def check_arch(arch: str) -> str | None:

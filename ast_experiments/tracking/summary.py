@@ -106,7 +106,7 @@ def _nominal(result: Mapping[str, Any]) -> str:
     if savings is None:
         return ""
     rest = f"; {100 * skipped:.1f} % of rows skipped" if skipped is not None else ""
-    return f"{100 * savings:.1f} % by the nominal cost model 0.99 (1 - rate){rest}"
+    return f"{100 * savings:.1f} % by the nominal cost model, a formula of the rate{rest}"
 
 
 def _phases(seconds: Mapping[str, Any]) -> str:

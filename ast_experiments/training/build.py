@@ -31,7 +31,6 @@ from ast_experiments.training.step import Scorer, Stepper
 
 SETPOINT = ("rate", "rate_schedule", "rate_final", "warmup_epochs")
 AUGMENT = ("mean", "std", "crop_padding", "horizontal_flip")
-AST_DEFAULTS = {"pick": "threshold", "exploration": 0.3, "window": 32, "score_mode": "eval"}
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +43,7 @@ def settings_of(choice: Any, *without: str) -> dict[str, Any]:
 
 def builder(group: str, name: str) -> Callable[..., Any]:
     """What builds a choice, imported when it is needed."""
-    target = CHOICES[group][name].build
-    assert target is not None, f"{group}={name} builds nothing"
-    module, function = target.split(":")
+    module, function = CHOICES[group][name].build.split(":")
     return getattr(importlib.import_module(module), function)
 
 
@@ -76,10 +73,9 @@ def build_selector(config: Config) -> Any:
     """The method, with its controller and significance where it uses them."""
     name = config.method.name
     settings = settings_of(config.method, *SETPOINT)
-    if name == "ast":
-        settings |= {k: v for k, v in AST_DEFAULTS.items() if settings[k] is None}
-        settings["controller"] = builder("controller", config.controller.name)(**settings_of(config.controller))
-        settings["significance"] = builder("significance", config.significance.name)(**settings_of(config.significance))
+    for group in CHOICES["method"][name].uses:
+        choice = getattr(config, group)
+        settings[group] = builder(group, choice.name)(**settings_of(choice))
     return builder("method", name)(**settings)
 
 
@@ -178,7 +174,8 @@ def build_run(
     torch.manual_seed(config.seed + 1)
     facts = {
         "hardware": hardware.describe(),
-        "data": {"source": dataset.source, "fingerprint": dataset.fingerprint},
+        "data_source": dataset.source,
+        "data_fingerprint": dataset.fingerprint,
         "train_samples": len(dataset.train),
         "val_samples": len(dataset.val),
         "parameters": sum(p.numel() for p in model.parameters()),

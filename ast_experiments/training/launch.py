@@ -35,6 +35,8 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
         Exception: Whatever the run raised, after it was written down.
         Interrupted: If a signal stopped it; everything is saved.
     """
+    from omegaconf import OmegaConf
+
     before = results.read(folder) or {}
     result: dict[str, Any] = {
         "status": "failed",
@@ -48,6 +50,7 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
     }
     if config.tracking.console:
         print(f"{result['method']} on {result['dataset']}, in {_relative({'': folder})['']}", flush=True)
+    OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), folder / "config.yaml")
     # From now on the directory is a run that can be read, whatever happens to the process.
     results.write(folder, result | {"status": "running"})
     from ast_experiments.training.build import build_run

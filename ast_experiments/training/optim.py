@@ -34,7 +34,7 @@ class Schedule:
 
     Args:
         optimizer: Its groups' present learning rates are the peak.
-        kind: `constant`, `cosine`, `tanh`, `poly` (power 2) or `linear`.
+        kind: `constant`, `cosine`, `poly` (power 2) or `linear`; decays from the end of the warm-up.
         epochs: Length of the run in epochs.
         by_epoch: Whether the rate changes only between epochs.
         warmup_epochs: Linear warm-up from `warmup_lr`.
@@ -56,14 +56,12 @@ class Schedule:
         from timm.scheduler.cosine_lr import CosineLRScheduler
         from timm.scheduler.multistep_lr import MultiStepLRScheduler
         from timm.scheduler.poly_lr import PolyLRScheduler
-        from timm.scheduler.tanh_lr import TanhLRScheduler
 
         warmup: dict[str, Any] = {"warmup_t": warmup_epochs, "warmup_lr_init": warmup_lr}
-        decay: dict[str, Any] = {"t_initial": epochs, "lr_min": min_lr, **warmup}
+        decay: dict[str, Any] = {"t_initial": epochs - warmup_epochs, "lr_min": min_lr, "warmup_prefix": True, **warmup}
         makers = {
             "constant": lambda: MultiStepLRScheduler(optimizer, decay_t=[math.inf], **warmup),  # pyright: ignore
             "cosine": lambda: CosineLRScheduler(optimizer, **decay),
-            "tanh": lambda: TanhLRScheduler(optimizer, **decay),
             "poly": lambda: PolyLRScheduler(optimizer, power=2.0, **decay),
             "linear": lambda: PolyLRScheduler(optimizer, power=1.0, **decay),
         }

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ast_experiments.config import Config
+from ast_experiments.config import CHOICES, Config
 from ast_experiments.energy.nominal import nominal_savings, skipped_share
 from ast_experiments.training.build import config_hash
 from ast_experiments.training.run import Run
@@ -19,7 +19,19 @@ NAME = "result.json"
 PACKAGES = ("ast-experiments", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "wandb", "numpy")
 
 VOLATILE = frozenset(
-    {"seconds", "started", "finished", "resumed", "run_id", "folder", "hardware", "versions", "commit", "wandb"}
+    {
+        "seconds",
+        "started",
+        "finished",
+        "resumed",
+        "run_id",
+        "folder",
+        "hardware",
+        "versions",
+        "commit",
+        "wandb",
+        "data_source",
+    }
 )
 """Fields of result.json that may differ between two runs of one config, or an interrupted and a whole run."""
 
@@ -29,14 +41,15 @@ VOLATILE_ROW = frozenset({"train/throughput"})
 
 def describe(config: Config) -> dict[str, Any]:
     """What is known before the run has begun."""
-    uses_control = config.method.name == "ast" and getattr(config.method, "pick", None) != "topk"
+    uses = CHOICES["method"][config.method.name].uses
+    controlled = "controller" in uses and getattr(config.method, "pick", None) != "topk"
     return {
         "dataset": config.dataset.name,
         "model": getattr(config.model, "arch", config.model.name) if config.model.name == "timm" else config.model.name,
         "method": config.method.name,
         "scoring": getattr(config.method, "scoring", None),
-        "controller": config.controller.name if uses_control else None,
-        "significance": config.significance.name if config.method.name == "ast" else None,
+        "controller": config.controller.name if controlled else None,
+        "significance": config.significance.name if "significance" in uses else None,
         "recipe": config.recipe.name,
         "seed": config.seed,
         "experiment": config.experiment_name,

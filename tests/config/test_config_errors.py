@@ -72,7 +72,6 @@ def test_wrong_settings_are_refused_in_one_line(typed_in: str) -> None:
     assert not [word for word in HYDRA if word in message.lower()]
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="Hydra raises a bare ValueError, which is not explained")
 @pytest.mark.parametrize("group", ["model", "recipe", "experiment"])
 def test_a_group_without_a_choice_is_refused_in_one_line(group: str) -> None:
     with pytest.raises(ConfigError, match=f"^{group}"):

@@ -139,7 +139,6 @@ def test_weights_that_are_no_weights(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="weights that fit nowhere are dropped with a warning")
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "weights.pt"
     torch.save(nn.Linear(3, 2).state_dict(), file)

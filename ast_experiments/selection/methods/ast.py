@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from ast_experiments.selection.controllers import Controller
 from ast_experiments.selection.methods.ast_fresh import Fresh
@@ -15,12 +15,10 @@ def build(
     significance: Significance,
     *,
     scoring: Literal["stale", "gather", "masked"],
-    pick: Literal["threshold", "topk"],
-    exploration: float,
-    window: int,
-    score_mode: Literal["train", "eval"],
+    **settings: Any,
 ) -> Stale | Fresh:
-    """The selector for a way of scoring; settings of the other ways are not looked at."""
+    """The selector for a way of scoring; settings at None are left at the selector's default."""
+    given = {name: value for name, value in settings.items() if value is not None}
     if scoring == "stale":
-        return Stale(controller, significance, pick=pick, exploration=exploration, window=window)
-    return Fresh(controller, significance, execution=scoring, score_mode=score_mode)
+        return Stale(controller, significance, **given)
+    return Fresh(controller, significance, execution=scoring, **given)
