@@ -26,7 +26,6 @@ GROUPS = (
     "experiment", "sweep", "debug",
 )  # fmt: skip
 LAUNCH = "AST_EXPERIMENTS_LAUNCH"
-MOST_JOBS_CHECKED = 64
 
 
 def register_resolvers() -> None:
@@ -85,9 +84,13 @@ def check(config: Config) -> None:
 
     from ast_experiments.config import CifarResNetConfig
     from ast_experiments.training.build import build_setpoint, builder, settings_of
-    from ast_experiments.training.hardware import check_device
+    from ast_experiments.training.hardware import check_device, check_precision
 
-    check_device(config.hardware.device)
+    hw = config.hardware
+    check_precision(check_device(hw.device), hw.precision)
+    checkpoint = getattr(config.model, "checkpoint", None)
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise ConfigError(f"model.checkpoint: there is no file {checkpoint}")
     build_setpoint(config)
     if hasattr(config.model, "arch"):
         from ast_experiments.models.build import check_arch
@@ -163,7 +166,7 @@ def preflight(overrides: Sequence[str], multirun: bool) -> Path | None:
         return None
     params: Any = OmegaConf.to_container(cfg.hydra.sweeper).get("params") or {}  # pyright: ignore
     swept = [f"{key}={value}" for key, value in params.items()]
-    for job in jobs([*swept, *overrides])[:MOST_JOBS_CHECKED]:
+    for job in jobs([*swept, *overrides]):
         check(typed(compose(job)))
     return Path(cfg.hydra.sweep.dir)
 
@@ -193,9 +196,13 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     elif unknown:
         said = _unknown_key(unknown.group(1), overrides)
     elif "must be a string or a list" in text:
-        empty = next((o for o in overrides if o.partition("=")[2] in ("null", "[]", "{}")), "group=null")
-        group = empty.partition("=")[0]
-        said = f"{empty}: a group needs a choice; type {group}=NAME, or ~{group} to leave it out"
+        given = (override.partition("=") for override in overrides)
+        wrong = (
+            (key, value) for key, _, value in given if (key in GROUPS and not value.isidentifier()) or value == "null"
+        )
+        group, value = next(wrong, ("group", "?"))
+        leave = f", or ~{group} to leave it out" if group in ("experiment", "sweep", "debug") else ""
+        said = f"{group}={value}: a group needs a choice; type {group}=NAME{leave}"
     else:
         found = ((re.search(pattern, text), saying) for pattern, saying in SAYINGS)
         said = next((saying.format(match.group(1)) for match, saying in found if match), _first_line(error))

@@ -38,6 +38,12 @@ class DatasetConfig:
     crop_padding: Annotated[int, Ge(0), Le(64)]
     horizontal_flip: bool
 
+    @model_validator(mode="after")
+    def _channels(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"dataset.std: has {len(self.std)} values, but dataset.mean has {len(self.mean)}")
+        return self
+
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class CifarConfig(DatasetConfig):

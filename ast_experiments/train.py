@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.cli.usage import usage
-from ast_experiments.compose import CONF, explain, preflight, register_resolvers, typed
+from ast_experiments.compose import CONF, explain, launch_id, preflight, register_resolvers, typed
 from ast_experiments.errors import ConfigError, Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -27,11 +29,15 @@ def job(cfg: DictConfig) -> float | None:
         Exception: Whatever the run raised, after it was written down.
     """
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from ast_experiments.training.launch import execute
 
     hydra = HydraConfig.get()
-    result = execute(typed(cfg), Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+    config = typed(cfg)
+    if config.group is None and hydra.mode == RunMode.MULTIRUN:
+        config = dataclasses.replace(config, group=f"sweep_{launch_id()}")
+    result = execute(config, Path(hydra.runtime.output_dir), list(hydra.overrides.task))
     return result.get("final_accuracy")
 
 
@@ -48,8 +54,11 @@ def guarded(command: Callable[[], int]) -> int:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
-    except (Interrupted, KeyboardInterrupt):
-        print("interrupted; go on with ast-resume and the run directory", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except (Interrupted, KeyboardInterrupt) as error:
+        print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
@@ -65,8 +74,9 @@ def _main() -> int:
         return 0
     looks = args.hydra_help or args.cfg or args.info or args.shell_completion
     sweep = None
-    if not (looks or args.config_dir or args.config_path or args.config_name):
-        sweep = preflight(args.overrides, args.multirun)
+    if not (looks or args.config_path or args.config_name):
+        searchpath = [f"hydra.searchpath=[file://{Path(args.config_dir).resolve()}]"] if args.config_dir else []
+        sweep = preflight([*searchpath, *args.overrides], args.multirun)
     raised: list[BaseException] = []
 
     def task(cfg: DictConfig) -> Any:
@@ -76,6 +86,8 @@ def _main() -> int:
             return job(cfg)
         except BaseException as error:  # kept from Hydra, which would wrap it in advice about itself
             raised.append(error)
+            if isinstance(error, ConfigError):
+                _leave_nothing()
 
     verbose = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -91,6 +103,15 @@ def _main() -> int:
         if sweep is not None:
             _leaderboard(sweep)
     return 0
+
+
+def _leave_nothing() -> None:
+    """Remove the directory of a run that never began."""
+    from hydra.core.hydra_config import HydraConfig
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if not (folder / "checkpoints").exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _leaderboard(sweep: Path) -> None:

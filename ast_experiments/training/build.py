@@ -66,6 +66,14 @@ def build_dataset(config: Config) -> Dataset:
             f"recipe.batch_size: {config.recipe.batch_size} is more than the {len(dataset.train)} training samples; "
             f"type recipe.batch_size={len(dataset.train)} or less"
         )
+    rate = min(getattr(config.method, "rate", None) or 1.0, getattr(config.method, "rate_final", None) or 1.0)
+    fresh = getattr(config.method, "scoring", "stale") != "stale"
+    rows = int(rate * len(dataset.train))
+    if not fresh and rows < config.recipe.batch_size:
+        raise ConfigError(
+            f"recipe.batch_size: {config.recipe.batch_size} is more than the {rows} rows that an epoch trains "
+            f"at rate {rate:g}; type recipe.batch_size={max(1, rows // 4)} or so"
+        )
     return dataset
 
 
@@ -96,7 +104,14 @@ def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Modu
     height, _, channels = dataset.image_shape
     torch.manual_seed(config.seed)
     model = builder("model", config.model.name)(len(dataset.classes), channels, height, **settings_of(config.model))
-    return model.to(hardware.device, memory_format=hardware.memory_format)
+    model = model.to(hardware.device, memory_format=hardware.memory_format)
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, channels, height, height, device=hardware.device))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"model={config.model.name}: does not take images of {height} pixels ({reason})") from error
+    return model.train()
 
 
 def build_run(

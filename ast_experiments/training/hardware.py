@@ -79,11 +79,10 @@ def build_hardware(
         ConfigError: If the device is missing or does not support the precision.
     """
     where = torch.device(check_device(device))
+    check_precision(where.type, precision)
     if threads is not None:
         torch.set_num_threads(threads)
     dtype = _best_dtype(where) if precision == "auto" else DTYPES[precision]
-    if dtype == torch.float16 and where.type == "cpu":
-        raise ConfigError("hardware.precision: float16 does not train on the CPU; type hardware.precision=bfloat16")
     return Hardware(where, dtype, channels_last, compile, deterministic)
 
 
@@ -100,6 +99,16 @@ def check_device(device: str) -> str:
         found = ", ".join(name for name, available in there.items() if available)
         raise ConfigError(f"hardware.device: {device} is not available here (found: {found}); type hardware=auto")
     return device
+
+
+def check_precision(device: str, precision: str) -> None:
+    """Refuse what does not train.
+
+    Raises:
+        ConfigError: For float16 on the CPU.
+    """
+    if device == "cpu" and precision == "float16":
+        raise ConfigError("hardware.precision: float16 does not train on the CPU; type hardware.precision=bfloat16")
 
 
 @contextmanager

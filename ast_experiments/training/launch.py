@@ -11,11 +11,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ast_experiments.config import Config
-from ast_experiments.errors import Interrupted
+from ast_experiments.errors import Interrupted, UserError
 from ast_experiments.training import result as results
+
+if TYPE_CHECKING:
+    from ast_experiments.training.signals import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
     """
     from omegaconf import OmegaConf
 
+    from ast_experiments.training.signals import Stop
+
     before = results.read(folder) or {}
     result: dict[str, Any] = {
         "status": "failed",
@@ -48,28 +53,41 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
         "resumed": before.get("resumed", 0) + bool(before),
         **results.environment(),
     }
+    if before.get("config_hash", result["config_hash"]) != result["config_hash"]:
+        raise UserError(f"{folder} holds a run of another config; give another hydra.run.dir, or none")
     if config.tracking.console:
         print(f"{result['method']} on {result['dataset']}, in {_relative({'': folder})['']}", flush=True)
-    OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), folder / "config.yaml")
-    # From now on the directory is a run that can be read, whatever happens to the process.
-    results.write(folder, result | {"status": "running"})
+    with Stop() as stop:
+        # From now on the directory is a run that can be read, whatever happens to the process.
+        OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), folder / "config.yaml")
+        results.write(folder, result | {"status": "running"})
+        _execute(config, folder, result, stop)
+    return result
+
+
+def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop) -> None:
+    """Build and fit; leaves in `result` what came of it."""
     from ast_experiments.training.build import build_run
+    from ast_experiments.training.hardware import algorithms
 
     trackers: list[Any] = []
     run = None
     try:
         run = build_run(config, folder, lambda facts: _trackers(config, folder, result, facts, trackers))
-        from ast_experiments.training.hardware import algorithms
-
+        run.stop = stop
         with algorithms(run.stepper.hardware):
             run.fit()
         result["status"] = "finished"
-    except Interrupted as stop:
-        result |= {"status": "interrupted", "error": f"stopped by {stop}"}
-        raise
+    except Interrupted as signal:
+        result |= {"status": "interrupted", "error": f"stopped by {signal}"}
+        raise Interrupted(f"{signal}; go on with: ast-resume {_relative({'': folder})['']}") from None
     except KeyboardInterrupt:
         result |= {"status": "interrupted", "error": "stopped at once by a second signal"}
         raise
+    except OSError as error:
+        result["error"] = f"{type(error).__name__}: {error}"
+        logger.error("the run failed\n%s", traceback.format_exc())
+        raise UserError(f"{folder}: {error}; when that is mended type ast-resume {folder}") from error
     except BaseException as error:
         result["error"] = f"{type(error).__name__}: {error}"
         logger.error("the run failed\n%s", traceback.format_exc())
@@ -78,33 +96,37 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
         if run is not None:
             result |= results.reached(run)
         _finish(config, folder, result, trackers)
-    return result
 
 
 def _finish(config: Config, folder: Path, result: dict[str, Any], trackers: list[Any]) -> None:
+    """Write the result, then the report; then let the trackers go. One that fails does not keep the others from it."""
     from ast_experiments.analysis.control import control_quality
+    from ast_experiments.analysis.report import write_report
     from ast_experiments.analysis.runs import read_run
+
+    def quality() -> None:
+        record = read_run(folder)
+        found = control_quality(record.steps, record.epochs)
+        if found is not None:
+            result["control"] = dataclasses.asdict(found)
 
     result["finished"] = _now()
     for tracker in trackers:
-        tracker.flush()
-    try:
-        record = read_run(folder)
-        quality = control_quality(record.steps, record.epochs)
-        if quality is not None:
-            result["control"] = dataclasses.asdict(quality)
-    except Exception:
-        logger.exception("control quality could not be computed")
-    results.write(folder, result)
+        _attempt(tracker.flush, "the record could not be written to its end")
+    _attempt(quality, "control quality could not be computed")
+    _attempt(lambda: results.write(folder, result), "result.json could not be written")
     if config.tracking.report:
-        try:
-            from ast_experiments.analysis.report import write_report
-
-            write_report(folder)
-        except Exception:
-            logger.exception("the report could not be written")
+        _attempt(lambda: write_report(folder), "the report could not be written")
     for tracker in trackers:
-        tracker.finish(result)
+        _attempt(lambda tracker=tracker: tracker.finish(result), "a tracker could not be closed")
+
+
+def _attempt(action: Callable[[], object], complaint: str) -> None:
+    try:
+        action()
+    except Exception as error:
+        logger.exception(complaint)
+        print(f"{complaint}: {error}", file=sys.stderr)
 
 
 def _trackers(config: Config, folder: Path, result: dict[str, Any], facts: dict[str, Any], made: list[Any]) -> Any:
@@ -135,8 +157,10 @@ def _trackers(config: Config, folder: Path, result: dict[str, Any], facts: dict[
 
 
 def _wandb(config: Config, folder: Path, result: dict[str, Any]) -> Any:
-    from ast_experiments.tracking.wandb import WandbTracker
+    from ast_experiments.tracking.wandb import WandbTracker, resolve_mode
 
+    if resolve_mode(config.tracking.wandb) == "disabled":
+        return None
     labels = (result["dataset"], result["model"], result["method"], result["scoring"], result["controller"])
     return WandbTracker(
         folder,

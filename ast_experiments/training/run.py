@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from ast_experiments.tracking import Tracker
 from ast_experiments.training import checkpoint
 from ast_experiments.training.evaluate import evaluate
 from ast_experiments.training.optim import Schedule
+from ast_experiments.training.signals import Stop
 from ast_experiments.training.step import Scorer, Stepper
 from ast_experiments.training.steplog import StepLog, check_loss
 
@@ -92,6 +92,7 @@ class Run:
         eval_every: Epochs between validations.
         max_steps: Stop after so many training batches.
         profile: Profile some steps into the run directory.
+        stop: Tells when to save and end early.
         fingerprint: Identifies config and data; a checkpoint is only loaded into the run that wrote it.
     """
 
@@ -114,6 +115,7 @@ class Run:
     eval_every: int = 1
     max_steps: int | None = None
     profile: bool = False
+    stop: Stop = field(default_factory=Stop)
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
@@ -121,7 +123,6 @@ class Run:
         self.history = History()
         self.log = StepLog(self.log_every)
         self._saved = self._flushed = time.monotonic()
-        self._signal: int | None = None
 
     @property
     def done(self) -> bool:
@@ -137,8 +138,11 @@ class Run:
         """
         saved = self.restore()
         self.stepper.model.train()
-        with self._listening(), _profiled(self.folder, self.profile) as tick:
-            while not self.done:
+        with _profiled(self.folder, self.profile) as tick:
+            # An epoch that a checkpoint holds is closed, even where `max_steps` was reached in it.
+            while not self.done or saved is not None:
+                if self.stop.received is not None:
+                    raise Interrupted(self.stop.received)
                 self.run_epoch(saved, tick)
                 saved = None
 
@@ -167,7 +171,7 @@ class Run:
             keep_short=plan.keep_short,
         )
         with self.ledger.phase("train"):
-            while True:
+            while self.max_steps is None or self.at.step < self.max_steps:
                 with self.ledger.phase("data_wait"):
                     loaded = next(loader, None)
                 if loaded is None:
@@ -183,8 +187,6 @@ class Run:
                     offered = 0
                 tick()
                 self._attend(plan, target)
-                if self.max_steps is not None and self.at.step >= self.max_steps:
-                    return
 
     def _step(self, batch: Batch, plan: Plan, target: float, lr: float, offered: int) -> None:
         index = self.at.batch - 1
@@ -215,9 +217,9 @@ class Run:
         now = time.monotonic()
         if now - self._flushed >= FLUSH_S or len(self.log) >= FLUSH_RECORDS:
             self._flush()
-        if self._signal is not None:
+        if self.stop.received is not None:
             self.save(plan, target)
-            raise Interrupted(signal.Signals(self._signal).name)
+            raise Interrupted(self.stop.received)
         if now - self._saved >= self.checkpoint_every_s:
             self.save(plan, target)
 
@@ -253,8 +255,6 @@ class Run:
         self.tracker.log(self._epoch_row(entries, target))
         self.tracker.flush()
         self.save(None, None)
-        if self._signal is not None and not self.done:
-            raise Interrupted(signal.Signals(self._signal).name)
 
     def _evaluate(self) -> dict[str, float]:
         with self.ledger.phase("val"):
@@ -339,27 +339,6 @@ class Run:
         checkpoint.set_random_state(state["random"], stepper.hardware.device)
         logger.info("resumed at epoch %d, batch %d, step %d", self.at.epoch, self.at.batch, self.at.step)
         return state["plan"]
-
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """SIGINT and SIGTERM wait for the end of the step; a second one of them does not."""
-
-        def note(number: int, frame: Any) -> None:
-            del frame
-            if self._signal is not None:
-                raise KeyboardInterrupt
-            self._signal = number
-
-        try:
-            before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread: signals are somebody else's
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _offered(plan: Plan, index: int) -> int:
