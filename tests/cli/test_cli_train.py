@@ -167,5 +167,8 @@ def test_a_failed_job_does_not_stop_a_sweep(tmp_path: Path) -> None:
     broken = ["-m", "recipe.lr=1e30,1e-3", "recipe.optimizer=sgd", "tracking=jsonl", *SHORT]
     done = call(*TRAIN, *broken, cwd=tmp_path)
     assert done.returncode == 1
-    assert sorted(result_of(folder)["status"] for folder in runs(tmp_path)) == ["failed", "finished"]
+    results = [result_of(folder) for folder in runs(tmp_path)]
+    assert sorted(result["status"] for result in results) == ["failed", "finished"]
+    assert results[0]["group"] == results[1]["group"]
+    assert results[0]["group"]
     assert "no longer a number" in done.stderr

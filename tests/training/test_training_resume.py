@@ -41,6 +41,7 @@ METHODS = {
         "recipe.clip_grad=1.0",
         "recipe.optimizer=sgd",
     ],
+    "stopped by max_steps": ["max_steps=7"],
     "workers": ["hardware.data_on_device=false", "hardware.workers=1"],
 }
 
@@ -90,6 +91,9 @@ def test_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
     run(tmp_path, ["max_steps=3"])
     with pytest.raises(UserError, match="another config"):
         run(tmp_path, ["max_steps=3", "recipe.lr=0.1"])
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["status"], result["steps"]) == ("finished", 3)
+    assert run(tmp_path, ["max_steps=3"])["steps"] == 3
 
 
 def test_divergence_is_a_clear_error(tmp_path: Path) -> None:
