@@ -54,12 +54,9 @@ def wandb_curve(folder: Path) -> list[float]:
     (offline,) = (folder / "wandb").glob("offline-run-*")
     done = call(sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(offline), cwd=folder)
     assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return [row["control/activation_rate"] for row in history(rows) if "control/activation_rate" in row]
-
-
-def history(records: list[dict]) -> list[dict]:
-    return [record.get("history", record) for record in records]
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    items = [record["history"]["item"] for record in records if record["type"] == "history"]
+    return [item["control/activation_rate"] for item in items if "control/activation_rate" in item]
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"], ["--info"], ["--hydra-help"]])
