@@ -129,8 +129,9 @@ def failing(error: BaseException) -> Any:
         (DataError("no data"), 1, "error: no data\n"),
         (Diverged("no number"), 1, "error: no number\n"),
         (UserError("mend it"), 1, "error: mend it\n"),
-        (Interrupted("SIGTERM"), 75, "interrupted; go on with ast-resume and the run directory\n"),
-        (KeyboardInterrupt(), 75, "interrupted; go on with ast-resume and the run directory\n"),
+        (Interrupted("SIGTERM; go on"), 75, "interrupted: SIGTERM; go on\n"),
+        (KeyboardInterrupt(), 75, "interrupted\n"),
+        (OSError("disk full"), 1, "error: disk full\n"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
