@@ -106,9 +106,15 @@ def config_of(*overrides: str) -> Config:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["dataset.mean=[0.5,0.5,0.5]"], "dataset.mean: has 3 values, but the images have 1 channels"),
-        (["dataset.std=[0.5,0.5]"], "dataset.std: has 2 values, but the images have 1 channels"),
+        (
+            ["dataset.mean=[0.5,0.5,0.5]", "dataset.std=[1,1,1]"],
+            "dataset.mean: has 3 values, but the images have 1 channels",
+        ),
         (["recipe.batch_size=1443"], "recipe.batch_size: 1443 is more than the 1442 training samples"),
+        (
+            ["recipe.batch_size=577"],
+            "recipe.batch_size: 577 is more than the 576 rows that an epoch trains at rate 0.4",
+        ),
         (["dataset.train_rows=10"], "recipe.batch_size: 32 is more than the 10 training samples"),
     ],
 )
@@ -120,4 +126,4 @@ def test_settings_that_do_not_fit_the_data(overrides: list[str], message: str) -
 
 
 def test_a_batch_of_all_the_data_is_not_too_large() -> None:
-    assert len(build_dataset(config_of("recipe.batch_size=1442")).train) == 1442
+    assert len(build_dataset(config_of("recipe.batch_size=1442", "method=dense")).train) == 1442

@@ -209,11 +209,17 @@ def test_different_seeds_draw_different_masks():
     assert any(not np.array_equal(a, b) for a, b in zip(*runs, strict=True))
 
 
-@pytest.mark.parametrize(("scoring", "kind"), [("stale", "Stale"), ("gather", "Fresh"), ("masked", "Fresh")])
-def test_build(scoring, kind):
-    selector = build(
-        PI(), significance.loss, scoring=scoring, pick="topk", exploration=0.2, window=16, score_mode="train"
-    )
+@pytest.mark.parametrize(
+    ("scoring", "kind", "settings"),
+    [
+        ("stale", "Stale", {"pick": "topk", "exploration": 0.2, "window": 16}),
+        ("gather", "Fresh", {"score_mode": "train"}),
+        ("masked", "Fresh", {}),
+    ],
+)
+def test_build(scoring, kind, settings):
+    unset = {"pick": None, "exploration": None, "window": None, "score_mode": None}
+    selector = build(PI(), significance.loss, scoring=scoring, **unset | settings)
     assert type(selector).__name__ == kind
 
 
