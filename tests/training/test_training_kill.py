@@ -57,8 +57,8 @@ def test_killed_runs_end_bit_equal(tmp_path: Path, request: pytest.FixtureReques
         if number == 0:  # before there is a checkpoint
             wait_for(broken / "result.json", 0, process)
         else:
-            wait_for(broken / "metrics.jsonl", rng.uniform(0, 0.9) * length, process)
-        time.sleep(rng.uniform(0, 0.3))
+            wait_for(broken / "metrics.jsonl", rng.uniform(0, 0.6) * length, process)
+        time.sleep(rng.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert json.loads((broken / "result.json").read_text())["status"] == "running", "it had ended"
