@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,6 @@ def _main() -> int:
     raised: list[BaseException] = []
 
     def task(cfg: DictConfig) -> Any:
-        if sweep is not None:
-            return job(cfg)
         try:
             return job(cfg)
         except BaseException as error:  # kept from Hydra, which would wrap it in advice about itself
@@ -89,10 +88,12 @@ def _main() -> int:
             if isinstance(error, ConfigError):
                 _leave_nothing()
 
+    # In a sweep Hydra's launchers handle failures, and may send the function to other processes.
+    run = job if sweep is not None or args.multirun else task
     verbose = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job if sweep else task)()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
         if raised:
             raise raised[0]
     except (HydraException, OmegaConfBaseException) as error:
@@ -106,12 +107,17 @@ def _main() -> int:
 
 
 def _leave_nothing() -> None:
-    """Remove the directory of a run that never began."""
+    """Remove what a run that never began has written, and its directory if nothing else is in it."""
     from hydra.core.hydra_config import HydraConfig
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if not (folder / "checkpoints").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+    if (folder / "metrics.jsonl").exists() or (folder / "checkpoints").exists():
+        return
+    shutil.rmtree(folder / ".hydra", ignore_errors=True)
+    for name in ("train.log", "config.yaml", "result.json", "report.html"):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's files are in it
+        folder.rmdir()
 
 
 def _leaderboard(sweep: Path) -> None:

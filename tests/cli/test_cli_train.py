@@ -103,6 +103,17 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, overrides: lis
     assert not list(tmp_path.iterdir())
 
 
+def test_a_setting_that_does_not_fit_the_data_leaves_only_what_was_there(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("keep")
+    wrong = ["recipe.batch_size=5000", "tracking=jsonl"]
+    assert call(*TRAIN, *wrong, f"hydra.run.dir={folder}", cwd=tmp_path).returncode == 2
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert call(*TRAIN, *wrong, f"hydra.run.dir={tmp_path / 'new'}", cwd=tmp_path).returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_missing_data_is_one_line(tmp_path: Path) -> None:
     arguments = ["experiment=cifar10_stale", "dataset.download=false", f"dataset.root={tmp_path / 'nothing'}"]
     done = call(*TRAIN, *arguments, cwd=tmp_path)
