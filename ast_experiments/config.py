@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+NESTED = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""Of a dataclass within another: strict, it would not take the dictionary that it is given."""
 
 Share = Annotated[float, Ge(0), Le(1)]
 Rate = Annotated[float, Gt(0), Le(1)]
@@ -97,21 +99,40 @@ class DenseConfig:
     name: str
 
 
+@dataclass(config=NESTED, frozen=True, kw_only=True)
+class BudgetConfig:
+    """What a run may spend; at most one of them."""
+
+    samples: Annotated[int, Strict(), Ge(1)] | None
+    flops: Annotated[float, Strict(), Gt(0)] | None
+    seconds: Annotated[float, Strict(), Gt(0)] | None
+    joules: Annotated[float, Strict(), Gt(0)] | None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [kind for kind in ("samples", "flops", "seconds", "joules") if getattr(self, kind) is not None]
+        if len(given) > 1:
+            raise ValueError(f"method.budget: {' and '.join(given)} are given, but a run has one budget; leave one")
+        return self
+
+
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class RatedConfig:
     """A method that is given a target rate."""
 
     name: str
     rate: Rate
-    rate_schedule: Literal["constant", "linear"]
+    rate_schedule: Literal["constant", "linear", "cosine"]
     rate_final: Rate | None
     warmup_epochs: Annotated[int, Ge(0)]
+    final_epochs: Annotated[int, Ge(0)]
+    budget: BudgetConfig
 
     @model_validator(mode="after")
     def _final(self) -> Self:
-        if (self.rate_schedule == "linear") != (self.rate_final is not None):
+        if (self.rate_schedule != "constant") != (self.rate_final is not None):
             raise ValueError(
-                "method.rate_final: goes with method.rate_schedule=linear and only with it; "
+                "method.rate_final: goes with method.rate_schedule=linear or cosine and only with them; "
                 "type e.g. method.rate_schedule=linear method.rate=0.6 method.rate_final=0.2"
             )
         return self
@@ -244,6 +265,9 @@ class RecipeConfig:
     min_lr: NonNegative
     clip_grad: Positive | None
     label_smoothing: Annotated[float, Ge(0), Lt(1)]
+    mixup: NonNegative
+    cutmix: NonNegative
+    soft_labels: str | None
     ema_decay: Annotated[float, Gt(0), Lt(1)] | None
 
     @model_validator(mode="after")
@@ -310,6 +334,7 @@ class Config:
     tracking: TrackingConfig
     experiment_name: str | None
     seed: Seed
+    holdout: Annotated[float, Ge(0), Lt(1)]
     group: str | None
     tags: list[str]
     checkpoint_every_s: Positive
@@ -325,11 +350,13 @@ class Choice(NamedTuple):
         schema: Its dataclass.
         build: Where it is built, `module:function`, called with the settings by name.
         uses: Groups whose choice the builder gets too, built, by the name of the group.
+        unmixable: Of a method, why it does not work with mixup, cutmix and soft labels; empty where it does.
     """
 
     schema: type
     build: str
     uses: tuple[str, ...] = ()
+    unmixable: str = ""
 
 
 _SIGNIFICANCE = "ast_experiments.selection.significance"

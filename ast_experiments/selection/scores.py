@@ -9,6 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ast_experiments import ranks
+
+
+def merged(pending: Tensor) -> Tensor:
+    """Observations (samples,) of all ranks in one column; NaN where none has one, the mean where several have."""
+    if ranks.size() == 1:
+        return pending
+    seen = ~pending.isnan()
+    sums, counts = ranks.total(torch.stack([pending.nan_to_num(), seen.float()]))
+    return torch.where(counts > 0, sums / counts, torch.nan)
+
 
 class ScoreTable:
     """Scores by sample id, frozen within an epoch.
@@ -41,8 +52,8 @@ class ScoreTable:
         self._pending[ids] = scores.float()
 
     def commit(self, epoch: int) -> None:
-        """Make the epoch's observations the scores. Reads the device once."""
-        pending = self._pending.cpu().numpy()
+        """Make the epoch's observations, of all ranks, the scores. Reads the device once."""
+        pending = merged(self._pending).cpu().numpy()
         new = ~np.isnan(pending)
         self.scores[new] = pending[new]
         self.last_epoch[new] = epoch

@@ -13,6 +13,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from ast_experiments import ranks
+
 Significance: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -37,8 +39,8 @@ def loss_intensity_report(
     """
     del logits
     contrast = images.flatten(1).std(dim=1)
-    relative_loss = (losses / (losses.mean() + 1e-6)).clamp(0, 2) / 2
-    relative_contrast = (contrast / (contrast.mean() + 1e-6)).clamp(0, 2) / 2
+    relative_loss = (losses / (ranks.mean(losses) + 1e-6)).clamp(0, 2) / 2
+    relative_contrast = (contrast / (ranks.mean(contrast) + 1e-6)).clamp(0, 2) / 2
     return loss_weight * relative_loss + other_weight * relative_contrast
 
 
@@ -57,7 +59,7 @@ def loss_intensity_comparison(
     """
     del logits
     contrast = images.flatten(2).std(dim=2).mean(dim=1)
-    return loss_weight * losses / (losses.mean() + 1e-8) + other_weight * contrast / (contrast.mean() + 1e-8)
+    return loss_weight * losses / (ranks.mean(losses) + 1e-8) + other_weight * contrast / (ranks.mean(contrast) + 1e-8)
 
 
 def loss_entropy(

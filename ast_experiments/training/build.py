@@ -29,7 +29,7 @@ from ast_experiments.training.optim import Schedule, build_optimizer
 from ast_experiments.training.run import Run
 from ast_experiments.training.step import Scorer, Stepper
 
-SETPOINT = ("rate", "rate_schedule", "rate_final", "warmup_epochs")
+SETPOINT = ("rate", "rate_schedule", "rate_final", "warmup_epochs", "final_epochs", "budget")
 AUGMENT = ("mean", "std", "crop_padding", "horizontal_flip")
 
 logger = logging.getLogger(__name__)
@@ -92,11 +92,13 @@ def build_setpoint(config: Config) -> SetPoint | None:
     method = config.method
     if not hasattr(method, "rate"):
         return None
-    if method.warmup_epochs >= config.recipe.epochs:
+    dense = method.warmup_epochs + method.final_epochs
+    if dense >= config.recipe.epochs:
+        more = f" and method.final_epochs={method.final_epochs}" if method.final_epochs else ""
         raise ConfigError(
-            f"method.warmup_epochs: {method.warmup_epochs} leaves nothing of recipe.epochs={config.recipe.epochs}"
+            f"method.warmup_epochs: {method.warmup_epochs}{more} leaves nothing of recipe.epochs={config.recipe.epochs}"
         )
-    return SetPoint(method.rate, method.rate_final, method.rate_schedule, method.warmup_epochs)
+    return SetPoint(method.rate, method.rate_final, method.rate_schedule, method.warmup_epochs, method.final_epochs)
 
 
 def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Module:
@@ -181,8 +183,9 @@ def build_run(
             seed=config.seed,
             device=hardware.device,
             fetch=train.fetch,
-            make_model=lambda: build_model(config, dataset, hardware),
             score=scorer,
+            side_net=lambda *_: None,  # pyright: ignore
+            warmup_epochs=recipe.warmup_epochs,
         )
     )
     # Whatever was drawn while building, dropout starts from the seed.

@@ -22,7 +22,7 @@ def context(samples=1000, batch_size=64, epochs=60, seed=0):
         seed=seed,
         device=torch.device("cpu"),
         fetch=refuse,
-        make_model=refuse,
+        side_net=refuse,
         score=refuse,
     )
 
