@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -18,7 +19,7 @@ Floats = NDArray[np.float64]
 Style = Literal["line", "faint", "dashed", "band", "area"]
 
 # Matplotlib writes these, the page's style sheet gives them their colour in light and in dark.
-_INKS = {"ink": "#0a0b01", "rule": "#0a0b02", **{f"c{i}": f"#0a0b1{i}" for i in range(1, 7)}}
+INKS = {"ink": "#0a0b01", "rule": "#0a0b02", **{f"c{i}": f"#0a0b1{i}" for i in range(1, 7)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Panel:
         series: Its curves, in the order they are drawn.
         from_zero: Whether the axis of values begins at 0.
         ceiling: Values above it are cut off; None for no limit.
+        xlabel: What the curves are drawn against.
     """
 
     title: str
@@ -57,6 +59,7 @@ class Panel:
     series: tuple[Series, ...]
     from_zero: bool = False
     ceiling: float | None = None
+    xlabel: str = "epoch"
 
 
 def thin(x: ArrayLike, y: ArrayLike, points: int = POINTS) -> tuple[Floats, Floats]:
@@ -86,22 +89,14 @@ def svg(panel: Panel, salt: str = "") -> str:
         panel: What to draw.
         salt: Makes the ids in the drawing distinct from those of other drawings on the page.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt or panel.title, "font.size": 8}):
-        figure = Figure(figsize=(5.0, 2.4), layout="constrained")
-        axes = figure.add_subplot()
+    def draw(axes: Any) -> None:
         for series in panel.series:
             _draw(axes, series)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(panel.xlabel)
         axes.margins(x=0.01)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_INKS["rule"])
-        axes.tick_params(color=_INKS["rule"], labelcolor=_INKS["ink"], length=3)
-        axes.xaxis.label.set_color(_INKS["ink"])
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=panel.xlabel == "epoch"))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if panel.from_zero:
             axes.set_ylim(bottom=0)
@@ -109,28 +104,57 @@ def svg(panel: Panel, salt: str = "") -> str:
             axes.set_ylim(top=panel.ceiling)
         if axes.get_ylim()[1] >= 10_000:
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.grid(axis="y", color=_INKS["rule"], linewidth=0.6)
-        axes.set_axisbelow(True)
+        axes.grid(axis="y", color=INKS["rule"], linewidth=0.6)
         if len(panel.series) > 1:
-            axes.legend(
-                loc="lower left",
-                bbox_to_anchor=(0, 1),
-                ncols=4,
-                frameon=False,
-                labelcolor=_INKS["ink"],
-                borderpad=0,
-                handlelength=1.4,
-            )
+            legend(axes)
+
+    return chart(draw, salt or panel.title)
+
+
+def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
+    """Has `draw` draw on Matplotlib axes in the colours `INKS`; returns them as an `<svg>` element.
+
+    Args:
+        draw: Gets the axes.
+        salt: As for `svg`.
+        height: Of the drawing, where its width is 5.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 8}):
+        figure = Figure(figsize=(5.0, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(INKS["rule"])
+        axes.tick_params(which="both", color=INKS["rule"], labelcolor=INKS["ink"], length=3)
+        draw(axes)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set_color(INKS["ink"])
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawing = buffer.getvalue()
-    for name, ink in _INKS.items():
+    for name, ink in INKS.items():
         drawing = drawing.replace(ink, f"var(--{name})")
     return drawing[drawing.index("<svg") :]
 
 
+def legend(axes: Any, columns: int = 4) -> None:
+    """Names what is drawn, above the axes."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        frameon=False,
+        labelcolor=INKS["ink"],
+        borderpad=0,
+        handlelength=1.4,
+    )
+
+
 def _draw(axes: Any, series: Series) -> None:
-    ink, (x, y) = _INKS[series.color], thin(series.x, series.y)
+    ink, (x, y) = INKS[series.color], thin(series.x, series.y)
     if series.style == "band":
         axes.fill_between(x, y * (1 - BAND), y * (1 + BAND), color=ink, alpha=0.15, linewidth=0)
     elif series.style == "area":
