@@ -92,6 +92,7 @@ def check(config: Config) -> None:
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise ConfigError(f"model.checkpoint: there is no file {checkpoint}")
     build_setpoint(config)
+    _check_mixing(config)
     if hasattr(config.model, "arch"):
         from ast_experiments.models.build import check_arch
 
@@ -101,6 +102,21 @@ def check(config: Config) -> None:
     if isinstance(config.model, CifarResNetConfig):
         with torch.device("meta"):  # the network without its weights: does it have a stem to replace?
             builder("model", config.model.name)(10, 3, 32, **settings_of(config.model))
+
+
+def _check_mixing(config: Config) -> None:
+    from ast_experiments.config import CHOICES
+
+    recipe = config.recipe
+    given = [name for name in ("mixup", "cutmix", "soft_labels") if getattr(recipe, name)]
+    reason = CHOICES["method"][config.method.name].unmixable
+    if config.method.name == "ast" and config.method.scoring == "masked" and (recipe.mixup or recipe.cutmix):
+        reason = "masked selects in the forward pass that the mixed rows go through, and selection has to come first"
+    if given and reason:
+        raise ConfigError(
+            f"recipe.{given[0]}: does not work with method={config.method.name}: {reason}; "
+            f"type recipe.{given[0]}={'null' if given[0] == 'soft_labels' else '0'}"
+        )
 
 
 def compose(overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:

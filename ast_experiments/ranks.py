@@ -7,6 +7,7 @@ on their own rows is exchanged.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -58,6 +59,11 @@ def smallest(count: int, device: torch.device) -> int:
     return int(counts)
 
 
+def any_of(flag: bool) -> bool:
+    """Whether a flag is set on some rank."""
+    return flag if size() == 1 else smallest(0 if flag else 1, torch.device("cpu")) == 0
+
+
 def mean(values: Tensor) -> Tensor:
     """The mean over the rows of all ranks, 0-d; `values` has shape (n,), and n may differ by rank."""
     if size() == 1:
@@ -81,6 +87,13 @@ def gather(values: Tensor, rows: int) -> Tensor:
     dist.all_gather(parts, padded)
     lengths = [rows * (r + 1) // size() - rows * r // size() for r in range(size())]
     return torch.cat([own[:length] for own, length in zip(parts, lengths, strict=True)])
+
+
+def copy_first(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors with those of rank 0."""
+    if size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
 
 
 def from_first(value: Any) -> Any:

@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
+from ast_experiments import ranks
+
 PHASES = ("setup", "plan", "data_wait", "score", "train", "val", "checkpoint")
+COUNTED = ("score", "train", "val")
 
 
 class Ledger:
@@ -20,18 +23,45 @@ class Ledger:
 
     Attributes:
         trained: Rows that were back-propagated.
-        scored: Rows that went through a scoring pass.
         offered: Rows that a method chose from.
-        seconds: Seconds by phase.
+        seconds: Seconds by phase; `score` holds scoring passes and side networks.
+        own: Rows scored, and FLOPs by phase, of this rank.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.trained = self.scored = self.offered = 0
+        self.trained = self.offered = 0
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self.own: dict[str, int] = dict.fromkeys(("scored", *COUNTED), 0)
+        self._all = self.own
         self._events: list[tuple[Any, Any]] = []
         self._host_score = 0.0
         self._cuda = device.type == "cuda"
         self._phase, self._since = "setup", time.perf_counter()
+
+    def charge_score(self, rows: int, each: int, more: int = 0) -> None:
+        """Charge a scoring pass of `rows` rows at `each` FLOPs a row, and `more` FLOPs beside it."""
+        self.own["scored"] += rows
+        self.own["score"] += rows * each + more
+
+    def charge(self, phase: str, flops: int) -> None:
+        """Charge FLOPs to `train` or `val`."""
+        self.own[phase] += flops
+
+    def meet(self) -> None:
+        """Add up what the ranks counted; `scored` and `flops` are of the last time they met."""
+        if ranks.size() > 1:
+            sums = ranks.total(torch.tensor(list(self.own.values()), dtype=torch.float64)).tolist()
+            self._all = {key: int(value) for key, value in zip(self.own, sums, strict=True)}
+
+    @property
+    def scored(self) -> int:
+        """Rows that went through a scoring pass, on all ranks."""
+        return self._all["scored"]
+
+    @property
+    def flops(self) -> dict[str, int]:
+        """FLOPs by `score`, `train` and `val`, on all ranks."""
+        return {phase: self._all[phase] for phase in COUNTED}
 
     def _enter(self, phase: str) -> str:
         now = time.perf_counter()
@@ -78,16 +108,13 @@ class Ledger:
         return dict(self.seconds)
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows and seconds."""
-        return {
-            "trained": self.trained,
-            "scored": self.scored,
-            "offered": self.offered,
-            "seconds": self.now(),
-        }
+        """Rows and seconds; what ranks count for themselves is in `own`."""
+        return {"trained": self.trained, "offered": self.offered, "seconds": self.now()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore rows, and add the seconds of what ran before."""
-        self.trained, self.scored, self.offered = state["trained"], state["scored"], state["offered"]
+    def load_state_dict(self, state: Mapping[str, Any], own: Mapping[str, int]) -> None:
+        """Restore rows and this rank's counts, and add the seconds of what ran before. All ranks do it together."""
+        self.trained, self.offered = state["trained"], state["offered"]
+        self.own.update(own)
+        self.meet()
         for phase, seconds in state["seconds"].items():
             self.seconds[phase] += seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,16 @@ def simple_cnn(classes: int, channels: int, size: int, *, widths: list[int], hid
     return SimpleCNN(classes, channels, size, widths=(first, second, third), hidden=hidden, dropout=dropout)
 
 
-def cifar_resnet(classes: int, channels: int, size: int, *, arch: str, drop_path: float) -> nn.Module:
+def cifar_resnet(
+    classes: int, channels: int, size: int, *, arch: str, drop_path: float, width: float = 1.0
+) -> nn.Module:
     """Models `resnet18_cifar` and friends: a timm ResNet with a 3x3 stem and no pooling behind it."""
     del size
     import timm
 
     settings: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    if width != 1:
+        settings |= _narrow_resnet(width)
     try:
         return small_image_stem(timm.create_model(arch, num_classes=classes, in_chans=channels, **settings))
     except (TypeError, ValueError) as error:
@@ -74,6 +79,49 @@ def timm_model(
             f"model.arch={arch}: pretrained weights could not be loaded ({str(error).splitlines()[0]}); "
             "give a local file with model.checkpoint=FILE, or model.pretrained=false"
         ) from error
+
+
+def side_model(
+    settings: Mapping[str, Any], classes: int, channels: int, size: int, *, width: float, arch: str | None
+) -> nn.Module:
+    """A smaller network beside the run's own.
+
+    Args:
+        settings: Of the run's model, by name.
+        classes: Outputs.
+        channels: Input channels.
+        size: Input height and width in pixels.
+        width: Share of the channels that a network of the run's own family keeps, in (0, 1].
+        arch: An architecture of timm instead.
+
+    Raises:
+        ConfigError: If the run's model cannot be narrowed and no architecture is given.
+    """
+    import timm
+
+    if arch is not None:
+        problem = check_arch(arch)
+        if problem:
+            raise ConfigError(f"method.proxy_arch: {problem}")
+        return timm.create_model(arch, num_classes=classes, in_chans=channels)
+    own = settings.get("arch", settings["name"])
+    if own == "simple_cnn":
+        widths = [max(1, round(width * w)) for w in settings["widths"]]
+        hidden = max(1, round(width * settings["hidden"]))
+        return simple_cnn(classes, channels, size, widths=widths, hidden=hidden, dropout=settings["dropout"])
+    try:
+        if settings["name"] == "timm":
+            return timm.create_model(own, num_classes=classes, in_chans=channels, **_narrow_resnet(width))
+        return cifar_resnet(classes, channels, size, arch=own, drop_path=0.0, width=width)
+    except (TypeError, RuntimeError) as error:
+        raise ConfigError(
+            f"method.proxy_width: {own} has no narrower form; name a small network of timm with method.proxy_arch=NAME"
+        ) from error
+
+
+def _narrow_resnet(width: float) -> dict[str, Any]:
+    """Timm's arguments for a ResNet with a share of the channels."""
+    return {"channels": tuple(max(1, round(width * c)) for c in (64, 128, 256, 512))}
 
 
 def _check_weights(arch: str, checkpoint: str) -> None:

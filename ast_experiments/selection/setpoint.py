@@ -50,12 +50,10 @@ class EpochCost:
     Attributes:
         whole: Training every sample.
         choosing: Choosing in an epoch that does not train every sample: scoring passes and side networks.
-        once: Before the first epoch: networks that a method trains in advance.
     """
 
     whole: float
     choosing: float = 0.0
-    once: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def budget_range(setpoint: SetPoint, epochs: int, cost: EpochCost, lowest: float
     """The least and the most that a run of `epochs` epochs can spend at rates in [lowest, 1]."""
     dense = sum(setpoint.dense(epoch, epochs) for epoch in range(epochs))
     sparse = epochs - dense
-    fixed = cost.once + dense * cost.whole + sparse * cost.choosing
+    fixed = dense * cost.whole + sparse * cost.choosing
     return fixed + sparse * lowest * cost.whole, fixed + sparse * cost.whole
 
 

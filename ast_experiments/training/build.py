@@ -15,22 +15,29 @@ import numpy as np
 import torch
 from torch import nn
 
+from ast_experiments import ranks
 from ast_experiments.config import CHOICES, Config
-from ast_experiments.data.augment import Augment
 from ast_experiments.data.images import Dataset
-from ast_experiments.data.loaders import Loader, build_loader
+from ast_experiments.data.loaders import VIEW_SETTINGS, Loader, build_loader, build_views
+from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.errors import ConfigError
+from ast_experiments.models.build import side_model
+from ast_experiments.selection.numeric import generator
 from ast_experiments.selection.protocol import Context, hooks_of
-from ast_experiments.selection.setpoint import SetPoint
+from ast_experiments.selection.setpoint import Budget, SetPoint
 from ast_experiments.tracking import Tracker
+from ast_experiments.training.budget import control_for
 from ast_experiments.training.hardware import Hardware, build_hardware
 from ast_experiments.training.optim import Schedule, build_optimizer
+from ast_experiments.training.rehearsal import rehearse
 from ast_experiments.training.run import Run
-from ast_experiments.training.step import Scorer, Stepper
+from ast_experiments.training.side import SideNet, side_net_maker
+from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
 
 SETPOINT = ("rate", "rate_schedule", "rate_final", "warmup_epochs", "final_epochs", "budget")
-AUGMENT = ("mean", "std", "crop_padding", "horizontal_flip")
+HOLD_OUT = 11  # purpose of the draw
+AUGMENT = ("mean", "std", *VIEW_SETTINGS)
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +55,7 @@ def builder(group: str, name: str) -> Callable[..., Any]:
 
 
 def build_dataset(config: Config) -> Dataset:
-    """Load the data set and check that it fits the rest of the config.
+    """Load the data set, with soft labels if the recipe has some, and check that it fits the rest of the config.
 
     Raises:
         DataError: If it is not there or not what it should be.
@@ -56,6 +63,7 @@ def build_dataset(config: Config) -> Dataset:
     """
     settings = config.dataset
     dataset = builder("dataset", settings.name)(**settings_of(settings, *AUGMENT))
+    dataset = _soft_labels(dataset, config.recipe.soft_labels)
     channels = dataset.image_shape[2]
     for key in ("mean", "std"):
         values = getattr(settings, key)
@@ -66,15 +74,54 @@ def build_dataset(config: Config) -> Dataset:
             f"recipe.batch_size: {config.recipe.batch_size} is more than the {len(dataset.train)} training samples; "
             f"type recipe.batch_size={len(dataset.train)} or less"
         )
+    if config.recipe.batch_size % ranks.size():
+        raise ConfigError(
+            f"recipe.batch_size: {config.recipe.batch_size} rows cannot be shared by {ranks.size()} processes; "
+            f"type recipe.batch_size={-(-config.recipe.batch_size // ranks.size()) * ranks.size()}"
+        )
     rate = min(getattr(config.method, "rate", None) or 1.0, getattr(config.method, "rate_final", None) or 1.0)
     fresh = getattr(config.method, "scoring", "stale") != "stale"
     rows = int(rate * len(dataset.train))
-    if not fresh and rows < config.recipe.batch_size:
+    budgeted = _budget(config) is not None
+    if not fresh and not budgeted and rows < config.recipe.batch_size:
         raise ConfigError(
             f"recipe.batch_size: {config.recipe.batch_size} is more than the {rows} rows that an epoch trains "
             f"at rate {rate:g}; type recipe.batch_size={max(1, rows // 4)} or so"
         )
     return dataset
+
+
+def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Any]:
+    """Keeps a share of the training samples out of training, the same ones for every seed.
+
+    Returns:
+        The data set without them, whose ids count those that remain, and the samples held out; None if there are none.
+    """
+    if not share:
+        return dataset, None
+    order = generator(0, HOLD_OUT).permutation(len(dataset.train))
+    rows = round(share * len(order))
+    if not 0 < rows < len(order):
+        raise ConfigError(f"holdout: {share:g} of {len(order)} training samples is {rows}; type holdout=0.1 or so")
+    kept, held = np.sort(order[rows:]), np.sort(order[:rows])
+    return dataclasses.replace(dataset, train=dataset.train.take(kept)), dataset.train.take(held)
+
+
+def _soft_labels(dataset: Dataset, file: str | None) -> Dataset:
+    """Replaces the training labels by the probabilities in a .npy file."""
+    if file is None:
+        return dataset
+    try:
+        soft = np.load(file).astype(np.float32)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"recipe.soft_labels: {file} cannot be read as a .npy file ({error})") from error
+    wanted = (len(dataset.train), len(dataset.classes))
+    if soft.shape != wanted or (soft < 0).any() or not np.allclose(soft.sum(axis=1), 1, atol=1e-3):
+        raise ConfigError(
+            f"recipe.soft_labels: {file} has shape {soft.shape}; expected probabilities of shape {wanted}, "
+            "at least 0 and adding up to 1 in each row"
+        )
+    return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, labels=soft))
 
 
 def build_selector(config: Config) -> Any:
@@ -99,6 +146,12 @@ def build_setpoint(config: Config) -> SetPoint | None:
             f"method.warmup_epochs: {method.warmup_epochs}{more} leaves nothing of recipe.epochs={config.recipe.epochs}"
         )
     return SetPoint(method.rate, method.rate_final, method.rate_schedule, method.warmup_epochs, method.final_epochs)
+
+
+def _budget(config: Config) -> Budget | None:
+    given = getattr(config.method, "budget", None)
+    amounts = {} if given is None else {k: v for k, v in dataclasses.asdict(given).items() if v is not None}
+    return Budget(*next(iter(amounts.items()))) if amounts else None  # pyright: ignore[reportArgumentType]
 
 
 def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Module:
@@ -141,19 +194,14 @@ def build_run(
     )
     setpoint = build_setpoint(config)
     ledger = Ledger(hardware.device)
-    dataset = dataset or build_dataset(config)
+    dataset, held = hold_out(dataset or build_dataset(config), config.holdout)
     logger.info("data: %s", dataset.source)
-    train, val = _loaders(config, dataset, hardware)
+    train, val, held_out = _loaders(config, dataset, held, hardware)
     model = build_model(config, dataset, hardware)
     recipe = config.recipe
-    optimizer = build_optimizer(
-        model,
-        recipe.optimizer,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        decay_norm_and_bias=recipe.decay_norm_and_bias,
-    )
+    channels_first = (dataset.image_shape[2], *dataset.image_shape[:2])
+    flops = count_flops(model, channels_first, len(dataset.classes))
+    optimizer, schedule = _optimiser(config, model)
     stepper = Stepper(
         model,
         optimizer,
@@ -161,39 +209,52 @@ def build_run(
         label_smoothing=recipe.label_smoothing,
         clip_grad=recipe.clip_grad,
         ema=_ema(model, recipe.ema_decay),
+        mix=build_mixer(recipe.mixup, recipe.cutmix, len(dataset.classes)),
     )
-    schedule = Schedule(
-        optimizer,
-        recipe.schedule,
-        epochs=recipe.epochs,
-        by_epoch=recipe.schedule_by == "epoch",
-        warmup_epochs=recipe.warmup_epochs,
-        warmup_lr=recipe.warmup_lr,
-        min_lr=recipe.min_lr,
-    )
-    scorer = Scorer(stepper, ledger)
+    scorer = Scorer(stepper, ledger, _forward_flops(model, channels_first, len(dataset.classes), flops))
+    _check_score_size(config, model, channels_first)
     hooks = hooks_of(build_selector(config))
     hooks.prepare(
         Context(
             samples=len(dataset.train),
             classes=len(dataset.classes),
-            labels=torch.from_numpy(dataset.train.labels),
+            labels=_hard(dataset.train.labels),
             batch_size=recipe.batch_size,
             epochs=recipe.epochs,
             seed=config.seed,
             device=hardware.device,
             fetch=train.fetch,
             score=scorer,
-            side_net=lambda *_: None,  # pyright: ignore
+            side_net=_side_nets(config, dataset, hardware, ledger),
+            held_out=None if held_out is None else held_out.fetch,
+            held_out_samples=0 if held is None else len(held),
             warmup_epochs=recipe.warmup_epochs,
         )
     )
-    # Whatever was drawn while building, dropout starts from the seed.
-    torch.manual_seed(config.seed + 1)
+    # Whatever was drawn while building, dropout starts from the seed; other draws on each rank.
+    torch.manual_seed(config.seed + 1 + ranks.rank())
+    budget = _budget(config)
+    control = None
+    if budget is not None and setpoint is not None:
+        control = control_for(
+            budget,
+            setpoint,
+            epochs=recipe.epochs,
+            samples=len(dataset.train),
+            batch_size=recipe.batch_size,
+            flops=flops,
+            scored_share=hooks.scored_share(config.method.rate),
+            rehearse=lambda: rehearse(
+                stepper, train, recipe.batch_size, scoring=hooks.scored_share(config.method.rate) > 0
+            ),
+            has_meter=False,
+        )
+        logger.info(control.check())
     facts = {
         "hardware": hardware.describe(),
         "data_source": dataset.source,
         "data_fingerprint": dataset.fingerprint,
+        **dataset.facts,
         "train_samples": len(dataset.train),
         "val_samples": len(dataset.val),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -211,6 +272,8 @@ def build_run(
         eval_batch=recipe.eval_batch_size,
         epochs=recipe.epochs,
         ledger=ledger,
+        budget=control,
+        flops=flops,
         tracker=make_tracker(facts),
         costs=(config.energy.active_cost, config.energy.skipped_cost),
         log_every=config.tracking.log_every,
@@ -229,15 +292,82 @@ def config_hash(config: Config) -> str:
         del settings[key]
     settings["dataset"].pop("root", None)
     settings["dataset"].pop("download", None)
+    settings["dataset"].pop("cache", None)
     settings["tracking.log_every"] = config.tracking.log_every
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _loaders(config: Config, dataset: Dataset, hardware: Hardware) -> tuple[Loader, Loader]:
-    settings, hw = config.dataset, config.hardware
-    augment = Augment(settings.crop_padding, settings.horizontal_flip)
+def _check_score_size(config: Config, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    size = getattr(config.method, "score_size", None)
+    if size is None or getattr(config.method, "score_net", None) == "proxy":
+        return
+    try:
+        with torch.no_grad(), mode_of(model, "eval"):
+            model(next(model.parameters()).new_zeros((2, image_shape[0], size, size)))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"method.score_size: {config.model.name} takes no images of {size} pixels here; type method.score_size=null"
+        ) from error
 
-    def make(images: Any, augment: Augment) -> Loader:
+
+def _optimiser(config: Config, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
+    recipe = config.recipe
+    optimizer = build_optimizer(
+        model,
+        recipe.optimizer,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        decay_norm_and_bias=recipe.decay_norm_and_bias,
+    )
+    schedule = Schedule(
+        optimizer,
+        recipe.schedule,
+        epochs=recipe.epochs,
+        by_epoch=recipe.schedule_by == "epoch",
+        warmup_epochs=recipe.warmup_epochs,
+        warmup_lr=recipe.warmup_lr,
+        min_lr=recipe.min_lr,
+    )
+    return optimizer, schedule
+
+
+def _forward_flops(
+    model: nn.Module, image_shape: tuple[int, int, int], classes: int, full: Flops | None
+) -> Callable[[int | None], int]:
+    """FLOPs of a forward pass at so many pixels, counted once for each size."""
+    counted = {None: full, image_shape[1]: full}
+
+    def forward(size: int | None) -> int:
+        if size not in counted:
+            counted[size] = count_flops(model, (image_shape[0], size, size), classes)  # pyright: ignore
+        count = counted[size]
+        return 0 if count is None else count.forward
+
+    return forward
+
+
+def _side_nets(config: Config, dataset: Dataset, hardware: Hardware, ledger: Ledger) -> Callable[..., SideNet]:
+    height, _, channels = dataset.image_shape
+    classes, settings = len(dataset.classes), dataclasses.asdict(config.model)
+
+    def make(width: float, arch: str | None, size: int | None) -> nn.Module:
+        torch.manual_seed(config.seed)
+        model = side_model(settings, classes, channels, size or height, width=width, arch=arch)
+        return model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
+
+    def count(model: nn.Module, size: int | None) -> Flops:
+        pixels = size or height
+        return count_flops(model, (channels, pixels, pixels), classes) or Flops(0, 0)
+
+    return side_net_maker(make, lambda model: _optimiser(config, model), count, hardware, ledger)
+
+
+def _loaders(config: Config, dataset: Dataset, held: Any, hardware: Hardware) -> tuple[Loader, Loader, Loader | None]:
+    settings, hw = config.dataset, config.hardware
+    augment, plain = build_views({k: v for k, v in settings_of(settings).items() if k in VIEW_SETTINGS})
+
+    def make(images: Any, augment: Any) -> Loader:
         return build_loader(
             images,
             device=hardware.device,
@@ -249,7 +379,14 @@ def _loaders(config: Config, dataset: Dataset, hardware: Hardware) -> tuple[Load
             seed=config.seed,
         )
 
-    return make(dataset.train, augment), make(dataset.val, Augment(0, False))
+    # Samples that are held out are trained on too, by side networks.
+    held_out = None if held is None else make(held, augment)
+    return make(dataset.train, augment), make(dataset.val, plain), held_out
+
+
+def _hard(labels: np.ndarray) -> torch.Tensor:
+    """Class indices (n,), of soft labels (n, classes) the most probable ones."""
+    return torch.from_numpy(labels if labels.ndim == 1 else labels.argmax(axis=1))
 
 
 def _ema(model: nn.Module, decay: float | None) -> Any:

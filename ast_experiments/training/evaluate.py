@@ -8,13 +8,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ast_experiments import ranks
 from ast_experiments.selection.types import Batch
 from ast_experiments.training.hardware import Hardware
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, batches: Iterable[Batch], hardware: Hardware) -> dict[str, float]:
-    """Accuracy (percent) and mean cross-entropy (nats) over all batches; reads the device once.
+    """Accuracy (percent) and mean cross-entropy (nats) over all batches of all ranks; reads the device once.
 
     The model is left in the mode it was in.
     """
@@ -31,5 +32,5 @@ def evaluate(model: nn.Module, batches: Iterable[Batch], hardware: Hardware) -> 
         total_loss += functional.cross_entropy(logits, batch.labels, reduction="sum")
         rows += len(batch)
     model.train(training)
-    right, loss = torch.stack([correct, total_loss]).tolist()
+    right, loss, rows = ranks.total(torch.stack([correct, total_loss, total_loss.new_tensor(float(rows))])).tolist()
     return {"val/accuracy": 100.0 * right / rows, "val/loss": loss / rows}

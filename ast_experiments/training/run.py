@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ast_experiments import ranks
 from ast_experiments.data.loaders import Loader
+from ast_experiments.energy.flops import Flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.nominal import nominal_savings, skipped_share
 from ast_experiments.errors import Diverged, Interrupted, UserError
@@ -22,6 +24,7 @@ from ast_experiments.selection.setpoint import SetPoint
 from ast_experiments.selection.types import Batch, Plan
 from ast_experiments.tracking import Tracker
 from ast_experiments.training import checkpoint
+from ast_experiments.training.budget import BudgetControl, Spent, spent
 from ast_experiments.training.evaluate import evaluate
 from ast_experiments.training.optim import Schedule
 from ast_experiments.training.signals import Stop
@@ -30,6 +33,7 @@ from ast_experiments.training.steplog import StepLog, check_loss
 
 FLUSH_S = 0.5
 FLUSH_RECORDS = 512
+MEETING_STEPS = 32  # steps between two moments at which ranks agree on writing the log, saving and stopping
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +64,14 @@ class History:
         offered: Rows offered, by epoch.
         targets: Target rates, by epoch.
         accuracy: (epochs done, accuracy in percent, loss in nats) of each validation.
+        spent: What was spent of the budget by the end of each epoch; empty without one.
     """
 
     trained: list[int] = field(default_factory=list)
     offered: list[int] = field(default_factory=list)
     targets: list[float] = field(default_factory=list)
     accuracy: list[tuple[int, float, float]] = field(default_factory=list)
+    spent: list[Spent] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -76,6 +82,7 @@ class Run:
         folder: The run directory.
         hooks: The selector.
         setpoint: Target rate by epoch; None trains at rate 1.
+        budget: Sets the target rate instead, where the run has one.
         stepper: Network, optimiser and precision.
         schedule: Learning rate by progress.
         scorer: Scoring passes, charged to the ledger.
@@ -86,6 +93,7 @@ class Run:
         epochs: Planned epochs.
         ledger: Rows and seconds.
         tracker: Where the numbers go.
+        flops: Of one sample; None where they could not be counted.
         costs: Nominal cost of a trained and of a skipped row.
         log_every: Steps a log row covers.
         checkpoint_every_s: Seconds between checkpoints within an epoch.
@@ -109,6 +117,8 @@ class Run:
     epochs: int
     ledger: Ledger
     tracker: Tracker
+    budget: BudgetControl | None = None
+    flops: Flops | None = None
     costs: tuple[float, float] = (1.0, 0.01)
     log_every: int = 1
     checkpoint_every_s: float = 60.0
@@ -141,8 +151,8 @@ class Run:
         with _profiled(self.folder, self.profile) as tick:
             # An epoch that a checkpoint holds is closed, even where `max_steps` was reached in it.
             while not self.done or saved is not None:
-                if self.stop.received is not None:
-                    raise Interrupted(self.stop.received)
+                if ranks.any_of(self.stop.received is not None):
+                    raise Interrupted(self.stop.received or "another rank's signal")
                 self.run_epoch(saved, tick)
                 saved = None
 
@@ -153,7 +163,7 @@ class Run:
             saved: The plan that a checkpoint holds, if the epoch had begun; the new one must equal it.
             tick: Called after each loaded batch.
         """
-        target = 1.0 if self.setpoint is None else self.setpoint.target(self.at.epoch, self.epochs)
+        target = self._target() if saved is None else saved["target"]
         with self.ledger.phase("plan"):
             plan = self.hooks.plan(self.at.epoch, target)
         if saved is not None and not np.array_equal(plan.ids, saved["ids"].numpy()):
@@ -161,15 +171,15 @@ class Run:
         self._train_epoch(plan, target, tick)
         self._end_epoch(plan, target)
 
+    def _target(self) -> float:
+        if self.setpoint is None:
+            return 1.0
+        if self.budget is None:
+            return self.setpoint.target(self.at.epoch, self.epochs)
+        return ranks.from_first(self.budget.target(self.at.epoch, self.history.spent))
+
     def _train_epoch(self, plan: Plan, target: float, tick: Callable[[], None]) -> None:
-        loader = self.train.batches(
-            plan.ids,
-            plan.load_batch,
-            self.at.epoch,
-            weights=plan.weights,
-            start=self.at.batch,
-            keep_short=plan.keep_short,
-        )
+        loader = own_batches(self.train, plan, self.at.epoch, self.at.batch)
         with self.ledger.phase("train"):
             while self.max_steps is None or self.at.step < self.max_steps:
                 with self.ledger.phase("data_wait"):
@@ -191,6 +201,8 @@ class Run:
     def _step(self, batch: Batch, plan: Plan, target: float, lr: float, offered: int) -> None:
         index = self.at.batch - 1
         outputs, weights = self.stepper.train(batch, self.hooks.weigh)
+        if self.flops is not None:
+            self.ledger.charge("train", len(batch) * (self.flops.forward + self.flops.backward))
         self.hooks.observe(batch, outputs)
         self.at.step += 1
         done = (self.at.epoch + self.at.batch / plan.batches) / self.epochs
@@ -213,14 +225,19 @@ class Run:
         self.log.add(record)
 
     def _attend(self, plan: Plan, target: float) -> None:
-        """What happens between two steps: now and then the log is written, rarely a checkpoint."""
+        """What happens between two steps: now and then the log is written, rarely a checkpoint.
+
+        Ranks do it together, every so many batches: their clocks and signals differ.
+        """
+        if ranks.size() > 1 and self.at.batch % MEETING_STEPS:
+            return
         now = time.monotonic()
-        if now - self._flushed >= FLUSH_S or len(self.log) >= FLUSH_RECORDS:
+        if ranks.size() > 1 or now - self._flushed >= FLUSH_S or len(self.log) >= FLUSH_RECORDS:
             self._flush()
-        if self.stop.received is not None:
+        if ranks.any_of(self.stop.received is not None):
             self.save(plan, target)
-            raise Interrupted(self.stop.received)
-        if now - self._saved >= self.checkpoint_every_s:
+            raise Interrupted(self.stop.received or "another rank's signal")
+        if ranks.from_first(now - self._saved >= self.checkpoint_every_s):
             self.save(plan, target)
 
     def _flush(self) -> None:
@@ -245,10 +262,13 @@ class Run:
         with self.ledger.phase("plan"):
             self.hooks.end_epoch(self.scorer)
         self.ledger.settle()
+        self.ledger.meet()
         entries = self.log.end_epoch()
         self.history.trained.append(int(entries["epoch/rows_trained"]))
         self.history.offered.append(int(entries["epoch/rows_offered"]))
         self.history.targets.append(target)
+        if self.budget is not None:
+            self.history.spent.append(spent(self.budget.budget.kind, self.ledger, self.joules()))
         self.at = Position(epoch=self.at.epoch + 1, step=self.at.step)
         if self.at.epoch % self.eval_every == 0 or self.done:
             entries |= self._evaluate()
@@ -259,8 +279,12 @@ class Run:
     def _evaluate(self) -> dict[str, float]:
         with self.ledger.phase("val"):
             model = self.stepper.model if self.stepper.ema is None else self.stepper.ema.module
-            batches = self.val.batches(self.val_ids, self.eval_batch, 0, keep_short=True)
+            ranks.copy_first(model.buffers())
+            ids = self.val_ids[ranks.part(len(self.val_ids))]
+            batches = self.val.batches(ids, self.eval_batch, 0, keep_short=True)
             measured = evaluate(model, batches, self.stepper.hardware)
+        if self.flops is not None:
+            self.ledger.charge("val", len(ids) * self.flops.forward)
         self.history.accuracy.append((self.at.epoch, measured["val/accuracy"], measured["val/loss"]))
         return measured
 
@@ -281,7 +305,30 @@ class Run:
             "rows/scored": ledger.scored,
             "rows/offered": ledger.offered,
             **{f"time/{phase}_s": seconds[phase] for phase in ("train", "score", "data_wait", "val", "plan")},
+            **self._compute(),
         }
+
+    def _compute(self) -> dict[str, float]:
+        """FLOPs so far, and the share of them that training every offered row would have cost more."""
+        if self.flops is None:
+            return {}
+        self.ledger.meet()
+        flops = self.ledger.flops
+        counts: dict[str, float] = {f"compute/{phase}_flops": flops[phase] for phase in flops}
+        if self.ledger.offered:
+            counts["compute/savings"] = self.compute_savings()
+        return counts
+
+    def compute_savings(self) -> float:
+        """Share of the FLOPs of training every offered row that choosing and training did not need."""
+        assert self.flops is not None
+        flops = self.ledger.flops
+        every = self.ledger.offered * (self.flops.forward + self.flops.backward)
+        return 1 - (flops["score"] + flops["train"]) / every
+
+    def joules(self) -> float | None:
+        """Joules of training, scoring and loading so far; None without a meter."""
+        return None
 
     # --- saving and going on
 
@@ -297,16 +344,23 @@ class Run:
                 "optimizer": stepper.optimizer.state_dict(),
                 "scaler": stepper.scaler.state_dict(),
                 "ema": None if stepper.ema is None else stepper.ema.state_dict(),
-                "selector": self.hooks.state_dict(),
                 "plan": None if plan is None else {"ids": torch.from_numpy(plan.ids), "target": target},
                 "position": asdict(self.at),
-                "history": asdict(self.history),
+                "history": asdict(self.history) | {"spent": [list(entry) for entry in self.history.spent]},
                 "log": self.log.state_dict(),
                 "tracker": self.tracker.state_dict(),
-                "random": checkpoint.random_state(stepper.hardware.device),
                 "ledger": self.ledger.state_dict(),
+                # What differs between ranks.
+                "ranks": ranks.collect(
+                    {
+                        "selector": self.hooks.state_dict(),
+                        "random": checkpoint.random_state(stepper.hardware.device),
+                        "counts": dict(self.ledger.own),
+                    }
+                ),
             }
-            checkpoint.save(self.folder / "checkpoints", state)
+            if ranks.rank() == 0:
+                checkpoint.save(self.folder / "checkpoints", state)
         self._saved = time.monotonic()
 
     def restore(self) -> dict[str, Any] | None:
@@ -324,21 +378,54 @@ class Run:
                 f"the checkpoint in {self.folder} was written with another config or other data; "
                 "restore them, or start a new run with ast-train"
             )
+        if len(state["ranks"]) != ranks.size():
+            raise UserError(
+                f"the checkpoint in {self.folder} was written by {len(state['ranks'])} processes, not {ranks.size()}; "
+                f"go on with torchrun --nproc-per-node={len(state['ranks'])}"
+            )
+        own = state["ranks"][ranks.rank()]
         stepper = self.stepper
         stepper.model.load_state_dict(state["model"])
         stepper.optimizer.load_state_dict(state["optimizer"])
         stepper.scaler.load_state_dict(state["scaler"])
         if stepper.ema is not None:
             stepper.ema.load_state_dict(state["ema"])
-        self.hooks.load_state_dict(state["selector"])
+        self.hooks.load_state_dict(own["selector"])
         self.at = Position(**state["position"])
-        self.history = History(**state["history"])
+        self.history = History(**state["history"] | {"spent": [Spent(*entry) for entry in state["history"]["spent"]]})
         self.log.load_state_dict(state["log"])
-        self.ledger.load_state_dict(state["ledger"])
+        self.ledger.load_state_dict(state["ledger"], own["counts"])
         self.tracker.load_state_dict(state["tracker"])
-        checkpoint.set_random_state(state["random"], stepper.hardware.device)
+        checkpoint.set_random_state(own["random"], stepper.hardware.device)
         logger.info("resumed at epoch %d, batch %d, step %d", self.at.epoch, self.at.batch, self.at.step)
         return state["plan"]
+
+
+def own_batches(loader: Loader, plan: Plan, epoch: int, start: int) -> Iterator[Batch]:
+    """This rank's part of each batch of a plan, from the batch `start` on; a batch without rows where it has none."""
+    if ranks.size() == 1:
+        yield from loader.batches(
+            plan.ids, plan.load_batch, epoch, weights=plan.weights, start=start, keep_short=plan.keep_short
+        )
+        return
+    bounds = [(at, min(at + plan.load_batch, len(plan.ids))) for at in range(0, len(plan.ids), plan.load_batch)]
+    parts = [slice(low + ranks.part(high - low).start, low + ranks.part(high - low).stop) for low, high in bounds]
+    parts = parts[: plan.batches]
+    rows = np.concatenate([np.arange(part.start, part.stop) for part in parts]) if parts else np.empty(0, np.int64)
+    weights = None if plan.weights is None else plan.weights[rows]
+    own = loader.batches(
+        plan.ids[rows],
+        plan.load_batch // ranks.size(),
+        epoch,
+        weights=weights,
+        start=start,
+        keep_short=plan.keep_short,
+    )
+    for low, high in bounds[start : plan.batches]:
+        batch = next(own, None)
+        if batch is None:
+            batch = loader.fetch(plan.ids[:1], epoch).take(slice(0, 0))
+        yield batch.take(slice(None), high - low)
 
 
 def _offered(plan: Plan, index: int) -> int:

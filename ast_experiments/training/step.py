@@ -10,15 +10,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ast_experiments import ranks
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.selection.types import Batch, Outputs
 from ast_experiments.training.hardware import Hardware
+
+Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From images (n, c, h, w) and labels to mixed images and the probabilities of their classes (n, classes)."""
+
+
+def per_sample_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy in nats, float32, shape (n,); labels are class indices (n,) or probabilities (n, classes)."""
+    return functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
 
 
 class Stepper:
     """Forward, backward and update of one network.
 
-    The loss of a step is the mean of weight x loss over the rows of its batch.
+    The loss of a step is the mean of weight x loss over the rows of its batch, on all ranks.
 
     Args:
         model: On its device, in its memory format.
@@ -27,6 +36,7 @@ class Stepper:
         label_smoothing: In [0, 1).
         clip_grad: Norm to clip gradients at, or None.
         ema: timm's moving average of the weights, or None.
+        mix: Mixes the rows of a batch, after selection; a row's loss is that of the mixture it came first in.
     """
 
     def __init__(
@@ -38,25 +48,24 @@ class Stepper:
         label_smoothing: float = 0.0,
         clip_grad: float | None = None,
         ema: Any = None,
+        mix: Mixer | None = None,
     ) -> None:
         self.model, self.optimizer, self.hardware, self.ema = model, optimizer, hardware, ema
-        self._smoothing, self._clip = label_smoothing, clip_grad
-        self._forward = torch.compile(model) if hardware.compile else model
+        self._smoothing, self._clip, self._mix = label_smoothing, clip_grad, mix
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(model) if hardware.compile else model
+        if ranks.size() > 1:
+            devices = [hardware.device] if hardware.device.type == "cuda" else None
+            self._forward = nn.parallel.DistributedDataParallel(self._forward, device_ids=devices)  # pyright: ignore
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.dtype == torch.float16)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Per-sample cross-entropy in nats, float32, shape (n,)."""
-        return functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=self._smoothing)
+        """Per-sample cross-entropy in nats with the recipe's label smoothing, float32, shape (n,)."""
+        return per_sample_loss(logits, labels, self._smoothing)
 
     def train(self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]) -> tuple[Outputs, Tensor | None]:
         """Train on a batch; returns the detached outputs and the weights that were used."""
-        with self.hardware.autocast():
-            logits = self._forward(batch.images)
-        losses = self.losses(logits, batch.labels)
-        outputs = Outputs(logits.detach(), losses.detach())
-        weights = weigh(batch, outputs)
-        loss = losses.mean() if weights is None else (weights * losses).mean()
+        loss, outputs, weights = self._loss(batch, weigh)
         self.scaler.scale(loss).backward()
         if self._clip is not None:
             self.scaler.unscale_(self.optimizer)
@@ -68,6 +77,43 @@ class Stepper:
             self.ema.update(self.model)
         return outputs, weights
 
+    def rehearse(self, batch: Batch) -> None:
+        """The arithmetic of a step without the update: for timing. Weights, statistics and draws stay as they are."""
+        kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        self._loss(batch, lambda batch, outputs: batch.weights)[0].backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(kept[name])
+
+    def _loss(
+        self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]
+    ) -> tuple[Tensor, Outputs, Tensor | None]:
+        if not len(batch):
+            return self._no_loss(batch, weigh)
+        images, labels = batch.images, batch.labels
+        if self._mix is not None:
+            images, labels = self._mix(images, labels)
+        with self.hardware.autocast():
+            logits = self._forward(images)
+        losses = self.losses(logits, labels)
+        outputs = Outputs(logits.detach(), losses.detach())
+        weights = weigh(batch, outputs)
+        weighted = losses if weights is None else weights * losses
+        if ranks.size() == 1:
+            return weighted.mean(), outputs, weights
+        # Gradients are averaged over the ranks; the loss is a mean over the rows of all of them.
+        return weighted.sum() * (ranks.size() / batch.rows), outputs, weights
+
+    def _no_loss(
+        self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]
+    ) -> tuple[Tensor, Outputs, Tensor | None]:
+        """For a rank without rows, which must step with the others: a loss of 0 that all parameters take part in."""
+        with mode_of(self.model, "eval"), self.hardware.autocast():
+            logits = self._forward(batch.images.new_zeros((1, *batch.images.shape[1:])))
+        outputs = Outputs(logits[:0].detach(), logits.new_zeros(0, dtype=torch.float32))
+        weigh(batch, outputs)
+        return logits.float().sum() * 0.0, outputs, None
+
 
 class Scorer:
     """Forward passes without gradients, charged to the ledger.
@@ -75,28 +121,55 @@ class Scorer:
     Args:
         stepper: Whose network scores.
         ledger: What is charged.
+        flops: FLOPs of a forward pass of one sample at so many pixels; None for the full size.
     """
 
-    def __init__(self, stepper: Stepper, ledger: Ledger) -> None:
-        self._stepper, self._ledger = stepper, ledger
+    def __init__(self, stepper: Stepper, ledger: Ledger, flops: Callable[[int | None], int] = lambda size: 0) -> None:
+        self._stepper, self._ledger, self._flops = stepper, ledger, flops
 
-    def __call__(self, batch: Batch, mode: Literal["train", "eval"] = "eval") -> Outputs:
+    def __call__(self, batch: Batch, mode: Literal["train", "eval"] = "eval", size: int | None = None) -> Outputs:
         """Score a batch (n,).
 
         Args:
             batch: What to score.
             mode: `eval` uses the running BatchNorm statistics and leaves them alone; `train` lets dropout act and
                 moves the statistics, as the published code does.
+            size: Pixels to shrink the images to first; None takes them as they are.
         """
         stepper = self._stepper
-        self._ledger.scored += len(batch)
-        with self._ledger.phase("score"), torch.no_grad(), _mode(stepper.model, mode), stepper.hardware.autocast():
-            logits = stepper.model(batch.images)
+        self._ledger.charge_score(len(batch), self._flops(size))
+        with self._ledger.phase("score"), torch.no_grad(), mode_of(stepper.model, mode), stepper.hardware.autocast():
+            logits = stepper.model(shrunk(batch.images, size))
             return Outputs(logits, stepper.losses(logits, batch.labels))
 
 
+def shrunk(images: Tensor, size: int | None) -> Tensor:
+    """Images (n, c, h, w) at `size` x `size` pixels, by the mean of what a pixel covers; as they are for None."""
+    if size is None or size == images.shape[-1]:
+        return images
+    return functional.interpolate(images, size=(size, size), mode="area")
+
+
+def build_mixer(mixup: float, cutmix: float, classes: int) -> Mixer | None:
+    """Torchvision's mixup and cutmix with these alphas; with both, one of them by chance. None without either.
+
+    Neighbours in the batch are mixed, and batches are in random order.
+    """
+    from torchvision.transforms import v2
+
+    kinds: list[Any] = []
+    if mixup:
+        kinds.append(v2.MixUp(alpha=mixup, num_classes=classes))
+    if cutmix:
+        kinds.append(v2.CutMix(alpha=cutmix, num_classes=classes))
+    if len(kinds) < 2:
+        return kinds[0] if kinds else None
+    return v2.RandomChoice(kinds)
+
+
 @contextmanager
-def _mode(model: nn.Module, mode: str) -> Iterator[None]:
+def mode_of(model: nn.Module, mode: str) -> Iterator[None]:
+    """The model in `train` or `eval` mode while inside."""
     training = model.training
     if training == (mode == "train"):
         yield

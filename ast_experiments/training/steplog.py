@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ast_experiments import ranks
 from ast_experiments.selection.numeric import Number
 
 LAST = (
@@ -21,6 +22,7 @@ LAST = (
     "control/ki",
     "train/lr",
 )
+OWN = ("trained", "loss_sum")  # what each rank knows of its own rows only
 SHARES = ("control/gate_share", "control/saturated", "control/fallback")
 
 
@@ -62,7 +64,7 @@ class StepLog:
     def flush(self) -> list[dict[str, float]]:
         """The rows that are complete. Reads the device once, whatever the number of records."""
         rows = []
-        for record in _on_host(self._records):
+        for record in _summed(_on_host(self._records)):
             self._sum(record)
             self._open.append(record)
             if record["last"] or record["step"] % self._every == 0:
@@ -154,6 +156,15 @@ def _on_host(records: list[dict[str, Any]]) -> list[dict[str, float]]:
     wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64
     values = iter(torch.stack([t.detach().to(wide) for t in tensors]).tolist())
     return [{k: next(values) if isinstance(v, Tensor) else float(v) for k, v in r.items()} for r in records]
+
+
+def _summed(records: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The records with `OWN` summed over the ranks, which hold as many."""
+    if ranks.size() == 1 or not records:
+        return records
+    own = torch.tensor([[record[key] for key in OWN] for record in records], dtype=torch.float64)
+    sums = ranks.total(own).tolist()
+    return [record | dict(zip(OWN, row, strict=True)) for record, row in zip(records, sums, strict=True)]
 
 
 def check_loss(rows: list[dict[str, float]]) -> int | None:

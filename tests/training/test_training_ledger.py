@@ -86,13 +86,16 @@ def test_settling_changes_nothing_where_the_host_waits(clock: Clock, ledger: Led
 def test_the_state_adds_up_over_a_resume(clock: Clock, ledger: Ledger) -> None:
     with ledger.phase("train"):
         clock.now += 10
-        ledger.trained, ledger.scored, ledger.offered = 3, 4, 5
-        state = ledger.state_dict()
+        ledger.trained, ledger.offered = 3, 5
+        ledger.charge_score(4, 100, 7)
+        ledger.charge("train", 50)
+        state, own = ledger.state_dict(), dict(ledger.own)
     clock.now += 1000  # between the two runs
     again = Ledger(torch.device("cpu"))
     clock.now += 2
-    again.load_state_dict(state)
+    again.load_state_dict(state, own)
     assert (again.trained, again.scored, again.offered) == (3, 4, 5)
+    assert again.flops == {"score": 407, "train": 50, "val": 0}
     assert again.now() == dict.fromkeys(PHASES, 0.0) | {"setup": 2.0, "train": 10.0}
 
 

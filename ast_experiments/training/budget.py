@@ -1,0 +1,200 @@
+"""Ending on a budget: an outer loop that sets each epoch's target rate from what is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ast_experiments.energy.flops import Flops
+from ast_experiments.energy.ledger import Ledger
+from ast_experiments.errors import ConfigError
+from ast_experiments.selection.setpoint import Budget, EpochCost, SetPoint, budget_range, budgeted
+
+UNITS = {"samples": "rows", "flops": "FLOPs", "seconds": "s", "joules": "J"}
+MEMORY = 0.5  # weight of the newest epoch in the expected cost
+ESTIMATE_MARGIN = 0.1  # how far a cost that was estimated, not counted, may be off before a budget is refused
+
+
+class Spent(NamedTuple):
+    """What was spent so far, in the budget's unit.
+
+    Attributes:
+        rows: Rows trained.
+        training: On training rows and loading them.
+        choosing: On choosing them.
+    """
+
+    rows: int = 0
+    training: float = 0.0
+    choosing: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.training + self.choosing
+
+
+def spent(kind: str, ledger: Ledger, joules: float | None) -> Spent:
+    """Reads the ledger in the unit of a kind of budget.
+
+    Seconds and joules are those of training, scoring, planning and loading; not of set-up, validation and checkpoints.
+
+    Args:
+        kind: As in `Budget`.
+        ledger: Rows, FLOPs and seconds.
+        joules: Of the same phases, if there is a meter.
+    """
+    if kind == "samples":
+        return Spent(ledger.trained, ledger.trained)
+    if kind == "flops":
+        return Spent(ledger.trained, ledger.flops["train"], ledger.flops["score"])
+    seconds = ledger.now()
+    choosing = seconds["score"] + seconds["plan"]
+    training = seconds["train"] + seconds["data_wait"]
+    if kind == "seconds":
+        return Spent(ledger.trained, training, choosing)
+    joules = joules or 0.0
+    share = choosing / (choosing + training) if choosing + training else 0.0
+    return Spent(ledger.trained, joules * (1 - share), joules * share)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetControl:
+    """Sets the target rate of each epoch so that the run ends on its budget.
+
+    Attributes:
+        budget: Kind and amount.
+        setpoint: Gives the shape of the rate over the run.
+        epochs: Planned epochs.
+        samples: Training samples.
+        batch_size: Rows of a batch; an epoch trains one at least.
+        expected: Cost of an epoch before one was seen.
+        exact: Whether that cost is counted, not estimated.
+    """
+
+    budget: Budget
+    setpoint: SetPoint
+    epochs: int
+    samples: int
+    batch_size: int
+    expected: EpochCost
+    exact: bool
+
+    @property
+    def lowest(self) -> float:
+        """Smallest rate: one batch an epoch."""
+        return self.batch_size / self.samples
+
+    def check(self) -> str:
+        """Refuses a budget that cannot be met; returns one line that says what it comes to.
+
+        Raises:
+            ConfigError: With the amounts that could be met.
+        """
+        b, unit = self.budget, UNITS[self.budget.kind]
+        if math.isnan(self.expected.whole):
+            return f"budget: {_amount(b.amount)} {unit} over {self.epochs} epochs; the first epoch tells what one costs"
+        low, high = budget_range(self.setpoint, self.epochs, self.expected, self.lowest)
+        slack = 0.0 if self.exact else ESTIMATE_MARGIN
+        about = "" if self.exact else "about "
+        if not low * (1 - slack) <= b.amount <= high * (1 + slack):
+            change = f"recipe.epochs={self.epochs} spend {about}{_amount(low)} to {_amount(high)} {unit}"
+            more = "more" if b.amount > high else "fewer"
+            raise ConfigError(
+                f"method.budget.{b.kind}: {_amount(b.amount)} {unit} cannot be met: {change}; "
+                f"give an amount between them, or {more} epochs"
+            )
+        rate = (b.amount - low) / (high - low) * (1 - self.lowest) + self.lowest if high > low else 1.0
+        return (
+            f"budget: {_amount(b.amount)} {unit} over {self.epochs} epochs, at a mean rate of {about}"
+            f"{min(1.0, max(self.lowest, rate)):.3f} outside dense epochs"
+        )
+
+    def target(self, epoch: int, history: list[Spent]) -> float:
+        """Target rate of an epoch (counted from 0).
+
+        Args:
+            epoch: To be planned.
+            history: What was spent by the end of each epoch before it.
+        """
+        if math.isnan(self.expected.whole) and not history:
+            return self.setpoint.target(epoch, self.epochs)
+        left = self.budget.amount - (history[-1].total if history else 0.0)
+        return budgeted(self.setpoint, epoch, self.epochs, left, self.cost(history), self.lowest)
+
+    def cost(self, history: list[Spent]) -> EpochCost:
+        """Expected cost of an epoch, from those that were seen; the newest count most.
+
+        The first, which holds what a method does once, counts only while it is alone.
+        """
+        whole: float | None = None
+        choosing: float | None = None
+        before = Spent()
+        for epoch, now in enumerate(history):
+            rows = now.rows - before.rows
+            if epoch == 0 and len(history) > 1:
+                before = now
+                continue
+            if rows:
+                each = (now.training - before.training) / rows * self.samples
+                whole = each if whole is None else MEMORY * each + (1 - MEMORY) * whole
+            if not self.setpoint.dense(epoch, self.epochs):
+                once = now.choosing - before.choosing
+                choosing = once if choosing is None else MEMORY * once + (1 - MEMORY) * choosing
+            before = now
+        return EpochCost(
+            self.expected.whole if whole is None else whole, self.expected.choosing if choosing is None else choosing
+        )
+
+
+def control_for(
+    budget: Budget,
+    setpoint: SetPoint,
+    *,
+    epochs: int,
+    samples: int,
+    batch_size: int,
+    flops: Flops | None,
+    scored_share: float,
+    rehearse: Callable[[], tuple[float, float]],
+    has_meter: bool,
+) -> BudgetControl:
+    """The outer loop of a run, with what an epoch is expected to cost.
+
+    Args:
+        budget: Kind and amount.
+        setpoint: Gives the shape of the rate over the run.
+        epochs: Planned epochs.
+        samples: Training samples.
+        batch_size: Rows of a batch.
+        flops: Of a sample, if they could be counted.
+        scored_share: Forward passes for each offered row that choosing costs.
+        rehearse: Seconds of training and of scoring a row.
+        has_meter: Whether joules are measured.
+
+    Raises:
+        ConfigError: If the unit of the budget cannot be measured here, or the amount cannot be met.
+    """
+    if budget.kind == "joules" and not has_meter:
+        raise ConfigError(
+            "method.budget.joules: no energy meter was found here; give method.budget.seconds, .flops or .samples"
+        )
+    if budget.kind == "flops" and flops is None:
+        raise ConfigError("method.budget.flops: this network's FLOPs cannot be counted; give a budget in another unit")
+    whole, choosing = 1.0, 0.0
+    if budget.kind == "flops" and flops is not None:
+        whole, choosing = float(flops.forward + flops.backward), scored_share * flops.forward
+    elif budget.kind == "seconds":
+        whole, choosing = rehearse()
+        choosing *= scored_share
+    cost = EpochCost(samples * whole, samples * choosing)
+    if budget.kind == "joules":
+        # What a row costs is known after the first epoch; until then the set-point's own rates hold.
+        cost = EpochCost(math.nan)
+    return BudgetControl(budget, setpoint, epochs, samples, batch_size, cost, budget.kind != "seconds")
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if 100 <= value < 1e9 else f"{value:.4g}"
