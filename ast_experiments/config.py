@@ -29,7 +29,7 @@ Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class DatasetConfig:
+class SamplesConfig:
     """Settings that every data set has."""
 
     name: str
@@ -37,7 +37,6 @@ class DatasetConfig:
     val_rows: Count | None
     mean: Annotated[list[float], Field(min_length=1)]
     std: Annotated[list[Positive], Field(min_length=1)]
-    crop_padding: Annotated[int, Ge(0), Le(64)]
     horizontal_flip: bool
 
     @model_validator(mode="after")
@@ -48,11 +47,46 @@ class DatasetConfig:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
+class DatasetConfig(SamplesConfig):
+    """Small images, kept in memory."""
+
+    crop_padding: Annotated[int, Ge(0), Le(64)]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
 class CifarConfig(DatasetConfig):
     """CIFAR-10 or CIFAR-100."""
 
     root: str
     download: bool
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class PhotosConfig(SamplesConfig):
+    """Photographs of any size, decoded when they are asked for."""
+
+    root: str
+    cache: str
+    size: Annotated[int, Ge(8), Le(4096)] | None
+    crop_scale: Annotated[list[Rate], Field(min_length=2, max_length=2)]
+    crop_ratio: Annotated[list[Positive], Field(min_length=2, max_length=2)]
+    crop_share: Rate
+    interpolation: Literal["bilinear", "bicubic"]
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for key in ("crop_scale", "crop_ratio"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise ValueError(f"dataset.{key}: [{low}, {high}] must rise; type dataset.{key}=[{high},{low}]")
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ImageNet100Config(PhotosConfig):
+    """ImageNet-100, of which there are two."""
+
+    class_list: str | None
 
 
 # --- model
@@ -385,12 +419,17 @@ _SUNDEW = "ast_experiments.selection.sundew"
 _METHODS = "ast_experiments.selection.methods"
 _MODELS = "ast_experiments.models.build"
 _SOURCES = "ast_experiments.data.sources"
+_PHOTOS = "ast_experiments.data.photo_sets"
 
 CHOICES: dict[str, dict[str, Choice]] = {
     "dataset": {
         "digits": Choice(DatasetConfig, f"{_SOURCES}:load_digits"),
         "cifar10": Choice(CifarConfig, f"{_SOURCES}:load_cifar10"),
         "cifar100": Choice(CifarConfig, f"{_SOURCES}:load_cifar100"),
+        "imagenette": Choice(PhotosConfig, f"{_PHOTOS}:load_imagenette"),
+        "imagenet100": Choice(ImageNet100Config, f"{_PHOTOS}:load_imagenet100"),
+        "imagenet1k": Choice(PhotosConfig, f"{_PHOTOS}:load_imagenet1k"),
+        "folder": Choice(PhotosConfig, f"{_PHOTOS}:load_folder"),
     },
     "model": {
         "simple_cnn": Choice(SimpleCNNConfig, f"{_MODELS}:simple_cnn"),

@@ -60,6 +60,24 @@ def draw(seed: int, epoch: int, ids: Tensor, stream: int, high: int) -> Tensor:
     return (_shift(bits, 32) * high) >> 32
 
 
+def uniform(seed: int, epoch: int, ids: Tensor, stream: int, count: int) -> Tensor:
+    """Draws `count` numbers in [0, 1) for every sample, multiples of 2**-31.
+
+    Args:
+        seed: Of the run, 0 to 2**63 - 1.
+        epoch: Epoch, 0 or more.
+        ids: Sample ids, int64, shape (n,).
+        stream: Tells draws for different purposes apart, 0 or more.
+        count: How many.
+
+    Returns:
+        Numbers, float64, shape (n, count), on the device of `ids`.
+    """
+    of_sample = _mix(ids * _GOLDEN + _key(seed, epoch, stream))[:, None]
+    turns = torch.arange(1, count + 1, device=ids.device)
+    return _shift(_mix(of_sample + turns * _GOLDEN), 33) / 2**31
+
+
 def pad(images: Tensor, padding: int) -> Tensor:
     """Adds `padding` pixels of zeros on each side of images of shape (n, h, w, c)."""
     return functional.pad(images, (0, 0, padding, padding, padding, padding)) if padding else images

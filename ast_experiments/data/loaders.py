@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,8 +14,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ast_experiments.data.augment import Augment, Normalise, crop, pad
 from ast_experiments.data.images import Images
+from ast_experiments.data.photos import Photos, PhotoView, build_photo_views, make_pictures
+from ast_experiments.errors import DataError
 from ast_experiments.selection.types import Batch
 
+VIEW_SETTINGS = ("crop_padding", "horizontal_flip", "crop_scale", "crop_ratio", "crop_share", "interpolation")
+"""Settings of a data set that are about the pictures' way to the network, beside mean and std."""
 _MEMORY_SHARE = 4
 
 
@@ -90,7 +95,7 @@ class DeviceLoader:
         self._table = pad(_tensor(images.images).to(self.device), augment.padding)
         self._labels = _tensor(images.labels).to(self.device)
         self._augment, self._seed = augment, seed
-        self._normalise = Normalise(mean, std, _shape(images), self.device)
+        self._normalise = Normalise(mean, std, images.shape, self.device)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -128,7 +133,7 @@ class DeviceLoader:
 
 
 class HostLoader:
-    """Keeps the images in host memory; workers crop and flip, the training device normalises.
+    """Keeps images in host memory, or reads photographs; workers make pictures, the training device normalises.
 
     The workers live as long as the loader and serve one epoch at a time.
 
@@ -144,10 +149,10 @@ class HostLoader:
 
     def __init__(
         self,
-        images: Images,
+        images: Images | Photos,
         device: torch.device | str,
         *,
-        augment: Augment,
+        augment: Augment | PhotoView,
         mean: Sequence[float],
         std: Sequence[float],
         seed: int,
@@ -155,7 +160,7 @@ class HostLoader:
     ) -> None:
         self.device = torch.device(device)
         self._pictures = _Pictures(images, augment, seed)
-        self._normalise = Normalise(mean, std, _shape(images), self.device)
+        self._normalise = Normalise(mean, std, images.shape, self.device)
         self._requests = _Requests()
         self._turn = 0
         self._loader = DataLoader(
@@ -209,16 +214,18 @@ class HostLoader:
             if turn != self._turn:
                 raise RuntimeError("a HostLoader serves one epoch at a time, and a later one has begun")
 
-    def _move(self, made: tuple[Tensor, Tensor, Tensor], weights: Tensor | None) -> Batch:
+    def _move(self, made: tuple[Tensor, Tensor, Tensor] | DataError, weights: Tensor | None) -> Batch:
+        if isinstance(made, DataError):
+            raise made
         ids, pictures, labels = (part.to(self.device, non_blocking=True) for part in made)
         return Batch(ids, self._normalise(pictures), labels, weights)
 
 
 def build_loader(
-    images: Images,
+    images: Images | Photos,
     *,
     device: torch.device | str,
-    augment: Augment,
+    augment: Augment | PhotoView,
     mean: Sequence[float],
     std: Sequence[float],
     seed: int,
@@ -239,6 +246,8 @@ def build_loader(
         workers: Worker processes, where they are kept on the host.
     """
     target = torch.device(device)
+    if not (isinstance(images, Images) and isinstance(augment, Augment)):
+        return HostLoader(images, target, augment=augment, mean=mean, std=std, seed=seed, workers=workers)
     if on_device is None:
         on_device = target.type != "cuda" or (
             table_bytes(images, augment) * _MEMORY_SHARE < torch.cuda.mem_get_info(target)[0]
@@ -248,9 +257,20 @@ def build_loader(
     return HostLoader(images, target, augment=augment, mean=mean, std=std, seed=seed, workers=workers)
 
 
+def build_views(settings: Mapping[str, Any]) -> tuple[Augment | PhotoView, Augment | PhotoView]:
+    """Returns how pictures are made for training and for validation.
+
+    Args:
+        settings: Those of a data set that are named in `VIEW_SETTINGS`.
+    """
+    if "crop_padding" in settings:
+        return Augment(settings["crop_padding"], settings["horizontal_flip"]), Augment()
+    return build_photo_views(**settings)
+
+
 def table_bytes(images: Images, augment: Augment) -> int:
     """Bytes that a loader's table of padded images and labels takes."""
-    height, width, channels = _shape(images)
+    height, width, channels = images.shape
     extra = 2 * augment.padding
     return len(images) * ((height + extra) * (width + extra) * channels + images.labels.itemsize)
 
@@ -258,19 +278,25 @@ def table_bytes(images: Images, augment: Augment) -> int:
 class _Pictures(Dataset[Any]):
     """Answers a request (epoch, ids) with (ids, pictures, labels)."""
 
-    def __init__(self, images: Images, augment: Augment, seed: int) -> None:
-        self._table = pad(_tensor(images.images), augment.padding)
+    def __init__(self, images: Images | Photos, augment: Augment | PhotoView, seed: int) -> None:
         self._labels = _tensor(images.labels)
-        self._augment, self._seed = augment, seed
+        if isinstance(images, Photos) and not isinstance(augment, Augment):
+            self._make = partial(make_pictures, images, augment, seed=seed)
+        elif isinstance(images, Images) and isinstance(augment, Augment):
+            self._make = partial(crop, pad(_tensor(images.images), augment.padding), augment=augment, seed=seed)
+        else:
+            raise TypeError(f"{type(augment).__name__} does not make pictures of {type(images).__name__}")
 
     def __len__(self) -> int:
         return len(self._labels)
 
-    def __getitem__(self, request: tuple[int, np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, request: tuple[int, np.ndarray]) -> tuple[Tensor, Tensor, Tensor] | DataError:
         epoch, array = request
         ids = _tensor(array)
-        pictures = crop(self._table, ids, self._augment, self._seed, epoch)
-        return ids, pictures, self._labels.index_select(0, ids)
+        try:
+            return ids, self._make(ids=ids, epoch=epoch), self._labels.index_select(0, ids)
+        except DataError as error:  # raised in a worker, it would arrive wrapped in a traceback
+            return error
 
 
 class _Requests(Sampler[Any]):
@@ -298,11 +324,6 @@ def _check(ids: np.ndarray, weights: np.ndarray | None, rows: int) -> None:
         raise ValueError(f"weights must have the shape of ids, {ids.shape}, not {weights.shape}")
     if len(ids) and not 0 <= ids.min() <= ids.max() < rows:
         raise IndexError(f"ids run from {ids.min()} to {ids.max()}, but there are {rows} rows")
-
-
-def _shape(images: Images) -> tuple[int, int, int]:
-    _, height, width, channels = images.images.shape
-    return height, width, channels
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -77,18 +77,45 @@ def read_split(
 
 
 def class_names(shard: Path, label_columns: Sequence[str]) -> tuple[str, ...] | None:
-    """Returns the class names in the file's `huggingface` metadata, or None where it has none.
+    """Returns the class names in the file's `huggingface` or `classes` metadata, or None where it has neither.
 
     Raises:
         DataError: When the file is damaged, or has no label column.
     """
     file = _open(shard)
     column = _column(file, shard, label_columns)
+    metadata = file.schema_arrow.metadata or {}
+    if b"classes" in metadata:
+        return tuple(metadata[b"classes"].decode().split(","))
     try:
-        metadata = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])
-        return tuple(str(name) for name in metadata["info"]["features"][column]["names"])
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return tuple(str(name) for name in features[column]["names"])
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def column(shard: Path, names: Sequence[str]) -> str:
+    """Returns the first of some names that a file has a column for.
+
+    Raises:
+        DataError: When it has none, or is damaged.
+    """
+    return _column(_open(shard), shard, names)
+
+
+def batches(shard: Path, columns: Sequence[str], rows: int) -> Iterator[Any]:
+    """Yields a file's record batches of at most `rows` rows; `image.bytes` names a field within a column.
+
+    Raises:
+        DataError: When the file is damaged.
+    """
+    file = _open(shard)
+    from pyarrow import ArrowException
+
+    try:
+        yield from file.iter_batches(batch_size=rows, columns=list(columns))
+    except (ArrowException, OSError) as error:
+        raise _damaged(shard, error) from error
 
 
 def _open(shard: Path) -> Any:

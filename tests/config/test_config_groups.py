@@ -13,6 +13,7 @@ import yaml
 from ast_experiments.compose import CONF, GROUPS, compose, preflight, typed
 from ast_experiments.config import CHOICES, SHARED, Config
 from ast_experiments.training.build import (
+    AUGMENT,
     build_selector,
     build_setpoint,
     builder,
@@ -90,7 +91,7 @@ def test_settings_are_the_arguments_of_what_is_built(group: str, name: str) -> N
     ("group", "name", "positional", "without"),
     [
         *(("model", name, 3, ()) for name in CHOICES["model"]),
-        *(("dataset", name, 0, ("mean", "std", "crop_padding", "horizontal_flip")) for name in CHOICES["dataset"]),
+        *(("dataset", name, 0, AUGMENT) for name in CHOICES["dataset"]),
     ],
 )
 def test_builders_take_the_settings(group: str, name: str, positional: int, without: tuple[str, ...]) -> None:
