@@ -48,6 +48,7 @@ class Meter:
         self._idle_power: float | None = None
         self._before = self._edge = self._row = Spent()
         self._phases: dict[str, Spent] = {}
+        self._short: set[str] = set()
         self._zero = self._read()
 
     def start(self) -> None:
@@ -62,13 +63,23 @@ class Meter:
     def edge(self, phase: str) -> None:
         """Charge what was spent since the last edge to a phase."""
         now = self._all(self._own())
-        passed = self._trusted(now.plus(self._edge, -1))
+        passed = now.plus(self._edge, -1)
         self._edge = now
         self._phases[phase] = self._phases.get(phase, Spent()).plus(passed)
+        if self._trusted(passed) != passed:
+            self._short.add(phase)
 
-    def device_joules(self) -> float | None:
-        """Joules of the device that trains, up to the last edge."""
-        return self._trusted(self._edge).gpu if self._uuid is not None else self._trusted(self._edge).cpu
+    @property
+    def measures(self) -> bool:
+        """Whether the device that trains is measured."""
+        return (self._gpu if self._uuid is not None else self._cpu).label is not None
+
+    def joules(self, phase: str | None = None) -> float | None:
+        """Joules of the device that trains, up to the last edge: of the run, or of a phase of it; None if unknown."""
+        if not self.measures:
+            return None
+        spent = self._edge if phase is None else self._phases.get(phase, Spent())
+        return spent.gpu if self._uuid is not None else spent.cpu
 
     def row(self) -> dict[str, float]:
         """Entries of an epoch row, as of the last edge; what was not measured is absent."""
@@ -93,6 +104,7 @@ class Meter:
         phases = {
             name: _present({"seconds": phase.seconds, "gpu_joules": phase.gpu, "cpu_joules": phase.cpu})
             for name, phase in self._phases.items()
+            if name not in self._short
         }
         return {
             "source": self._gpu.label if total.gpu is not None else None,
@@ -116,6 +128,7 @@ class Meter:
             "edge": asdict(self._edge),
             "row": asdict(self._row),
             "phases": {name: asdict(phase) for name, phase in self._phases.items()},
+            "short": sorted(self._short),
             "idle_power": self._idle_power,
             "meters": self._meters(),
         }
@@ -130,6 +143,7 @@ class Meter:
                 account.drop("the run began with another meter")
         self._before, self._edge, self._row = before, Spent(**state["edge"]), Spent(**state["row"])
         self._phases = {name: Spent(**phase) for name, phase in state["phases"].items()}
+        self._short = set(state["short"])
         if state["idle_power"] is not None:
             self._idle_power = state["idle_power"]
 

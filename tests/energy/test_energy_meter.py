@@ -98,7 +98,8 @@ def test_short_windows(seconds: float, measured: bool, clock: Clock, nvml: FakeN
     meter.edge("val")
     row = meter.row()
     assert ("energy/gpu_power_w" in row) == measured
-    assert ("gpu_joules" in meter.result()["by_phase"]["val"]) == measured
+    assert list(meter.result()["by_phase"]) == ["train", "val"][: 1 + measured]
+    assert meter.joules() == pytest.approx(meter.joules("train") + meter.joules("val"))
     assert row["energy/gpu_joules"] == pytest.approx(100 * (10 + seconds), abs=10)
 
 
@@ -188,6 +189,8 @@ def test_an_interrupted_run_goes_on_counting(clock: Clock, nvml: FakeNvml) -> No
     row = again.row()
     assert row["energy/gpu_joules"] == pytest.approx(2000)
     assert row["energy/gpu_joules_above_idle"] == pytest.approx(0, abs=1e-6)
+    assert again.measures
+    assert again.joules() == again.joules("train") == pytest.approx(2000)
     assert row["energy/gpu_power_w"] == pytest.approx(100)
     assert again.result()["by_phase"]["train"] == pytest.approx({"seconds": 20, "gpu_joules": 2000})
 
@@ -254,7 +257,9 @@ def test_nothing_measurable(monkeypatch: pytest.MonkeyPatch) -> None:
     meter.start()
     meter.edge("train")
     assert meter.row() == {}
-    assert meter.device_joules() is None
+    assert meter.joules() is None
+    assert meter.joules("train") is None
+    assert not meter.measures
     assert set(meter.result()) == {"source", "cpu_source", "why_not"}
     meter.close()
 
