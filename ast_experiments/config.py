@@ -195,6 +195,93 @@ class ASTConfig(RatedConfig):
         return self
 
 
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class CurriculumConfig:
+    """Easy to hard."""
+
+    name: str
+    start: Rate
+    ramp: Rate
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class InfoBatchConfig:
+    """Easy samples at random, with larger weights."""
+
+    name: str
+    drop: Annotated[float, Ge(0), Lt(1)]
+    full_after: Share
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SelectiveBackpropConfig(RatedConfig):
+    """Hard samples with a higher probability. Settings of the other way of scoring are refused unless left at null."""
+
+    scoring: Literal["stale", "fresh"]
+    fresh_every: Count | None
+    history: Count | None
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        unused = "history" if self.scoring == "stale" else "fresh_every"
+        if getattr(self, unused) is not None:
+            raise ValueError(f"method.{unused}: not used by method.scoring={self.scoring}; type method.{unused}=null")
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class OrderDPConfig:
+    """The largest losses of a random part."""
+
+    name: str
+    draw: Rate
+    keep: Rate
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SeTaConfig:
+    """A sliding window of difficulty."""
+
+    name: str
+    drop: Annotated[float, Ge(0), Lt(1)]
+    groups: Count
+    window: Rate
+    random_after: Share
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        if self.window * self.groups + 1e-9 < 1:
+            raise ValueError(
+                f"method.window: {self.window:g} of method.groups={self.groups} groups is less than one; "
+                f"type method.window={1 / self.groups:.2g} or more"
+            )
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class KakurenboConfig:
+    """Samples that are known for sure are hidden."""
+
+    name: str
+    hide: Annotated[float, Ge(0), Lt(1)]
+    factors: list[Share]
+    decay_at: list[Share]
+    confidence: Share
+
+    @model_validator(mode="after")
+    def _stages(self) -> Self:
+        if len(self.factors) != len(self.decay_at) + 2:
+            raise ValueError(
+                f"method.factors: has {len(self.factors)} values; expected {len(self.decay_at) + 2}: at the start, "
+                f"after the warm-up, and at each of method.decay_at={self.decay_at}"
+            )
+        if self.decay_at != sorted(self.decay_at):
+            raise ValueError(
+                f"method.decay_at: {self.decay_at} must rise; type method.decay_at={sorted(self.decay_at)}"
+            )
+        return self
+
+
 # --- controller
 
 
@@ -215,6 +302,14 @@ class QuantileConfig:
 
     name: str
     eta: Positive
+    alpha: Smoothing
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class TopKConfig:
+    """An exact count of each window or batch."""
+
+    name: str
     alpha: Smoothing
 
 
@@ -441,11 +536,23 @@ CHOICES: dict[str, dict[str, Choice]] = {
     "method": {
         "dense": Choice(DenseConfig, f"{_METHODS}.dense:Dense"),
         "random": Choice(RatedConfig, f"{_METHODS}.random:Random"),
+        "rs2": Choice(RatedConfig, f"{_METHODS}.rs2:RS2"),
+        "curriculum": Choice(CurriculumConfig, f"{_METHODS}.curriculum:Curriculum"),
+        "infobatch": Choice(InfoBatchConfig, f"{_METHODS}.infobatch:InfoBatch"),
+        "selective_backprop": Choice(SelectiveBackpropConfig, f"{_METHODS}.selective_backprop:build"),
+        "orderdp": Choice(OrderDPConfig, f"{_METHODS}.orderdp:OrderDP"),
+        "seta": Choice(SeTaConfig, f"{_METHODS}.seta:SeTa"),
+        "kakurenbo": Choice(
+            KakurenboConfig,
+            f"{_METHODS}.kakurenbo:Kakurenbo",
+            unmixable="it hides samples that were predicted right, and a mixture has no right class",
+        ),
         "ast": Choice(ASTConfig, f"{_METHODS}.ast:build", uses=("controller", "significance")),
     },
     "controller": {
         "pi": Choice(PIConfig, "ast_experiments.selection.controllers:PI"),
         "quantile": Choice(QuantileConfig, "ast_experiments.selection.controllers:Quantile"),
+        "topk": Choice(TopKConfig, "ast_experiments.selection.controllers:TopK"),
         "sundew_report": Choice(SundewReportConfig, f"{_SUNDEW}:SundewReport"),
         "sundew_comparison": Choice(SundewBatchConfig, f"{_SUNDEW}:SundewBatch"),
         "sundew_two_stage": Choice(SundewBatchConfig, f"{_SUNDEW}:build_two_stage"),

@@ -9,105 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from torch import Tensor
 
-from ast_experiments.selection.gates import Fallback, ReservoirGate
+from ast_experiments.selection.control import ControlState, Scores
+from ast_experiments.selection.gates import ExactGate, Fallback
 from ast_experiments.selection.numeric import Number, clip, exp, where
 
 SCORE_FLOOR, SCORE_CAP = 1e-6, 1e2
 LOG_FLOOR, LOG_CAP = math.log(SCORE_FLOOR), math.log(SCORE_CAP)
 MARGIN = 0.1  # lets a threshold lie below the lowest score and above the highest
 DENSITY_ROWS = 65_536
-
-Scores = TypeVar("Scores", np.ndarray, Tensor)
-
-
-class ControlState(NamedTuple):
-    """Where a controller stands; plain numbers or 0-d tensors.
-
-    Attributes:
-        level: The controlled quantity: the threshold itself, or its logarithm.
-        ema: Smoothed rate.
-        integral: Accumulated error of the laws that keep one.
-        error: The last error, for laws in incremental form.
-        kp: Proportional gain in use.
-        ki: Integral gain in use.
-        active: Gate decisions since the start.
-        offered: Rows seen since the start.
-        reservoir: What the energy reservoir of the published gate holds.
-        proportional: Proportional term of the last step, in units of `level`.
-        integral_term: Integral term of the last step, in units of `level`.
-        saturated: 1 where the last step hit a bound.
-        started: Whether control has begun.
-    """
-
-    level: Number
-    ema: Number
-    integral: Number = 0.0
-    error: Number = 0.0
-    kp: float = 0.0
-    ki: float = 0.0
-    active: Number = 0.0
-    offered: float = 0.0
-    reservoir: float = 0.0
-    proportional: Number = 0.0
-    integral_term: Number = 0.0
-    saturated: Number = 0.0
-    started: bool = False
-
-
-class Controller(Protocol):
-    """What every controller offers.
-
-    Attributes:
-        gate: The gate that goes with the law; None is the plain comparison with the threshold.
-        fallback: What is trained when too few rows pass in a batch that is scored afresh.
-        counts_fallback: Whether rows that only the fallback activated count in the observed rate.
-        needs_scores: Whether `renew` looks at scores.
-    """
-
-    @property
-    def gate(self) -> ReservoirGate | None:
-        """See the class."""
-        ...
-
-    @property
-    def fallback(self) -> Fallback:
-        """See the class."""
-        ...
-
-    @property
-    def counts_fallback(self) -> bool:
-        """See the class."""
-        ...
-
-    @property
-    def needs_scores(self) -> bool:
-        """See the class."""
-        ...
-
-    def initial(self, target: float) -> ControlState:
-        """The state before anything was observed."""
-        ...
-
-    def renew(self, state: ControlState, scores: np.ndarray, target: float) -> ControlState:
-        """The state at the start of an epoch under control, given recent scores (n,)."""
-        ...
-
-    def observe(self, state: ControlState, active: Number, offered: float, target: float) -> ControlState:
-        """The state after a window in which `active` of `offered` rows were active."""
-        ...
-
-    def threshold(self, state: ControlState) -> Number:
-        """The threshold, in units of the scores."""
-        ...
-
-    def condition(self, scores: Scores) -> Scores:
-        """The scores (n,) that the gate compares with the threshold."""
-        ...
 
 
 def bounded(scores: Scores) -> Scores:
@@ -145,7 +57,8 @@ class PI:
     state is the anti-windup. Gains left at None follow from the density f of log-scores at the threshold:
     kp = (1 - alpha) / (alpha f tau) and ki = kp alpha / (1 - alpha), renewed every epoch. The controller's zero then
     cancels the pole of the EMA and the loop settles with a time constant of about `settling_windows`.
-    Starts without a bump at the empirical quantile of the scores.
+    Starts without a bump at the empirical quantile of the scores. Where an epoch gates frozen scores, what their
+    quantile has moved by since the last epoch is added to the level at once: nothing is left to chase.
 
     Attributes:
         kp: Proportional gain, log-threshold per unit of rate; None derives it.
@@ -162,19 +75,26 @@ class PI:
     fallback: Fallback = Fallback()
     counts_fallback: bool = False
     needs_scores: bool = True
+    promise: str = "none for any scores; on steady ones an error fades within a few settling_windows"
+
+    def bound(self, windows: int, rows: float) -> None:
+        """Nothing is promised for any sequence of scores."""
 
     def initial(self, target: float) -> ControlState:
         """Threshold 1, EMA at the target."""
         return ControlState(level=0.0, ema=target)
 
-    def renew(self, state: ControlState, scores: np.ndarray, target: float) -> ControlState:
+    def renew(self, state: ControlState, scores: np.ndarray, target: float, *, frozen: bool = False) -> ControlState:
         """Gains for the present scores; the first time also the starting threshold."""
         level, density = empirical_level(scores, target)
         kp = self.kp if self.kp is not None else (1 - self.alpha) / (self.alpha * density * self.settling_windows)
         ki = self.ki if self.ki is not None else kp * self.alpha / (1 - self.alpha)
         if not state.started:
             state = self.initial(target)._replace(level=level, started=True)
-        return state._replace(kp=kp, ki=ki)
+        elif frozen and state.reference is not None:
+            moved = clip(state.level + level - state.reference, LOG_FLOOR - MARGIN, LOG_CAP + MARGIN)
+            state = state._replace(level=moved)
+        return state._replace(kp=kp, ki=ki, reference=level if frozen else state.reference)
 
     def observe(self, state: ControlState, active: Number, offered: float, target: float) -> ControlState:
         """One step of the law on the share active / offered."""
@@ -186,7 +106,7 @@ class PI:
         level = clip(free, LOG_FLOOR - MARGIN, LOG_CAP + MARGIN)
         return ControlState(
             level, ema, 0.0, error, state.kp, state.ki, 0.0, 0.0, 0.0,
-            proportional, integral, where(level == free, 0.0, 1.0), True,
+            proportional, integral, where(level == free, 0.0, 1.0), True, 0.0, state.reference,
         )  # fmt: skip
 
     def threshold(self, state: ControlState) -> Number:
@@ -217,13 +137,20 @@ class Quantile:
     fallback: Fallback = Fallback()
     counts_fallback: bool = False
     needs_scores: bool = True
+    promise: str = "the mean share of T windows lies within (18.4 + eta) / (eta T) of the target, for any scores"
+
+    def bound(self, windows: int, rows: float) -> float:
+        """(b + eta) / (eta windows), with b the range of log-scores."""
+        del rows
+        return (LOG_CAP - LOG_FLOOR + self.eta) / (self.eta * windows)
 
     def initial(self, target: float) -> ControlState:
         """Threshold 1, EMA at the target."""
         return ControlState(level=0.0, ema=target, ki=self.eta)
 
-    def renew(self, state: ControlState, scores: np.ndarray, target: float) -> ControlState:
+    def renew(self, state: ControlState, scores: np.ndarray, target: float, *, frozen: bool = False) -> ControlState:
         """The first time, the threshold that the target share of the scores exceeds."""
+        del frozen
         if state.started:
             return state
         return self.initial(target)._replace(level=empirical_level(scores, target)[0], started=True)
@@ -249,6 +176,49 @@ class Quantile:
         """Bounded scores."""
         return bounded(scores)
 
-    def bound(self, windows: int) -> float:
-        """Largest |mean rate - target| that can occur over so many windows."""
-        return (LOG_CAP - LOG_FLOOR + self.eta) / (self.eta * windows)
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """Exactly the target share of every window or batch, those with the highest scores; no threshold is controlled.
+
+    Fractions of a row are carried on, so the count is exact to one row over a run, and it is known before a score
+    is: nothing waits for the device. What the others move is here a by-product: the level is the highest score
+    that did not pass.
+
+    Attributes:
+        alpha: Weight of the newest window in the logged EMA.
+    """
+
+    alpha: float = 0.3
+    gate: ExactGate = ExactGate()
+    fallback: Fallback = Fallback(rows=0, below=0)
+    counts_fallback: bool = False
+    needs_scores: bool = False
+    promise: str = "the rows let through are target x rows offered, to less than one row over a run, for any scores"
+
+    def bound(self, windows: int, rows: float) -> float:
+        """One row."""
+        del windows
+        return 1 / rows
+
+    def initial(self, target: float) -> ControlState:
+        """Nothing is owed, EMA at the target."""
+        return ControlState(level=0.0, ema=target)
+
+    def renew(self, state: ControlState, scores: np.ndarray, target: float, *, frozen: bool = False) -> ControlState:
+        """Nothing is renewed."""
+        del scores, target, frozen
+        return state._replace(started=True)
+
+    def observe(self, state: ControlState, active: Number, offered: float, target: float) -> ControlState:
+        """The smoothed rate moves, nothing else."""
+        rate = active / offered
+        return state._replace(ema=self.alpha * rate + (1 - self.alpha) * state.ema, error=rate - target)
+
+    def threshold(self, state: ControlState) -> Number:
+        """The level itself."""
+        return state.level
+
+    def condition(self, scores: Scores) -> Scores:
+        """Bounded scores."""
+        return bounded(scores)

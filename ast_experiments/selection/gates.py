@@ -13,6 +13,19 @@ from torch import Tensor
 from ast_experiments.selection.numeric import Number
 
 
+def exact_count(share: float, rows: int, fraction: float) -> tuple[int, float]:
+    """Whole rows in `share` of `rows`, and the fraction to carry on, so that counts never drift.
+
+    Args:
+        share: In [0, 1].
+        rows: Rows to choose from.
+        fraction: What the last call left over, in [0, 1).
+    """
+    wanted = share * rows + fraction
+    count = min(rows, math.floor(wanted + 1e-9))
+    return count, max(0.0, min(wanted - count, 1.0))
+
+
 @dataclass(frozen=True, slots=True)
 class Fallback:
     """Rows trained when the gate lets too few through.
@@ -53,6 +66,30 @@ class Fallback:
 def above(scores: Tensor, threshold: Number) -> Tensor:
     """The plain gate: rows whose score exceeds the threshold; bool, shape (n,)."""
     return scores > threshold
+
+
+@dataclass(frozen=True, slots=True)
+class ExactGate:
+    """Lets an exact number of rows through, those with the highest scores; of equal ones the first."""
+
+    def decide(self, scores: Tensor, target: float, owed: float) -> tuple[Tensor, int, Tensor, float]:
+        """Gate decisions for a batch. The device is not read.
+
+        Args:
+            scores: Shape (n,), n >= 1.
+            target: Share to let through.
+            owed: Fraction of a row that the last batch left over.
+
+        Returns:
+            The mask, bool, shape (n,); how many rows it holds; the highest score that did not pass, or the lowest of
+            all where every row did; the fraction to carry on.
+        """
+        n = len(scores)
+        count, owed = exact_count(target, n, owed)
+        order = scores.argsort(descending=True, stable=True)
+        mask = torch.zeros(n, dtype=torch.bool, device=scores.device)
+        mask[order[:count]] = True
+        return mask, count, scores[order[min(count, n - 1)]], owed
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ast_experiments.selection.controllers import Controller, ControlState
-
-
-def exact_count(share: float, rows: int, fraction: float) -> tuple[int, float]:
-    """Whole rows in `share` of `rows`, and the fraction to carry on, so that counts never drift.
-
-    Args:
-        share: In [0, 1].
-        rows: Rows to choose from.
-        fraction: What the last call left over, in [0, 1).
-    """
-    wanted = share * rows + fraction
-    count = min(rows, math.floor(wanted + 1e-9))
-    return count, max(0.0, min(wanted - count, 1.0))
+from ast_experiments.selection.control import Controller, ControlState
+from ast_experiments.selection.gates import ExactGate, ReservoirGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +45,33 @@ class Windows:
         head = (self.count - 1) * self.size
         yield values[:head].reshape(-1, self.size)
         yield values[head:].reshape(1, -1)
+
+    def quota(self, share: float, fraction: float) -> tuple[np.ndarray, float]:
+        """Whole rows to choose in each window, int64, shape (count,), that add up to `share` of the rows.
+
+        Also the fraction to carry on; `fraction` is what was carried here.
+        """
+        wanted = np.floor(share * self.ends + fraction + 1e-9).astype(np.int64)
+        left = share * self.rows + fraction - (wanted[-1] if len(wanted) else 0)
+        return np.diff(wanted, prepend=0), min(max(0.0, float(left)), 1.0)
+
+    def lowest(self, keys: np.ndarray, quota: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows with the lowest keys in each window, and the lowest key beyond them.
+
+        Args:
+            keys: All different within a window, shape (rows,).
+            quota: How many rows of each window, shape (count,).
+
+        Returns:
+            Bool, shape (rows,); and of the type of the keys, shape (count,): the highest key where all were taken.
+        """
+        chosen, beyond = [], []
+        for block, count in zip(self.blocks(keys), (quota[:-1], quota[-1:]), strict=True):
+            ordered = np.sort(block, axis=1)
+            following = np.take_along_axis(ordered, np.minimum(count, block.shape[1] - 1)[:, None], axis=1)
+            chosen.append(((block < following) | (count == block.shape[1])[:, None]).ravel())
+            beyond.append(following.ravel())
+        return np.concatenate(chosen), np.concatenate(beyond)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +110,11 @@ def stream(
     scores = controller.condition(scores)
     if not len(scores):
         return Stream(np.zeros(0, dtype=bool), [], state)
-    if controller.gate is not None:
-        return _stream_gate(controller, state, scores, size, target, rng)
     windows = Windows(len(scores), size)
+    if isinstance(controller.gate, ExactGate):
+        return _stream_exact(controller, state, scores, windows, target)
+    if controller.gate is not None:
+        return _stream_reservoir(controller, controller.gate, state, scores, windows, target, rng)
     states: list[ControlState] = []
     # Sorted once, a window's count of active rows is one bisection: no array operation per window.
     ordered = [row for block in windows.blocks(scores) for row in np.sort(block, axis=1).tolist()]
@@ -115,17 +131,32 @@ def stream(
     return Stream(np.concatenate([mask.ravel() for mask in masks]), states, state)
 
 
-def _stream_gate(
+def _stream_exact(
+    controller: Controller, state: ControlState, scores: np.ndarray, windows: Windows, target: float
+) -> Stream:
+    counts, owed = windows.quota(target, state.owed)
+    # A positive float32 is ordered like its bits; the position in the low bits makes the keys different.
+    bits = scores.astype(np.float32).view(np.int32).astype(np.int64)
+    mask, beyond = windows.lowest(np.arange(windows.rows) - (bits << 32), counts)
+    thresholds = (-(beyond >> 32)).astype(np.int32).view(np.float32)
+    states: list[ControlState] = []
+    sizes = np.diff(windows.ends, prepend=0)
+    for threshold, count, rows in zip(thresholds.tolist(), counts.tolist(), sizes.tolist(), strict=True):
+        state = state._replace(level=threshold)
+        states.append(state)
+        state = controller.observe(state, count, rows, target)
+    return Stream(mask, states, state._replace(owed=owed))
+
+
+def _stream_reservoir(
     controller: Controller,
+    gate: ReservoirGate,
     state: ControlState,
     scores: np.ndarray,
-    size: int,
+    windows: Windows,
     target: float,
     rng: np.random.Generator,
 ) -> Stream:
-    gate = controller.gate
-    assert gate is not None
-    windows = Windows(len(scores), size)
     uniforms, inflows = gate.draw(rng, len(scores))
     mask = np.zeros(len(scores), dtype=bool)
     states: list[ControlState] = []

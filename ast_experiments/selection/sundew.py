@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.selection.controllers import ControlState, Scores
+from ast_experiments.selection.control import ControlState, Scores
 from ast_experiments.selection.gates import Fallback, ReservoirGate
 from ast_experiments.selection.numeric import Number, both, clip, where
 
@@ -44,14 +44,18 @@ class SundewReport:
     fallback: Fallback = Fallback(by="random", rows=2)
     counts_fallback: bool = False
     needs_scores: bool = False
+    promise: str = "none"
+
+    def bound(self, windows: int, rows: float) -> None:
+        """Nothing is promised."""
 
     def initial(self, target: float) -> ControlState:
         """EMA at the target, reservoir full."""
         return ControlState(self.start, target, kp=self.kp, ki=self.ki, reservoir=self.gate.capacity)
 
-    def renew(self, state: ControlState, scores: np.ndarray, target: float) -> ControlState:
+    def renew(self, state: ControlState, scores: np.ndarray, target: float, *, frozen: bool = False) -> ControlState:
         """Nothing is renewed."""
-        del scores, target
+        del scores, target, frozen
         return state._replace(started=True)
 
     def observe(self, state: ControlState, active: Number, offered: float, target: float) -> ControlState:
@@ -108,14 +112,18 @@ class SundewBatch:
     fallback: Fallback = Fallback(by="random", rows=2)
     counts_fallback: bool = True
     needs_scores: bool = False
+    promise: str = "none"
+
+    def bound(self, windows: int, rows: float) -> None:
+        """Nothing is promised."""
 
     def initial(self, target: float) -> ControlState:
         """EMA at the target."""
         return ControlState(self.start, target, kp=self.kp, ki=self.ki)
 
-    def renew(self, state: ControlState, scores: np.ndarray, target: float) -> ControlState:
+    def renew(self, state: ControlState, scores: np.ndarray, target: float, *, frozen: bool = False) -> ControlState:
         """Nothing is renewed."""
-        del scores, target
+        del scores, target, frozen
         return state._replace(started=True)
 
     def observe(self, state: ControlState, active: Number, offered: float, target: float) -> ControlState:

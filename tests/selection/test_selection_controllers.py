@@ -74,7 +74,7 @@ def test_quantile_bound_holds_on_any_scores(kind, target, eta, seed):
         active = int((row > controller.threshold(state)).sum())
         total += active / WINDOW
         state = controller.observe(state, active, WINDOW, target)
-        assert abs(total / t - target) <= controller.bound(t) + 1e-9
+        assert abs(total / t - target) <= controller.bound(t, t) + 1e-9
 
 
 @settings(max_examples=40, deadline=None)
@@ -92,7 +92,7 @@ def test_quantile_bound_holds_against_an_adversary_that_sees_the_threshold(targe
         active = WINDOW if math.exp(np.clip(level, LOG_FLOOR, LOG_CAP)) > controller.threshold(state) else 0
         total += active / WINDOW
         state = controller.observe(state, active, WINDOW, target)
-        assert abs(total / t - target) <= controller.bound(t) + 1e-9
+        assert abs(total / t - target) <= controller.bound(t, t) + 1e-9
 
 
 def test_quantile_law():
@@ -104,7 +104,7 @@ def test_quantile_law():
     assert after.ema == pytest.approx(0.25 * 0.5 + 0.75 * 0.25)
     assert after.integral_term == pytest.approx(0.125)
     assert controller.renew(after, np.ones(5), 0.25) is after
-    assert controller.bound(100) == pytest.approx((math.log(1e8) + 0.5) / 50)
+    assert controller.bound(100, 100) == pytest.approx((math.log(1e8) + 0.5) / 50)
 
 
 def replicas(controller, target, draw, replicas=300, seed=0):

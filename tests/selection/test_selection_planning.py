@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ast_experiments.selection import sundew
-from ast_experiments.selection.controllers import PI, Quantile
+from ast_experiments.selection.controllers import PI, Quantile, TopK
+from ast_experiments.selection.gates import ExactGate, ReservoirGate, exact_count
 from ast_experiments.selection.planning import (
     Windows,
     batch_trace,
     control_trace,
-    exact_count,
     explore,
     stream,
 )
@@ -21,6 +21,7 @@ from ast_experiments.selection.planning import (
 CONTROLLERS = {
     "pi": PI(),
     "quantile": Quantile(),
+    "topk": TopK(),
     "report": sundew.SundewReport(),
     "comparison": sundew.SundewBatch(),
     "two_stage": sundew.build_two_stage(start=3.0, low=0.5, high=10.0),
@@ -71,14 +72,20 @@ def test_stream_equals_a_loop_over_windows(name, rows):
     assert result.mask.dtype == bool
 
     draws = np.random.default_rng(7)
-    if controller.gate is not None:
+    reservoir_gate = isinstance(controller.gate, ReservoirGate)
+    if reservoir_gate:
         uniforms, inflows = controller.gate.draw(draws, rows)
     state, states, mask = start, [], []
     for begin, end in window_bounds(rows, size):
         threshold, reservoir, kept = float(controller.threshold(state)), state.reservoir, []
-        for row in range(begin, end):
+        if isinstance(controller.gate, ExactGate):
+            count = math.floor(target * end + 1e-9) - math.floor(target * begin + 1e-9)
+            ranked = sorted(range(begin, end), key=lambda row: (-scores[row], row))
+            state = state._replace(level=float(scores[ranked[min(count, end - begin - 1)]]))
+            kept = [row in ranked[:count] for row in range(begin, end)]
+        for row in range(begin, end) if not kept else ():
             keep = float(scores[row]) > threshold
-            if controller.gate is not None:
+            if reservoir_gate:
                 odds = 1 / (1 + math.exp(-(float(scores[row]) - threshold) / 0.15))
                 keep = keep and uniforms[row] < odds and reservoir > 10
                 reservoir = min(100.0, reservoir - 10 * keep + inflows[row])
@@ -87,6 +94,8 @@ def test_stream_equals_a_loop_over_windows(name, rows):
         state = state._replace(reservoir=reservoir)
         state = controller.observe(state, sum(kept), end - begin, target)
         mask += kept
+    if isinstance(controller.gate, ExactGate):
+        state = state._replace(owed=target * rows - sum(mask))
     assert result.mask.tolist() == mask
     assert len(result.states) == len(states)
     for got, expected in zip([*result.states, result.final], [*states, state], strict=True):

@@ -76,7 +76,7 @@ def test_sixty_epochs(pick, target, controller):
     assert rate == pytest.approx(target, abs=0.01)
     if isinstance(controller, Quantile):
         windows = sum(n // 32 for n in offered[first:])
-        assert abs(rate - target) <= controller.bound(windows) + 1e-3
+        assert abs(rate - target) <= controller.bound(windows, 32 * windows) + 1e-3
 
 
 def test_every_sample_is_seen_before_any_is_seen_twice():

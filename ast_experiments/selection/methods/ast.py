@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ast_experiments.selection.controllers import Controller
+from ast_experiments.selection.control import Controller
 from ast_experiments.selection.methods.ast_fresh import Fresh
 from ast_experiments.selection.methods.ast_stale import Stale
 from ast_experiments.selection.significance import Significance

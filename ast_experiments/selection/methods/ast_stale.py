@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ast_experiments.selection.controllers import Controller, ControlState
+from ast_experiments.selection.control import Controller, ControlState
+from ast_experiments.selection.gates import exact_count
 from ast_experiments.selection.numeric import generator
-from ast_experiments.selection.planning import batch_trace, control_trace, exact_count, explore, stream
+from ast_experiments.selection.planning import batch_trace, control_trace, explore, stream
 from ast_experiments.selection.protocol import Context, Scorer
 from ast_experiments.selection.scores import ScoreTable
 from ast_experiments.selection.significance import Significance
