@@ -104,6 +104,13 @@ def test_builders_take_the_settings(group: str, name: str, positional: int, with
     [
         (["method=dense"], "Dense"),
         (["method=random"], "Random"),
+        (["method=rs2"], "RS2"),
+        (["method=curriculum"], "Curriculum"),
+        (["method=infobatch"], "InfoBatch"),
+        (["method=selective_backprop"], "StaleSelectiveBackprop"),
+        (["method=orderdp"], "OrderDP"),
+        (["method=seta"], "SeTa"),
+        (["method=kakurenbo"], "Kakurenbo"),
         (["method=ast"], "Stale"),
         (["method=ast", "method.pick=topk", "method.exploration=0"], "Stale"),
         (["method=ast", "method.scoring=gather", "method.score_mode=train"], "Fresh"),

@@ -17,6 +17,13 @@ from ast_experiments.training.run import Run
 METHODS = {
     "dense": ["method=dense"],
     "random": ["method=random"],
+    "rs2": ["method=rs2", "method.rate=0.7"],
+    "curriculum": ["method=curriculum"],
+    "infobatch": ["method=infobatch"],
+    "selective_backprop": ["method=selective_backprop", "method.fresh_every=2"],
+    "orderdp": ["method=orderdp"],
+    "seta": ["method=seta"],
+    "kakurenbo": ["method=kakurenbo", "recipe.lr=0.01"],
     "stale": [],
     "stale, linear, warm-up": [
         "method.rate_schedule=linear",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ast_experiments.selection.batching import full_batches
 from ast_experiments.selection.numeric import generator
 from ast_experiments.selection.protocol import Context, Scorer
 from ast_experiments.selection.types import Plan
@@ -30,10 +31,7 @@ class Random:
         if target >= 1:
             self._owed_next = self._owed
             return Plan(ids, offered=c.samples, load_batch=c.batch_size, keep_short=True)
-        wanted = target * c.samples + self._owed
-        rows = int(min(wanted + 1e-6, c.samples)) // c.batch_size * c.batch_size
-        # More than full batches can ever hold is not owed.
-        self._owed_next = min(max(0.0, wanted - rows), float(c.batch_size))
+        rows, self._owed_next = full_batches(target, c.samples, self._owed, c.batch_size)
         return Plan(ids[:rows], offered=c.samples, load_batch=c.batch_size)
 
     def end_epoch(self, score: Scorer) -> None:
