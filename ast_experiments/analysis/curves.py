@@ -58,6 +58,12 @@ def panels(record: RunRecord) -> list[Panel]:
         ),
         Panel("Energy (measured)", "Cumulative joules, as metered.", _joules(epochs), from_zero=True),
         Panel(
+            "Power (measured)",
+            "Mean of the GPU since the last epoch, in W.",
+            _curves((epochs, "energy/gpu_power_w", "power", "c4", "line")),
+            from_zero=True,
+        ),
+        Panel(
             "Rows",
             "Cumulative.",
             _nonzero(

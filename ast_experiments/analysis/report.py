@@ -15,7 +15,7 @@ from typing import Any
 from ast_experiments.analysis.curves import panels
 from ast_experiments.analysis.draw import svg
 from ast_experiments.analysis.runs import CONFIG, RunRecord, read_run
-from ast_experiments.tracking.summary import duration, measured_energy, result_facts
+from ast_experiments.tracking.summary import duration, joules, result_facts, row_energy
 
 REPORT = "report.html"
 
@@ -117,7 +117,7 @@ def _from_rows(epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found["seconds"] = {
         key.removeprefix("time/").removesuffix("_s"): value for key, value in last.items() if key.startswith("time/")
     }
-    found |= measured_energy(last)
+    found["energy"] = row_energy(last) or None
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -145,9 +145,12 @@ def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         cards.append(("time", duration(sum(seconds.values())), f"{share:.0%} of it training"))
     if not cards:
         return cards
-    joules = {key: value for key, value in measured_energy(figures).items() if "joules" in key}
-    text = next((f"{value / 1e3:.4g} kJ" for value in joules.values()), "not measured")
-    cards.append(("energy", text, next(iter(joules), "nothing was metered").removeprefix("energy/")))
+    energy = figures.get("energy") or {}
+    for device, key, source in (("GPU", "gpu_joules", "source"), ("processor", "cpu_joules", "cpu_source")):
+        if energy.get(key) is not None:
+            cards.append((f"energy, {device}", joules(energy[key]), energy.get(source) or ""))
+    if not any("joules" in key for key in energy):
+        cards.append(("energy", "not measured", "nothing was metered"))
     return cards
 
 

@@ -153,6 +153,7 @@ def status_line(row: Mapping[str, Any]) -> str:
         ("loss", row.get("train/loss", row.get("epoch/train_loss")), ".4f"),
         ("accuracy", row.get("val/accuracy"), ".2f"),
         ("nominal savings", row.get("energy/nominal_savings"), ".3f"),
+        ("joules", row.get("energy/gpu_joules", row.get("energy/cpu_joules")), ",.0f"),
     )
     return "  ".join(
         f"{label} {value:{style}}{' %' if label == 'accuracy' else ''}"

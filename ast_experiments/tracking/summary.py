@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NOT_MEASURED = "not measured on this machine; savings shown are nominal, not joules"
-_NOMINAL = {"energy/nominal_savings", "energy/skipped_share"}
+_JOULES = ("energy/gpu_joules", "energy/gpu_joules_above_idle", "energy/cpu_joules")
 
 
 def result_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -28,37 +28,42 @@ def result_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("rows offered", _count(result.get("rows_offered"))),
         ("control", _control(result.get("control") or {})),
         ("nominal savings", _nominal(result)),
+        ("compute savings", _compute(result)),
         ("seconds by phase", _phases(result.get("seconds") or {})),
         ("energy", energy_text(result)),
+        ("joules by phase", _joules_by_phase(result.get("energy") or {})),
+        ("carbon", _carbon((result.get("energy") or {}).get("carbon") or {})),
+        ("target accuracy", _goal(result)),
     ]
     return [(label, text) for label, text in facts if text]
 
 
-def measured_energy(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the figures that come from an energy meter, by key; empty where nothing was measured.
-
-    Nominal savings are none of them. Mappings in `figures` are looked into: `{"energy": {"gpu_joules": 1}}`
-    reads like `{"energy/gpu_joules": 1}`.
-    """
-    flat = {}
-    for key, value in figures.items():
-        if isinstance(value, Mapping):
-            flat.update({f"{key}/{inner}": each for inner, each in value.items()})
-        else:
-            flat[key] = value
-    return {
-        key: value
-        for key, value in flat.items()
-        if value is not None and key not in _NOMINAL and ("joules" in key or key.startswith("energy/"))
-    }
+def row_energy(row: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the joules in an epoch row, by the keys of a result's `energy`; empty where nothing was measured."""
+    return {key.removeprefix("energy/"): value for key, value in row.items() if key in _JOULES}
 
 
 def energy_text(figures: Mapping[str, Any]) -> str:
-    """Returns the measured energy in one line, or says that there is none."""
-    measured = measured_energy(figures)
-    if not any("joules" in key for key in measured):
-        return NOT_MEASURED
-    return ", ".join(f"{key.removeprefix('energy/')} {_joules(key, value)}" for key, value in measured.items())
+    """Returns the measured energy in one line, or says that there is none, and why."""
+    energy = figures.get("energy") or {}
+    parts = []
+    if energy.get("gpu_joules") is not None:
+        above = energy.get("gpu_joules_above_idle")
+        notes = [] if above is None else [f"{joules(above)} of it above idle"]
+        parts.append(_with_notes(f"GPU {joules(energy['gpu_joules'])}", [*notes, energy.get("source")]))
+    if energy.get("cpu_joules") is not None:
+        parts.append(_with_notes(f"processor {joules(energy['cpu_joules'])}", [energy.get("cpu_source")]))
+    if not parts:
+        return _with_notes(NOT_MEASURED, [energy.get("why_not")])
+    return ", ".join(parts)
+
+
+def joules(value: float) -> str:
+    """Returns an energy in joules as text: "850 J", "12.3 kJ" or "4.5 MJ"."""
+    for factor, unit in ((1e6, "MJ"), (1e3, "kJ")):
+        if abs(value) >= factor:
+            return f"{value / factor:.4g} {unit}"
+    return f"{value:.4g} J"
 
 
 def duration(seconds: float) -> str:
@@ -125,12 +130,34 @@ def _count(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
 
-def _joules(key: str, value: object) -> str:
-    if not isinstance(value, int | float):
-        return str(value)
-    if "joules" not in key:
-        return f"{value:.4g}"
-    for factor, unit in ((1e6, "MJ"), (1e3, "kJ")):
-        if abs(value) >= factor:
-            return f"{value / factor:.4g} {unit}"
-    return f"{value:.4g} J"
+def _compute(result: Mapping[str, Any]) -> str:
+    savings = result.get("compute_savings")
+    return "" if savings is None else f"{100 * savings:.1f} % of the FLOPs that training every offered row would take"
+
+
+def _joules_by_phase(energy: Mapping[str, Any]) -> str:
+    phases = energy.get("by_phase") or {}
+    key = "gpu_joules" if energy.get("gpu_joules") is not None else "cpu_joules"
+    return ", ".join(f"{phase} {joules(each[key])}" for phase, each in phases.items() if each.get(key) is not None)
+
+
+def _carbon(carbon: Mapping[str, Any]) -> str:
+    if not carbon:
+        return ""
+    return f"{carbon['gco2e']:.4g} g CO2e, at {carbon['g_per_kwh']:g} g/kWh ({carbon['source']})"
+
+
+def _goal(result: Mapping[str, Any]) -> str:
+    wanted = result.get("target_accuracy")
+    if wanted is None:
+        return ""
+    if not result.get("target_reached"):
+        return f"{wanted:g} % was not reached"
+    price = result.get("joules_to_accuracy")
+    spent = [duration(result["seconds_to_accuracy"])] + ([] if price is None else [joules(price)])
+    return f"{wanted:g} % reached after {' and '.join(spent)}"
+
+
+def _with_notes(text: str, notes: Sequence[str | None]) -> str:
+    known = [note for note in notes if note]
+    return f"{text} ({'; '.join(known)})" if known else text

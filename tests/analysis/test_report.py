@@ -99,14 +99,28 @@ def test_values_are_escaped(tmp_path: Path, controlled_rows: Rows, result_of: Ma
     assert "alert(" in html
 
 
-def test_measured_energy_is_shown(tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make) -> None:
+@pytest.mark.parametrize("finished", [True, False])
+def test_measured_energy_is_shown(
+    finished: bool, tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make
+) -> None:
     rows = [
-        row | ({"energy/gpu_joules": 900.0 * row["epoch"]} if row["kind"] == "epoch" else {}) for row in controlled_rows
+        row
+        | ({"energy/gpu_joules": 900.0 * row["epoch"], "energy/gpu_power_w": 70.0} if row["kind"] == "epoch" else {})
+        for row in controlled_rows
     ]
-    html = page(run_in(tmp_path, rows, result_of(rows)))
-    assert "Energy (measured)" in charts(html)
-    assert "gpu_joules 27 kJ" in html
+    energy = {"source": "nvml", "gpu_joules": 27_000.0, "gpu_joules_above_idle": 20_000.0}
+    html = page(run_in(tmp_path, rows, result_of(rows, energy=energy) if finished else None))
+    assert {"Energy (measured)", "Power (measured)"} < set(charts(html))
+    assert "<div>energy, GPU</div><strong>27 kJ</strong>" in html
+    assert ("GPU 27 kJ (20 kJ of it above idle; nvml)" in html) == finished
     assert "not measured" not in html
+
+
+def test_why_nothing_was_measured(tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make) -> None:
+    energy = {"source": None, "cpu_source": None, "why_not": "processor: rapl: no counters"}
+    html = page(run_in(tmp_path, controlled_rows, result_of(controlled_rows, energy=energy)))
+    assert "not joules (processor: rapl: no counters)" in html
+    assert "<div>energy</div><strong>not measured</strong>" in html
 
 
 def test_twenty_thousand_rows(tmp_path: Path, rows_of: Make, result_of: Make, run_in: Make) -> None:

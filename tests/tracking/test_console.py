@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from ast_experiments.tracking.console import ConsoleTracker, status_line
-from ast_experiments.tracking.summary import NOT_MEASURED, duration, measured_energy, result_facts
+from ast_experiments.tracking.summary import NOT_MEASURED, duration, result_facts, row_energy
 
 STEP = {
     "kind": "step",
@@ -128,27 +128,77 @@ def test_finish_before_any_row() -> None:
 def test_status_line_leaves_out_what_is_absent() -> None:
     assert status_line({}) == ""
     assert status_line({"val/accuracy": 50.0}) == "accuracy 50.00 %"
+    assert status_line({"energy/gpu_joules": 12345.6}) == "joules 12,346"
 
 
 @pytest.mark.parametrize(
-    ("figures", "expected"),
+    ("row", "expected"),
     [
-        ({"energy/nominal_savings": 0.7, "energy/skipped_share": 0.7, "nominal_savings": 0.7}, {}),
-        ({"energy/gpu_joules": 5.0, "x": 1}, {"energy/gpu_joules": 5.0}),
-        (
-            {"energy": {"gpu_joules": 5.0, "source": "nvml"}},
-            {"energy/gpu_joules": 5.0, "energy/source": "nvml"},
-        ),
-        ({"gpu_joules": None}, {}),
+        ({"energy/nominal_savings": 0.7, "energy/skipped_share": 0.7}, {}),
+        ({"energy/gpu_joules": 5.0, "energy/gpu_power_w": 9.0, "x": 1}, {"gpu_joules": 5.0}),
     ],
 )
-def test_measured_energy(figures: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert measured_energy(figures) == expected
+def test_row_energy(row: dict[str, float], expected: dict[str, float]) -> None:
+    assert row_energy(row) == expected
 
 
-def test_measured_energy_is_shown() -> None:
-    facts = dict(result_facts(RESULT | {"energy": {"gpu_joules": 12_300.0, "source": "nvml counter"}}))
-    assert facts["energy"] == "gpu_joules 12.3 kJ, source nvml counter"
+@pytest.mark.parametrize(
+    ("energy", "text"),
+    [
+        (None, NOT_MEASURED),
+        ({"source": None, "why_not": "no counters"}, f"{NOT_MEASURED} (no counters)"),
+        ({"source": "nvml", "gpu_joules": 12_300.0}, "GPU 12.3 kJ (nvml)"),
+        (
+            {
+                "source": "nvml",
+                "gpu_joules": 4.56e6,
+                "gpu_joules_above_idle": 850.0,
+                "cpu_source": "rapl",
+                "cpu_joules": 7,
+            },
+            "GPU 4.56 MJ (850 J of it above idle; nvml), processor 7 J (rapl)",
+        ),
+        ({"source": None, "cpu_source": "rapl", "cpu_joules": 7.0, "why_not": "no GPU"}, "processor 7 J (rapl)"),
+    ],
+)
+def test_energy_in_words(energy: dict[str, Any] | None, text: str) -> None:
+    assert dict(result_facts(RESULT | {"energy": energy}))["energy"] == text
+
+
+@pytest.mark.parametrize(
+    ("label", "changes", "text"),
+    [
+        (
+            "compute savings",
+            {"compute_savings": 0.352},
+            "35.2 % of the FLOPs that training every offered row would take",
+        ),
+        (
+            "joules by phase",
+            {"energy": {"gpu_joules": 3e3, "by_phase": {"train": {"gpu_joules": 2800.0}, "val": {"gpu_joules": 200}}}},
+            "train 2.8 kJ, val 200 J",
+        ),
+        (
+            "carbon",
+            {"energy": {"carbon": {"gco2e": 1.234, "g_per_kwh": 380.0, "source": "grid operator, 2025"}}},
+            "1.234 g CO2e, at 380 g/kWh (grid operator, 2025)",
+        ),
+        ("target accuracy", {"target_accuracy": 90.0, "target_reached": False}, "90 % was not reached"),
+        (
+            "target accuracy",
+            {"target_accuracy": 90.0, "target_reached": True, "seconds_to_accuracy": 245.0, "joules_to_accuracy": 9e3},
+            "90 % reached after 4 min 05 s and 9 kJ",
+        ),
+        (
+            "target accuracy",
+            {"target_accuracy": 90.0, "target_reached": True, "seconds_to_accuracy": 245.0, "joules_to_accuracy": None},
+            "90 % reached after 4 min 05 s",
+        ),
+    ],
+)
+def test_facts_in_words(label: str, changes: dict[str, Any], text: str) -> None:
+    assert dict(result_facts(RESULT | changes))[label] == text
+    assert label not in dict(result_facts(RESULT))
 
 
 @pytest.mark.parametrize(
