@@ -55,7 +55,7 @@ def step(selector, batch, losses):
     outputs = outputs_of(losses)
     modes = []
 
-    def score(loaded, mode="eval"):
+    def score(loaded, mode="eval", size=None):
         modes.append(mode)
         return outputs
 
@@ -82,7 +82,7 @@ def drive(selector, losses, target, first, last, plans=True):
 
 
 def make(controller, execution, seed=0):
-    selector = Fresh(controller, significance.loss, execution=execution)
+    selector = Fresh(controller, significance.loss, execution=execution, packing=False)
     return prepared(selector, samples=SAMPLES, batch_size=BATCH, epochs=EPOCHS, seed=seed)
 
 
@@ -177,7 +177,7 @@ def test_gather_scores_in_the_mode_it_was_given(mode):
     prepared(selector, samples=64, batch_size=8).plan(0, 0.3)
     asked = []
 
-    def score(batch, mode="eval"):
+    def score(batch, mode="eval", size=None):
         asked.append(mode)
         return outputs_of(np.arange(8) / 4)
 
@@ -192,7 +192,7 @@ def test_masked_weights_average_the_loss_over_active_rows():
     selector = make(controller_of("comparison"), "masked")
     selector.plan(0, 0.3)
     losses = np.linspace(0.1, 1.0, 10)
-    batch = batch_of(range(10))
+    (batch,) = selector.select(batch_of(range(10)), no_score)
     weights = selector.weigh(batch, outputs_of(losses))
     active = losses > 0.5
     assert (weights > 0).tolist() == active.tolist()

@@ -22,7 +22,7 @@ def gradients(model, selector, batch):
         losses = cross_entropy(logits, rows.labels, reduction="none")
         return losses, Outputs(logits.detach(), losses.detach())
 
-    def score(rows, mode="eval"):
+    def score(rows, mode="eval", size=None):
         with torch.no_grad():
             return forward(rows)[1]
 

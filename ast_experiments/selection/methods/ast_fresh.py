@@ -139,12 +139,9 @@ class Fresh:
             if rows.rows:
                 yield rows
             return
-        self._queue.put(rows, self._epoch)
-        for batch in self._queue.full(rows.ids.device):
+        for batch in self._queue.pass_on(rows, self._epoch, flush=dense and self._batch == self._batches):
             yield batch
             self._since.clear()
-        if dense and self._batch == self._batches:
-            yield from self._queue.rest(loaded)
 
     def _active(self, loaded: Batch, score: Scorer) -> Batch:
         """This rank's active rows."""
@@ -205,7 +202,7 @@ class Fresh:
             "control/ki": self._state.ki,
         }
         if self._queue is not None:
-            self._since.append({"picked": float(total), **{key: float(self._signals[key]) for key in SHARES}})
+            self._since.append({key: float(self._signals[key]) for key in SHARES})
         return active, total
 
     def _number(self, count: Number) -> Number:
@@ -229,12 +226,12 @@ class Fresh:
 
         With packing the three shares are means over the batches that were gated since the last step.
         """
-        if self._target >= 1:
-            return {}
-        if not self._since:
-            return self._signals
-        shares = {key: sum(gated[key] for gated in self._since) / len(self._since) for key in SHARES}
-        return self._signals | shares | {"picked": sum(gated["picked"] for gated in self._since)}
+        signals: dict[str, Number] = {} if self._queue is None else {"picked": self._queue.picked}
+        if self._target < 1:
+            signals |= self._signals
+            for key in SHARES if self._since else ():
+                signals[key] = sum(gated[key] for gated in self._since) / len(self._since)
+        return signals
 
     def scored_share(self, target: float) -> float:
         """One pass for each row offered with `gather`; less at a reduced size or by a proxy, as its width tells."""
