@@ -21,7 +21,7 @@ GRID = 1001
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and its confidence interval; an end that the data do not bound is infinite, one unknown is NaN."""
+    """A mean and its confidence interval; what is not known is NaN."""
 
     mean: float
     low: float
@@ -176,7 +176,8 @@ def saving_at_equal_accuracy(
 
     The baselines are read at k times the arm's cost; the interval holds the savings 1 - 1/k of all k at which the
     paired t test does not tell the two apart. At k = 1 that is the test of equal cost, so a saving is significant
-    if and only if the accuracy at equal cost is. An end is infinite where the baselines end before the test decides.
+    if and only if the accuracy at equal cost is. An end is minus infinity or 1 where the baselines end before the
+    test decides.
 
     Args:
         accuracies: Of the arm, shape (seeds,).
@@ -194,8 +195,8 @@ def saving_at_equal_accuracy(
     reach = np.concatenate([np.nanmean(line.costs, axis=1) for line in lines]) / np.nanmean(costs)
     if not np.isfinite(reach).any():
         return None
-    ends = np.log([min(1.0, np.nanmin(reach)), max(1.0, np.nanmax(reach))])
-    factors = np.exp(np.unique(np.append(np.linspace(*ends, GRID), 0.0)))
+    cheapest, costliest = min(1.0, float(np.nanmin(reach))), max(1.0, float(np.nanmax(reach)))
+    factors = np.unique(np.append(np.geomspace(cheapest, costliest, GRID), 1.0))
     found, used = differences(accuracies, factors[:, None] * costs, lines, least=least, slack=slack)
     if not (used >= 0).any():
         return None
@@ -204,7 +205,7 @@ def saving_at_equal_accuracy(
     point = _crossing(factors, mean)
     low, high = _crossing(factors, mean - half), _crossing(factors, mean + half, last=True)
     n = int((~np.isnan(found)).sum(axis=1).max())
-    return Interval(*(_saved(each) for each in (point if 0 < point < np.inf else np.nan, low, high)), n)
+    return Interval(1 - 1 / point if 0 < point < np.inf else np.nan, _saved(low), _saved(high), n)
 
 
 def _crossing(factors: Floats, values: Floats, *, last: bool = False) -> float:

@@ -1,0 +1,137 @@
+"""`ast-compare RUNS...`: what choosing samples saved, against baselines at equal cost."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ast_experiments.errors import ConfigError, UserError
+from ast_experiments.train import guarded
+
+if TYPE_CHECKING:
+    from ast_experiments.analysis.compare import Comparison
+    from ast_experiments.analysis.compare_runs import Loaded
+
+NAME = "compare"
+WIDTH = 160  # of what goes to a file
+AXES = ("joules", "seconds", "flops", "samples")
+
+DESCRIPTION = """\
+Compare runs: accuracy against what it cost, one verdict a method, and three kinds of saving side by side.
+Prints tables, and writes compare.html, compare.csv and compare.json."""
+
+EXAMPLES = """\
+  ast-compare outputs/sweeps/SWEEP             all runs below a directory
+  ast-compare RUN RUN RUN --x samples          some runs, counted in sample-visits
+  ast-compare outputs --by dataset             every data set, side by side"""
+
+
+def main() -> None:
+    """Entry point of `ast-compare`."""
+    raise SystemExit(guarded(_main))
+
+
+def _main() -> int:
+    args = _parser().parse_args()
+    if args.margin is not None and not args.margin > 0:
+        raise ConfigError(f"--margin {args.margin:g}: expected points of accuracy above 0; type e.g. --margin 0.2")
+    if not 0 <= args.tolerance < 1:
+        raise ConfigError(
+            f"--tolerance {args.tolerance:g}: expected a share from 0 to below 1; type e.g. --tolerance 0.15"
+        )
+    # What this reader has to say of files that cannot be read it says itself.
+    logging.getLogger("ast_experiments.analysis.runs").setLevel(logging.ERROR)
+    from ast_experiments.analysis.compare_runs import load
+
+    loaded = load(args.runs)
+    names = _datasets(loaded, args.runs, across=args.by == "dataset")
+    from ast_experiments.analysis.compare import compare
+
+    comparisons = [compare(loaded, name, x=args.x, margin=args.margin, tolerance=args.tolerance) for name in names]
+    for path in _tell(comparisons, args.out or _folder(args.runs), across=args.by == "dataset"):
+        print(path)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ast-compare",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run directories, or directories of them")
+    parser.add_argument("--by", choices=("dataset",), help="put the data sets side by side")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS if it is one directory)")
+    parser.add_argument("--x", choices=AXES, help="what costs are counted in (default: joules, unmeasured: seconds)")
+    parser.add_argument(
+        "--margin", type=float, metavar="POINTS", help="arms this close are equal (default: 0.5; 0.2 on cifar10)"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.15,
+        metavar="SHARE",
+        help="how far a baseline's cost may be from the method's (default: 0.15)",
+    )
+    return parser
+
+
+def _datasets(loaded: Loaded, paths: Sequence[Path], *, across: bool) -> list[str]:
+    """The data sets to compare on.
+
+    Raises:
+        UserError: If there is nothing to compare, or more than one data set and nobody asked for that.
+    """
+    names = sorted({run.dataset for run in loaded.runs})
+    if not names:
+        where = ", ".join(map(str, paths))
+        raise UserError(
+            "\n".join([*loaded.notes, f"no finished run at or below {where}; type ast-compare outputs/DATASET"])
+        )
+    if len(names) > 1 and not across:
+        raise UserError(
+            f"the runs are on {len(names)} data sets ({', '.join(names)}); type --by dataset, or name the runs of one"
+        )
+    return names
+
+
+def _tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> list[Path]:
+    """Prints and writes; returns the paths written."""
+    from rich.console import Console
+
+    from ast_experiments.analysis.compare_datasets import side_by_side
+    from ast_experiments.analysis.compare_export import write_csv, write_json
+    from ast_experiments.analysis.compare_page import render_page
+    from ast_experiments.analysis.compare_tables import print_comparison, print_line, print_table
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    if across:
+        print_table(side_by_side(comparisons), console)
+    for comparison in comparisons:
+        print_comparison(comparison, console)
+    for note in dict.fromkeys(note for comparison in comparisons for note in comparison.notes):
+        print_line(note, console)
+    folder.mkdir(parents=True, exist_ok=True)
+    page, table, content = (folder / f"{NAME}.{ending}" for ending in ("html", "csv", "json"))
+    page.write_text(render_page(comparisons, across=across), encoding="utf-8")
+    write_csv(comparisons, table)
+    write_json(comparisons, content)
+    return [page, table, content]
+
+
+def _folder(paths: Sequence[Path]) -> Path:
+    from ast_experiments.analysis.runs import is_run
+
+    if len(paths) == 1 and not is_run([path.name for path in paths[0].iterdir()]):
+        return paths[0]
+    return Path(NAME)
+
+
+if __name__ == "__main__":
+    main()
