@@ -33,6 +33,8 @@ def launched() -> bool:
 def join() -> None:
     """Meet the other ranks, if torchrun started several; gloo for the CPU, NCCL beside it where there is CUDA."""
     if launched() and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 

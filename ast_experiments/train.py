@@ -52,7 +52,7 @@ def guarded(command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        for line in str(error).splitlines():
+        for line in str(error).splitlines() if _speaks() else ():
             print(f"error: {line}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
     except OSError as error:
@@ -64,6 +64,7 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def _main() -> int:
+    _meet()
     import hydra
     from hydra._internal.utils import get_args_parser
     from hydra.errors import HydraException
@@ -104,6 +105,24 @@ def _main() -> int:
         if sweep is not None:
             _leaderboard(sweep)
     return 0
+
+
+def _speaks() -> bool:
+    """Whether this process is the one that talks to the user: rank 0 under torchrun."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _meet() -> None:
+    """Under torchrun: all ranks take the run directory of rank 0, which alone writes into it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    from ast_experiments import ranks
+    from ast_experiments.compose import LAUNCH
+
+    ranks.join()
+    os.environ[LAUNCH] = ranks.from_first(launch_id())
+    if ranks.rank() > 0:
+        sys.argv += ["hydra.output_subdir=null", "hydra.job_logging.root.handlers=[]"]
 
 
 def _leave_nothing() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ast_experiments import ranks
 from ast_experiments.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -79,6 +80,9 @@ def build_hardware(
         ConfigError: If the device is missing or does not support the precision.
     """
     where = torch.device(check_device(device))
+    if where.type == "cuda" and ranks.size() > 1:
+        where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(where)
     check_precision(where.type, precision)
     if threads is not None:
         torch.set_num_threads(threads)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ast_experiments import ranks
 from ast_experiments.config import Config
 from ast_experiments.errors import Interrupted, UserError
 from ast_experiments.training import result as results
@@ -42,6 +43,9 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
 
     from ast_experiments.training.signals import Stop
 
+    ranks.join()
+    if ranks.rank() > 0:
+        return _follow(config, folder)
     before = results.read(folder) or {}
     result: dict[str, Any] = {
         "status": "failed",
@@ -63,6 +67,21 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
         results.write(folder, result | {"status": "running"})
         _execute(config, folder, result, stop)
     return result
+
+
+def _follow(config: Config, folder: Path) -> dict[str, Any]:
+    """The same run on a rank that writes nothing."""
+    from ast_experiments.tracking import Trackers
+    from ast_experiments.training.build import build_run
+    from ast_experiments.training.hardware import algorithms
+    from ast_experiments.training.signals import Stop
+
+    with Stop() as stop:
+        run = build_run(config, folder, lambda facts: Trackers([]))
+        run.stop = stop
+        with algorithms(run.stepper.hardware):
+            run.fit()
+    return results.reached(run)
 
 
 def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop) -> None:

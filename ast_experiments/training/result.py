@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from ast_experiments import ranks
 from ast_experiments.config import CHOICES, Config
 from ast_experiments.energy.nominal import nominal_savings, skipped_share
 from ast_experiments.training.build import config_hash
@@ -74,6 +75,21 @@ def reached(run: Run) -> dict[str, Any]:
         "skipped_share": skipped_share(ledger.trained, ledger.offered),
         "seconds": {k: round(v, 3) for k, v in ledger.now().items()},
     }
+    if run.flops is not None:
+        result["flops"] = {
+            **ledger.flops,
+            "forward_per_sample": run.flops.forward,
+            "backward_per_sample": run.flops.backward,
+        }
+        if ledger.offered:
+            result["compute_savings"] = run.compute_savings()
+    facts = dict(run.hooks.facts())
+    if facts:
+        result["selection"] = facts
+    if run.budget is not None and history.spent:
+        budget = run.budget.budget
+        total = history.spent[-1].total
+        result["budget"] = {"kind": budget.kind, "amount": budget.amount, "spent": total, "of": total / budget.amount}
     if ledger.offered:
         result["mean_activation_rate"] = ledger.trained / ledger.offered
     quarter = max(1, round(len(history.offered) / 4))
@@ -99,7 +115,7 @@ def environment() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"versions": versions, "commit": _commit()}
+    return {"versions": versions, "commit": _commit(), "ranks": ranks.size()}
 
 
 def write(folder: Path, result: dict[str, Any]) -> Path:

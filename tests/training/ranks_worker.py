@@ -1,0 +1,41 @@
+"""Runs the configs of a JSON file one after the other, under torchrun: (folder, overrides, step to stop at or null)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from run_tools import run
+
+from ast_experiments import ranks
+from ast_experiments.errors import Interrupted
+from ast_experiments.training import run as loop
+from ast_experiments.training.run import Run
+
+
+def main() -> None:
+    step = Run._step
+    stop_at: list[int | None] = [None]
+
+    def noisy(self: Run, *args: Any) -> None:
+        # Only one rank gets the signal.
+        if self.at.step == stop_at[0] and ranks.rank() == 1:
+            stop_at[0] = None
+            os.kill(os.getpid(), signal.SIGTERM)
+        step(self, *args)
+
+    Run._step = noisy  # type: ignore[method-assign]
+    loop.MEETING_STEPS = 2
+    for folder, overrides, stop in json.loads(Path(sys.argv[1]).read_text()):
+        stop_at[0] = stop
+        with suppress(Interrupted):
+            run(Path(folder), overrides)
+
+
+if __name__ == "__main__":
+    main()
