@@ -93,6 +93,7 @@ def check(config: Config) -> None:
         raise ConfigError(f"model.checkpoint: there is no file {checkpoint}")
     build_setpoint(config)
     _check_mixing(config)
+    _check_side_network(config)
     if hasattr(config.model, "arch"):
         from ast_experiments.models.build import check_arch
 
@@ -102,6 +103,19 @@ def check(config: Config) -> None:
     if isinstance(config.model, CifarResNetConfig):
         with torch.device("meta"):  # the network without its weights: does it have a stem to replace?
             builder("model", config.model.name)(10, 3, 32, **settings_of(config.model))
+
+
+def _check_side_network(config: Config) -> None:
+    if config.method.name == "rho_loss" and not config.holdout:
+        from ast_experiments.selection.methods.rho_loss import NONE_HELD_OUT
+
+        raise ConfigError(NONE_HELD_OUT)
+    if getattr(config.method, "proxy_arch", None):
+        from ast_experiments.models.build import check_arch
+
+        problem = check_arch(config.method.proxy_arch)
+        if problem:
+            raise ConfigError(f"method.proxy_arch: {problem}")
 
 
 def _check_mixing(config: Config) -> None:

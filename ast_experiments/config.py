@@ -72,6 +72,13 @@ class PhotosConfig(SamplesConfig):
     crop_ratio: Annotated[list[Positive], Field(min_length=2, max_length=2)]
     crop_share: Rate
     interpolation: Literal["bilinear", "bicubic"]
+    stored_size: Annotated[int, Ge(8), Le(4096)] | None
+    brightness: NonNegative
+    contrast: NonNegative
+    saturation: NonNegative
+    hue: Annotated[float, Ge(0), Le(0.5)]
+    grey: Share
+    erasing: Share
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -180,18 +187,26 @@ class ASTConfig(RatedConfig):
     pick: Literal["threshold", "topk"] | None
     exploration: Share | None
     window: Annotated[int, Ge(1), Le(4096)] | None
+    packing: bool | None
     score_mode: Literal["train", "eval"] | None
+    score_size: Count | None
+    score_net: Literal["own", "proxy"] | None
+    proxy_width: Rate | None
+    proxy_arch: str | None
+    proxy_every: Count | None
 
     @model_validator(mode="after")
     def _used(self) -> Self:
-        used = {
-            "stale": ("pick", "exploration", "window"),
-            "gather": ("score_mode",),
-            "masked": (),
-        }[self.scoring]
-        for field in ("pick", "exploration", "window", "score_mode"):
+        planned, gathered = ("pick", "exploration", "window"), ("packing", "score_mode", "score_size", "score_net")
+        used = {"stale": planned, "gather": gathered, "masked": ()}[self.scoring]
+        for field in (*planned, *gathered):
             if field not in used and getattr(self, field) is not None:
                 raise ValueError(f"method.{field}: not used by method.scoring={self.scoring}; type method.{field}=null")
+        net = self.score_net or "own"
+        for field in ("score_mode",) if net == "proxy" else ("proxy_width", "proxy_arch", "proxy_every"):
+            if getattr(self, field) is not None:
+                needs = "own, with method.scoring=gather" if net == "proxy" else "proxy, with method.scoring=gather"
+                raise ValueError(f"method.{field}: goes with method.score_net={needs}; type method.{field}=null")
         return self
 
 
@@ -227,6 +242,24 @@ class SelectiveBackpropConfig(RatedConfig):
         if getattr(self, unused) is not None:
             raise ValueError(f"method.{unused}: not used by method.scoring={self.scoring}; type method.{unused}=null")
         return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ProxyConfig(RatedConfig):
+    """A narrow network chooses."""
+
+    proxy_width: Rate
+    proxy_arch: str | None
+    proxy_every: Count
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class RhoLossConfig(RatedConfig):
+    """Loss minus irreducible loss."""
+
+    irreducible_epochs: Count
+    proxy_width: Rate
+    proxy_arch: str | None
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -547,6 +580,8 @@ CHOICES: dict[str, dict[str, Choice]] = {
             f"{_METHODS}.kakurenbo:Kakurenbo",
             unmixable="it hides samples that were predicted right, and a mixture has no right class",
         ),
+        "rho_loss": Choice(RhoLossConfig, f"{_METHODS}.rho_loss:RhoLoss"),
+        "proxy": Choice(ProxyConfig, f"{_METHODS}.proxy:Proxy"),
         "ast": Choice(ASTConfig, f"{_METHODS}.ast:build", uses=("controller", "significance")),
     },
     "controller": {

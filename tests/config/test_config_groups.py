@@ -111,6 +111,8 @@ def test_builders_take_the_settings(group: str, name: str, positional: int, with
         (["method=orderdp"], "OrderDP"),
         (["method=seta"], "SeTa"),
         (["method=kakurenbo"], "Kakurenbo"),
+        (["method=rho_loss"], "RhoLoss"),
+        (["method=proxy"], "Proxy"),
         (["method=ast"], "Stale"),
         (["method=ast", "method.pick=topk", "method.exploration=0"], "Stale"),
         (["method=ast", "method.scoring=gather", "method.score_mode=train"], "Fresh"),

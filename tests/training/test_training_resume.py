@@ -34,6 +34,12 @@ METHODS = {
     "topk": ["method.pick=topk"],
     "quantile": ["controller=quantile", "significance=loss_entropy"],
     "gather": ["method.scoring=gather", "method.score_mode=train"],
+    "packed": ["method.scoring=gather", "method.warmup_epochs=1", "method.final_epochs=1", "tracking.log_every=3"],
+    "packed, exact": ["method.scoring=gather", "controller=topk", "method.rate=0.3"],
+    "packed, by a proxy": ["method.scoring=gather", "method.score_net=proxy", "method.proxy_every=2"],
+    "selective_backprop, fresh": ["method=selective_backprop", "method.scoring=fresh"],
+    "rho_loss": ["method=rho_loss", "holdout=0.2", "method.rate=0.3", "method.irreducible_epochs=2"],
+    "proxy": ["method=proxy", "method.rate=0.4", "method.proxy_every=2"],
     "masked": ["method.scoring=masked", "controller=sundew_two_stage", "controller.low=0.01", "controller.start=2.0"],
     "report": [
         "method.scoring=gather",

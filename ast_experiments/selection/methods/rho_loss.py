@@ -20,6 +20,10 @@ from ast_experiments.selection.scores import merged
 from ast_experiments.selection.types import Batch, Outputs, Plan
 
 HELD_OUT = 2
+NONE_HELD_OUT = (
+    "method=rho_loss: needs samples held out from training, but there are none; "
+    "type holdout=0.1, in the runs that it is compared with too"
+)
 
 
 class RhoLoss:
@@ -46,10 +50,7 @@ class RhoLoss:
             ConfigError: If no samples are held out.
         """
         if context.held_out is None:
-            raise ConfigError(
-                "method=rho_loss: needs samples held out from training, but there are none; "
-                "type holdout=0.1, in the runs that it is compared with too"
-            )
+            raise ConfigError(NONE_HELD_OUT)
         self._context = context
         self._loading = Oversampling(context)
         # Made here, before the run's random stream starts, so that this one draws nothing from it.

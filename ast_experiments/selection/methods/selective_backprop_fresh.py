@@ -15,21 +15,26 @@ from ast_experiments.selection.protocol import Context, Scorer
 from ast_experiments.selection.types import Batch, Plan
 
 ORDER, DRAW = 1, 2
-HISTORY = 1024
 
 
 class FreshSelectiveBackprop:
     """Scores every row and keeps it with probability CDF_R(loss)^beta; the kept ones wait for a full batch.
 
-    Selective backpropagation (arXiv 1910.00762). R are the last 1,024 losses, the present batch included, and rows of
-    equal loss have the middle of their ranks, so that the mean of the probabilities is 1 / (1 + beta), and beta is
+    Selective backpropagation (arXiv 1910.00762). R are the last losses, the present batch included, and rows of equal
+    loss have the middle of their ranks, so that the mean of the probabilities is 1 / (1 + beta), and beta is
     1 / rate - 1. There are no weights. BatchNorm statistics are used and left alone when scoring.
+
+    Args:
+        history: How many losses R holds.
     """
+
+    def __init__(self, *, history: int = 1024) -> None:
+        self._size = history
 
     def prepare(self, context: Context) -> None:
         """Make room for losses and waiting rows."""
         self._context = context
-        self._history = torch.full((HISTORY,), torch.nan, device=context.device)
+        self._history = torch.full((self._size,), torch.nan, device=context.device)
         self._queue = Packing(context.batch_size)
         self._epoch, self._batch, self._seen = 0, 0, 0
 
@@ -61,11 +66,11 @@ class FreshSelectiveBackprop:
 
     def _share_below(self, losses: Tensor) -> Tensor:
         """The distribution function of the last losses, these (n,) included, at each of them; on the device."""
-        latest = losses[-HISTORY:]
-        at = torch.arange(self._seen, self._seen + len(latest), device=losses.device) % HISTORY
+        latest = losses[-self._size :]
+        at = torch.arange(self._seen, self._seen + len(latest), device=losses.device) % self._size
         self._history[at] = latest.to(self._history.dtype)
         self._seen += len(latest)
-        known = self._history.sort().values[: min(self._seen, HISTORY)]  # NaN comes last
+        known = self._history.sort().values[: min(self._seen, self._size)]  # NaN comes last
         below, up_to = (torch.searchsorted(known, losses, right=right) for right in (False, True))
         return (below + up_to) / (2 * len(known))
 
