@@ -61,7 +61,7 @@ def draw(seed: int, epoch: int, ids: Tensor, stream: int, high: int) -> Tensor:
 
 
 def uniform(seed: int, epoch: int, ids: Tensor, stream: int, count: int) -> Tensor:
-    """Draws `count` numbers in [0, 1) for every sample, multiples of 2**-31.
+    """Draws `count` numbers in [0, 1) for every sample, multiples of 2**-24.
 
     Args:
         seed: Of the run, 0 to 2**63 - 1.
@@ -71,11 +71,11 @@ def uniform(seed: int, epoch: int, ids: Tensor, stream: int, count: int) -> Tens
         count: How many.
 
     Returns:
-        Numbers, float64, shape (n, count), on the device of `ids`.
+        Numbers, float32, shape (n, count), on the device of `ids`.
     """
     of_sample = _mix(ids * _GOLDEN + _key(seed, epoch, stream))[:, None]
     turns = torch.arange(1, count + 1, device=ids.device)
-    return _shift(_mix(of_sample + turns * _GOLDEN), 33) / 2**31
+    return _shift(_mix(of_sample + turns * _GOLDEN), 40).float() / 2**24
 
 
 def pad(images: Tensor, padding: int) -> Tensor:

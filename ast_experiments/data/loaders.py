@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,15 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ast_experiments.data.augment import Augment, Normalise, crop, pad
+from ast_experiments.data.augment import Augment
 from ast_experiments.data.images import Images
-from ast_experiments.data.photos import Photos, PhotoView, build_photo_views, make_pictures
+from ast_experiments.data.photos import Photos
+from ast_experiments.data.pictures import Finish, device_maker, host_maker, keep_on_device, to_tensor
+from ast_experiments.data.views import View
 from ast_experiments.errors import DataError
 from ast_experiments.selection.types import Batch
-
-VIEW_SETTINGS = ("crop_padding", "horizontal_flip", "crop_scale", "crop_ratio", "crop_share", "interpolation")
-"""Settings of a data set that are about the pictures' way to the network, beside mean and std."""
-_MEMORY_SHARE = 4
 
 
 class Loader(Protocol):
@@ -73,9 +70,9 @@ class DeviceLoader:
     """Keeps all images on the training device and makes batches there; neither workers nor waiting.
 
     Args:
-        images: What the ids are rows of.
+        images: What the ids are rows of; of photographs, their table.
         device: The training device.
-        augment: How pictures vary; `Augment()` for validation.
+        augment: How pictures vary; `Augment()` or a `CentreCrop` for validation.
         mean: Mean of each channel, pixels in 0..1.
         std: Standard deviation of each channel.
         seed: Of the augmentation.
@@ -83,19 +80,18 @@ class DeviceLoader:
 
     def __init__(
         self,
-        images: Images,
+        images: Images | Photos,
         device: torch.device | str,
         *,
-        augment: Augment,
+        augment: Augment | View,
         mean: Sequence[float],
         std: Sequence[float],
         seed: int,
     ) -> None:
         self.device = torch.device(device)
-        self._table = pad(_tensor(images.images).to(self.device), augment.padding)
-        self._labels = _tensor(images.labels).to(self.device)
-        self._augment, self._seed = augment, seed
-        self._normalise = Normalise(mean, std, images.shape, self.device)
+        self._make_pictures = device_maker(images, augment, seed, self.device)
+        self._labels = to_tensor(images.labels).to(self.device)
+        self._finish = Finish(images, mean, std, augment, seed, self.device)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -117,19 +113,19 @@ class DeviceLoader:
 
     def fetch(self, ids: Tensor | np.ndarray, epoch: int) -> Batch:
         """Makes rows again from their ids as they looked in `epoch`; ids on the device stay there."""
-        rows = ids if isinstance(ids, Tensor) else _tensor(ids)
+        rows = ids if isinstance(ids, Tensor) else to_tensor(ids)
         return self._make(rows.to(self.device), epoch, None)
 
     def _batches(self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int) -> Iterator[Batch]:
         # One copy for the whole epoch: a copy for each batch would make the host wait for the device.
-        all_ids = _tensor(ids).to(self.device)
+        all_ids = to_tensor(ids).to(self.device)
         all_weights = None if weights is None else _weights(weights).to(self.device)
         for part in parts:
             yield self._make(all_ids[part], epoch, None if all_weights is None else all_weights[part])
 
     def _make(self, ids: Tensor, epoch: int, weights: Tensor | None) -> Batch:
-        pictures = crop(self._table, ids, self._augment, self._seed, epoch)
-        return Batch(ids, self._normalise(pictures), self._labels.index_select(0, ids), weights)
+        images = self._finish(self._make_pictures(ids=ids, epoch=epoch), ids, epoch)
+        return Batch(ids, images, self._labels.index_select(0, ids), weights)
 
 
 class HostLoader:
@@ -140,7 +136,7 @@ class HostLoader:
     Args:
         images: What the ids are rows of.
         device: The training device.
-        augment: How pictures vary; `Augment()` for validation.
+        augment: How pictures vary; `Augment()` or a `CentreCrop` for validation.
         mean: Mean of each channel, pixels in 0..1.
         std: Standard deviation of each channel.
         seed: Of the augmentation.
@@ -152,7 +148,7 @@ class HostLoader:
         images: Images | Photos,
         device: torch.device | str,
         *,
-        augment: Augment | PhotoView,
+        augment: Augment | View,
         mean: Sequence[float],
         std: Sequence[float],
         seed: int,
@@ -160,7 +156,7 @@ class HostLoader:
     ) -> None:
         self.device = torch.device(device)
         self._pictures = _Pictures(images, augment, seed)
-        self._normalise = Normalise(mean, std, images.shape, self.device)
+        self._finish = Finish(images, mean, std, augment, seed, self.device)
         self._requests = _Requests()
         self._turn = 0
         self._loader = DataLoader(
@@ -202,7 +198,7 @@ class HostLoader:
         Ids on another device are waited for.
         """
         rows = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
-        return self._move(self._pictures[epoch, rows], None)
+        return self._move(self._pictures[epoch, rows], epoch, None)
 
     def _batches(self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int) -> Iterator[Batch]:
         all_weights = None if weights is None else _weights(weights).to(self.device)
@@ -210,22 +206,22 @@ class HostLoader:
         turn = self._turn
         self._requests.batches = [(epoch, ids[part]) for part in parts]
         for part, made in zip(parts, self._loader, strict=True):
-            yield self._move(made, None if all_weights is None else all_weights[part])
+            yield self._move(made, epoch, None if all_weights is None else all_weights[part])
             if turn != self._turn:
                 raise RuntimeError("a HostLoader serves one epoch at a time, and a later one has begun")
 
-    def _move(self, made: tuple[Tensor, Tensor, Tensor] | DataError, weights: Tensor | None) -> Batch:
+    def _move(self, made: tuple[Tensor, Tensor, Tensor] | DataError, epoch: int, weights: Tensor | None) -> Batch:
         if isinstance(made, DataError):
             raise made
         ids, pictures, labels = (part.to(self.device, non_blocking=True) for part in made)
-        return Batch(ids, self._normalise(pictures), labels, weights)
+        return Batch(ids, self._finish(pictures, ids, epoch), labels, weights)
 
 
 def build_loader(
     images: Images | Photos,
     *,
     device: torch.device | str,
-    augment: Augment | PhotoView,
+    augment: Augment | View,
     mean: Sequence[float],
     std: Sequence[float],
     seed: int,
@@ -241,58 +237,31 @@ def build_loader(
         mean: Mean of each channel, pixels in 0..1.
         std: Standard deviation of each channel.
         seed: Of the augmentation.
-        on_device: Whether to keep them on the training device. None decides: always where that is the CPU,
-            and on a GPU where they take less than a quarter of its free memory.
+        on_device: Whether to keep them on the training device; None decides, see `keep_on_device`.
         workers: Worker processes, where they are kept on the host.
+
+    Raises:
+        ConfigError: When they are wanted on a device and cannot be kept there.
     """
     target = torch.device(device)
-    if not (isinstance(images, Images) and isinstance(augment, Augment)):
-        return HostLoader(images, target, augment=augment, mean=mean, std=std, seed=seed, workers=workers)
-    if on_device is None:
-        on_device = target.type != "cuda" or (
-            table_bytes(images, augment) * _MEMORY_SHARE < torch.cuda.mem_get_info(target)[0]
-        )
-    if on_device:
+    if keep_on_device(images, augment, target, on_device):
         return DeviceLoader(images, target, augment=augment, mean=mean, std=std, seed=seed)
     return HostLoader(images, target, augment=augment, mean=mean, std=std, seed=seed, workers=workers)
-
-
-def build_views(settings: Mapping[str, Any]) -> tuple[Augment | PhotoView, Augment | PhotoView]:
-    """Returns how pictures are made for training and for validation.
-
-    Args:
-        settings: Those of a data set that are named in `VIEW_SETTINGS`.
-    """
-    if "crop_padding" in settings:
-        return Augment(settings["crop_padding"], settings["horizontal_flip"]), Augment()
-    return build_photo_views(**settings)
-
-
-def table_bytes(images: Images, augment: Augment) -> int:
-    """Bytes that a loader's table of padded images and labels takes."""
-    height, width, channels = images.shape
-    extra = 2 * augment.padding
-    return len(images) * ((height + extra) * (width + extra) * channels + images.labels.itemsize)
 
 
 class _Pictures(Dataset[Any]):
     """Answers a request (epoch, ids) with (ids, pictures, labels)."""
 
-    def __init__(self, images: Images | Photos, augment: Augment | PhotoView, seed: int) -> None:
-        self._labels = _tensor(images.labels)
-        if isinstance(images, Photos) and not isinstance(augment, Augment):
-            self._make = partial(make_pictures, images, augment, seed=seed)
-        elif isinstance(images, Images) and isinstance(augment, Augment):
-            self._make = partial(crop, pad(_tensor(images.images), augment.padding), augment=augment, seed=seed)
-        else:
-            raise TypeError(f"{type(augment).__name__} does not make pictures of {type(images).__name__}")
+    def __init__(self, images: Images | Photos, augment: Augment | View, seed: int) -> None:
+        self._labels = to_tensor(images.labels)
+        self._make = host_maker(images, augment, seed)
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def __getitem__(self, request: tuple[int, np.ndarray]) -> tuple[Tensor, Tensor, Tensor] | DataError:
         epoch, array = request
-        ids = _tensor(array)
+        ids = to_tensor(array)
         try:
             return ids, self._make(ids=ids, epoch=epoch), self._labels.index_select(0, ids)
         except DataError as error:  # raised in a worker, it would arrive wrapped in a traceback
@@ -324,12 +293,6 @@ def _check(ids: np.ndarray, weights: np.ndarray | None, rows: int) -> None:
         raise ValueError(f"weights must have the shape of ids, {ids.shape}, not {weights.shape}")
     if len(ids) and not 0 <= ids.min() <= ids.max() < rows:
         raise IndexError(f"ids run from {ids.min()} to {ids.max()}, but there are {rows} rows")
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    """Shares the array's memory where torch can, and copies where it cannot."""
-    array = np.ascontiguousarray(array)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _weights(weights: np.ndarray) -> Tensor:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ast_experiments.data import memory
 from ast_experiments.data.images import Dataset
 from ast_experiments.data.layouts import Choose, Layout, class_folders
 from ast_experiments.data.packing import ParquetRows, pack, parquet_files
@@ -79,6 +81,7 @@ def load(
     root: str,
     *,
     size: int | None = None,
+    stored_size: int | None = None,
     cache: str = "~/.cache/ast-experiments",
     class_list: str | None = None,
     train_rows: int | None = None,
@@ -90,6 +93,7 @@ def load(
         what: Which one.
         root: Folder to look in.
         size: Height and width of the pictures; None for `SIZE`.
+        stored_size: Scale every image to a square of this size first; the squares are kept in memory where they fit.
         cache: Folder for copies of images that parquet files hold.
         class_list: Name of a class list, or a file; None takes the one that the data matches.
         train_rows: Take only so many samples of the training split, evenly spread; None for all.
@@ -102,18 +106,22 @@ def load(
     layout = find(what, root, choice)
 
     def photos(split: str, rows: int | None) -> Photos:
-        listing = layout.splits[split].ranked()
         check_classes(layout, split)
-        made = Photos(listing.store, listing.labels, listing.names, size or SIZE).first(rows)
-        if isinstance(made.store, ParquetRows):
-            return Photos(pack(made.store, Path(cache)), made.labels, made.names, made.size)
-        return made
+        listing = layout.splits[split].ranked()
+        made = Photos(listing.store, listing.labels, listing.names, size or SIZE, stored_size).first(rows)
+        return replace(made, store=pack(made.store, Path(cache))) if isinstance(made.store, ParquetRows) else made
 
-    source = "; ".join((layout.kind, *choice.notes(layout)))
+    train, val = photos("train", train_rows), photos("val", val_rows)
+    notes = choice.notes(layout)
+    if stored_size is not None:
+        kept, note = memory.room(train.table_bytes + val.table_bytes, f"squares of {stored_size} px")
+        notes.append(note)
+        train, val = (split.decoded() if kept else split for split in (train, val))
+    source = "; ".join((layout.kind, *notes))
     return Dataset(
         name=what.name,
-        train=photos("train", train_rows),
-        val=photos("val", val_rows),
+        train=train,
+        val=val,
         classes=layout.classes,
         source=source,
         facts=choice.facts(layout),

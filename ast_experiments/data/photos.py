@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ast_experiments.data.augment import uniform
 from ast_experiments.data.images import HASHED_IMAGES, check_labels, check_rows
 from ast_experiments.data.stores import Store
 from ast_experiments.errors import DataError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_PHOTO_STREAM = 1
-_TRIES = 10
-_DRAWS = 4 * _TRIES + 1
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -36,6 +31,8 @@ class Photos:
         labels: Class indices, int64, shape (n,), or soft labels, float32, shape (n, classes).
         names: File names, dtype S, shape (n,); with the labels they identify the samples.
         size: Height and width of the pictures that loaders make.
+        stored_size: Images are first scaled to squares of this size; None leaves them as they are.
+        table: Those squares, where memory holds them.
 
     Raises:
         ValueError: When labels are of another form.
@@ -45,6 +42,8 @@ class Photos:
     labels: np.ndarray
     names: np.ndarray
     size: int
+    stored_size: int | None = None
+    table: Table | None = None
 
     def __post_init__(self) -> None:
         check_labels(self.labels, len(self.store))
@@ -56,6 +55,11 @@ class Photos:
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of a picture."""
         return self.size, self.size, 3
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes that the table takes or would take; 0 where images stay as they are."""
+        return len(self) * 3 * (self.stored_size or 0) ** 2
 
     def first(self, rows: int | None) -> Photos:
         """Returns `rows` samples, evenly spread, so that all classes are there; all of them for None.
@@ -70,7 +74,13 @@ class Photos:
 
     def take(self, rows: np.ndarray) -> Photos:
         """Returns some samples, in the order given."""
-        return Photos(self.store.take(rows), self.labels[rows], self.names[rows], self.size)
+        return replace(
+            self,
+            store=self.store.take(rows),
+            labels=self.labels[rows],
+            names=self.names[rows],
+            table=self.table and replace(self.table, rows=self.table.rows[rows]),
+        )
 
     def identity(self) -> Iterator[bytes]:
         """Yields what tells these samples from others: labels, names and some evenly spread images, encoded."""
@@ -91,113 +101,69 @@ class Photos:
         except OSError as error:
             raise DataError(f"{self.store.where(row)} cannot be read: {error.strerror or error}") from error
 
-
-@dataclass(frozen=True, slots=True)
-class RandomCrop:
-    """A random part of an image, scaled to the picture's size, and mirrored every other time.
-
-    Attributes:
-        scale: Least and largest share of the image's area.
-        ratio: Least and largest width over height; drawn evenly in the logarithm.
-        flip: Whether every other picture, on average, is mirrored.
-        interpolation: "bilinear" or "bicubic"; both take the mean over what a pixel covers.
-
-    Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6.
-    """
-
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: bool = True
-    interpolation: str = "bilinear"
-
-    def draws(self, ids: Tensor, seed: int, epoch: int) -> np.ndarray:
-        """Draws all that is random about some pictures: numbers in [0, 1), shape (n, draws)."""
-        return uniform(seed, epoch, ids, _PHOTO_STREAM, _DRAWS).numpy()
-
-    def picture(self, data: bytes, size: int, draws: np.ndarray) -> Tensor:
-        """Makes one picture.
-
-        Args:
-            data: Encoded image.
-            size: Height and width of the picture.
-            draws: A row of `draws`.
-
-        Returns:
-            Pixels, uint8, shape (size, size, 3).
+    def image(self, row: int) -> Encoded | Square:
+        """Returns an image, its pixels not yet decoded where they are not in memory.
 
         Raises:
-            OSError: When the image cannot be decoded.
+            DataError: When it cannot be read or is no image.
         """
-        image = Encoded(data)
-        top, left, height, width = self.box(image.height, image.width, draws)
-        pixels = image.pixels(size / min(height, width))
-        shrink_y, shrink_x = pixels.shape[0] / image.height, pixels.shape[1] / image.width
-        y, x = round(top * shrink_y), round(left * shrink_x)
-        part = pixels[y : y + max(1, round(height * shrink_y)), x : x + max(1, round(width * shrink_x))]
-        made = resize(part, size, size, self.interpolation)
-        return made.flip(1) if self.flip and draws[-1] < 0.5 else made
+        if self.table is not None:
+            return Square(self.table.pixels[int(self.table.rows[row])])
+        image = Encoded(self.read(row), self.store.where(row))
+        return image if self.stored_size is None else Square(square(image, self.stored_size))
 
-    def box(self, height: int, width: int, draws: np.ndarray) -> tuple[int, int, int, int]:
-        """Returns top, left, height and width of the part: the first of ten tries that lies within the image.
+    def decoded(self) -> Photos:
+        """Returns the same samples, their squares in memory.
 
-        Where none does, the largest part in the middle whose ratio is allowed.
+        Raises:
+            DataError: When an image cannot be read or decoded.
         """
-        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
-        for area, ratio, down, across in draws[: 4 * _TRIES].reshape(_TRIES, 4).tolist():
-            pixels = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * area)
-            shape = math.exp(low + (high - low) * ratio)
-            w, h = round(math.sqrt(pixels * shape)), round(math.sqrt(pixels / shape))
-            if 0 < w <= width and 0 < h <= height:
-                return int((height - h + 1) * down), int((width - w + 1) * across), h, w
-        shape = min(max(width / height, self.ratio[0]), self.ratio[1])
-        w, h = min(width, round(height * shape)), min(height, round(width / shape))
-        return (height - h) // 2, (width - w) // 2, h, w
+        side = self.stored_size or 0
+        pixels = torch.empty((len(self), side, side, 3), dtype=torch.uint8)
+
+        def fill(row: int) -> None:
+            pixels[row] = self.image(row).pixels()
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(fill, range(len(self)), chunksize=64):
+                pass
+        return replace(self, table=Table(pixels, np.arange(len(self))))
 
 
-@dataclass(frozen=True, slots=True)
-class CentreCrop:
-    """The middle of an image after its shorter side is scaled; nothing is random.
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Squares in memory.
 
     Attributes:
-        share: The picture's size as a share of the scaled shorter side.
-        interpolation: As in `RandomCrop`.
+        pixels: uint8, shape (m, side, side, 3).
+        rows: Where each sample is in it, int64, shape (n,).
     """
 
-    share: float = 0.875
-    interpolation: str = "bilinear"
-
-    def draws(self, ids: Tensor, seed: int, epoch: int) -> np.ndarray:
-        """Returns an empty row for each picture."""
-        del seed, epoch
-        return np.empty((len(ids), 0))
-
-    def picture(self, data: bytes, size: int, draws: np.ndarray) -> Tensor:
-        """Makes one picture; see `RandomCrop.picture`."""
-        del draws
-        image = Encoded(data)
-        short = min(image.height, image.width)
-        side = max(size, math.floor(size / self.share))
-        pixels = image.pixels(side / short)
-        height, width = (side * length // short for length in (image.height, image.width))
-        pixels = resize(pixels, height, width, self.interpolation)
-        top, left = round((height - size) / 2), round((width - size) / 2)
-        return pixels[top : top + size, left : left + size]
+    pixels: Tensor
+    rows: np.ndarray
 
 
-PhotoView = RandomCrop | CentreCrop
+@dataclass(frozen=True, eq=False)
+class Square:
+    """A decoded image; the counterpart of `Encoded`.
 
+    Attributes:
+        made: Pixels, uint8, shape (side, side, 3).
+    """
 
-def build_photo_views(
-    *, crop_scale: Sequence[float], crop_ratio: Sequence[float], crop_share: float, horizontal_flip: bool,
-    interpolation: str,
-) -> tuple[RandomCrop, CentreCrop]:  # fmt: skip
-    """Returns the views of training and validation."""
-    low, high = crop_scale
-    narrow, wide = crop_ratio
-    return (
-        RandomCrop((low, high), (narrow, wide), horizontal_flip, interpolation),
-        CentreCrop(crop_share, interpolation),
-    )
+    made: Tensor
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom."""
+        return self.made.shape[0]
+
+    width = height
+
+    def pixels(self, scale: float = 1.0) -> Tensor:
+        """Returns the pixels."""
+        del scale
+        return self.made
 
 
 class Encoded:
@@ -205,20 +171,20 @@ class Encoded:
 
     Args:
         data: JPEG, PNG, WebP or BMP.
+        where: What to call it in messages.
 
     Raises:
-        OSError: When it is none of them.
+        DataError: When it is none of them.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, where: str) -> None:
         from PIL import Image
 
-        self._data = data
-        formats = ("JPEG",) if data.startswith(_JPEG) else None
+        self._data, self._where = data, where
         try:
-            self._image: Image = Image.open(io.BytesIO(data), formats=formats)
-        except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise OSError(str(error)) from error
+            self._image = Image.open(io.BytesIO(data), formats=("JPEG",) if data.startswith(_JPEG) else None)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise self._broken(error) from error
         self.width, self.height = self._image.size
 
     def pixels(self, scale: float = 1.0) -> Tensor:
@@ -231,27 +197,29 @@ class Encoded:
                 (quarter, eighth) their size, which takes less time.
 
         Raises:
-            OSError: When the image is damaged or its end is missing.
+            DataError: When the image is damaged or its end is missing.
         """
         from torchvision.io import ImageReadMode, decode_jpeg
 
         image = self._image
-        if image.format == "JPEG" and image.mode in {"RGB", "L"}:
-            if scale > 0.5:
-                try:
+        try:
+            if image.format == "JPEG" and image.mode in {"RGB", "L"}:
+                if scale > 0.5:
                     encoded = torch.frombuffer(bytearray(self._data), dtype=torch.uint8)
                     return cast(Tensor, decode_jpeg(encoded, mode=ImageReadMode.RGB)).permute(1, 2, 0)
-                except RuntimeError as error:
-                    raise OSError(str(error).splitlines()[0]) from error
-            image.draft(None, (math.ceil(self.width * scale), math.ceil(self.height * scale)))
-        try:
+                image.draft(None, (math.ceil(self.width * scale), math.ceil(self.height * scale)))
             return torch.from_numpy(np.array(image.convert("RGB")))
-        except (SyntaxError, ValueError) as error:
-            raise OSError(str(error)) from error
+        except (OSError, SyntaxError, ValueError, RuntimeError) as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> DataError:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = "it is no image" if "cannot identify" in reason else reason
+        return DataError(f"{self._where} cannot be decoded ({reason}); ast-doctor lists all such images")
 
 
 def resize(pixels: Tensor, height: int, width: int, interpolation: str) -> Tensor:
-    """Scales an image (h, w, c), uint8, to (height, width, c)."""
+    """Scales an image (h, w, c), uint8, to (height, width, c); a pixel is the mean over what it covers."""
     if pixels.shape[:2] == (height, width):
         return pixels
     planes = pixels.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
@@ -259,28 +227,21 @@ def resize(pixels: Tensor, height: int, width: int, interpolation: str) -> Tenso
     return scaled[0].permute(1, 2, 0)
 
 
-def make_pictures(photos: Photos, view: PhotoView, ids: Tensor, seed: int, epoch: int) -> Tensor:
-    """Reads, decodes and augments.
+def square(image: Encoded | Square, side: int, interpolation: str = "bilinear", scaled: int | None = None) -> Tensor:
+    """Scales an image and takes its middle.
 
     Args:
-        photos: The samples.
-        view: What part of an image becomes the picture.
-        ids: Rows, int64, shape (n,), on the host.
-        seed: Of the run.
-        epoch: Epoch.
+        image: The image.
+        side: Height and width of the result.
+        interpolation: "bilinear" or "bicubic".
+        scaled: Length of the shorter side after scaling; None for `side`.
 
     Returns:
-        Pictures, uint8, shape (n, size, size, 3).
-
-    Raises:
-        DataError: When an image cannot be read or decoded; names it.
+        Pixels, uint8, shape (side, side, 3).
     """
-    made = torch.empty((len(ids), *photos.shape), dtype=torch.uint8)
-    for place, (row, draws) in enumerate(zip(ids.tolist(), view.draws(ids, seed, epoch), strict=True)):
-        data = photos.read(row)
-        try:
-            made[place] = view.picture(data, photos.size, draws)
-        except OSError as error:
-            where = photos.store.where(row)
-            raise DataError(f"{where} cannot be decoded ({error}); ast-doctor lists all such images") from error
-    return made
+    short = min(image.height, image.width)
+    target = scaled or side
+    height, width = (target * length // short for length in (image.height, image.width))
+    pixels = resize(image.pixels(target / short), height, width, interpolation)
+    top, left = round((height - side) / 2), round((width - side) / 2)
+    return pixels[top : top + side, left : left + side]

@@ -18,7 +18,8 @@ from torch import nn
 from ast_experiments import ranks
 from ast_experiments.config import CHOICES, Config
 from ast_experiments.data.images import Dataset
-from ast_experiments.data.loaders import VIEW_SETTINGS, Loader, build_loader, build_views
+from ast_experiments.data.loaders import Loader, build_loader
+from ast_experiments.data.pictures import VIEW_SETTINGS, build_views
 from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.errors import ConfigError

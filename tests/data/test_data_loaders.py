@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ast_experiments.data import Augment, DeviceLoader, HostLoader, Images, build_loader
-from ast_experiments.data.loaders import batch_slices, table_bytes
+from ast_experiments.data.loaders import batch_slices
+from ast_experiments.data.pictures import table_bytes
 
 ROWS = 50
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
