@@ -184,9 +184,11 @@ class ASTConfig(RatedConfig):
     """Adaptive sparse training. Settings of another way of scoring are refused unless left at null."""
 
     scoring: Literal["stale", "gather", "masked"]
-    pick: Literal["threshold", "topk"] | None
+    pick: Literal["threshold", "topk", "proportional"] | None
     exploration: Share | None
     window: Annotated[int, Ge(1), Le(4096)] | None
+    temperature: Annotated[float, Ge(0), Le(10)] | None
+    reweight: bool | None
     packing: bool | None
     score_mode: Literal["train", "eval"] | None
     score_size: Count | None
@@ -197,7 +199,8 @@ class ASTConfig(RatedConfig):
 
     @model_validator(mode="after")
     def _used(self) -> Self:
-        planned, gathered = ("pick", "exploration", "window"), ("packing", "score_mode", "score_size", "score_net")
+        planned = ("pick", "exploration", "window", "temperature", "reweight")
+        gathered = ("packing", "score_mode", "score_size", "score_net")
         used = {"stale": planned, "gather": gathered, "masked": ()}[self.scoring]
         for field in (*planned, *gathered):
             if field not in used and getattr(self, field) is not None:
@@ -207,6 +210,25 @@ class ASTConfig(RatedConfig):
             if getattr(self, field) is not None:
                 needs = "own, with method.scoring=gather" if net == "proxy" else "proxy, with method.scoring=gather"
                 raise ValueError(f"method.{field}: goes with method.score_net={needs}; type method.{field}=null")
+        return self
+
+    @model_validator(mode="after")
+    def _picked(self) -> Self:
+        pick = self.pick or "threshold"
+        if self.window is not None and pick != "threshold":
+            raise ValueError(f"method.window: not used by method.pick={pick}; type method.window=null")
+        if self.temperature is not None and pick != "proportional":
+            raise ValueError(f"method.temperature: not used by method.pick={pick}; type method.temperature=null")
+        if self.reweight and pick != "proportional":
+            raise ValueError(
+                f"method.reweight: needs the chance of every row to be picked, which method.pick={pick} does not know; "
+                "type method.pick=proportional or method.reweight=null"
+            )
+        if self.reweight and self.exploration == 0:
+            raise ValueError(
+                "method.exploration: with method.reweight=true no weight is above 1 / exploration, so it may not be 0; "
+                "type e.g. method.exploration=0.1"
+            )
         return self
 
 

@@ -85,19 +85,28 @@ class Carry:
         waiting[self._now.ids] = True
         return order[~waiting[order]]
 
-    def plan(self, order: np.ndarray, picked: np.ndarray, batch_size: int, weights: np.ndarray | None = None) -> Plan:
+    def plan(
+        self,
+        order: np.ndarray,
+        picked: np.ndarray,
+        batch_size: int,
+        weights: np.ndarray | None = None,
+        *,
+        whole: bool | None = None,
+    ) -> Plan:
         """Full batches of the waiting rows and the picked ones after them.
 
-        An epoch that picks every row trains all of them, the last short batch too, with weights 1.
+        A whole epoch trains every row, the last short batch too, with weights 1.
 
         Args:
             order: The rows to choose from, as `offered` gives them, int64, shape (n,).
             picked: Which of them are picked, bool, shape (n,).
             batch_size: Rows of a batch.
             weights: Loss weights of all rows of `order`, shape (n,), or None for all ones.
+            whole: Whether the epoch is whole; None means if every row is picked.
         """
         now = self._now
-        if picked.all():
+        if picked.all() if whole is None else whole:
             self._next = Waiting(now.ids[:0], now.weights[:0])
             ids = np.concatenate([now.ids, order])
             return Plan(ids, offered=len(order), load_batch=batch_size, keep_short=True)

@@ -195,6 +195,17 @@ class Tally(NamedTuple):
             self.target + weight * target,
         )
 
+    def add_all(self, controller: Controller, active: np.ndarray, offered: np.ndarray, target: float) -> Tally:
+        """The same for many windows at once, shapes (windows,)."""
+        weights = offered if isinstance(controller.gate, ExactGate) else np.ones(len(offered))
+        weight = float(weights.sum())
+        return Tally(
+            self.windows + len(offered),
+            self.weight + weight,
+            self.share + float((weights * (active / offered)).sum()),
+            self.target + weight * target,
+        )
+
     def facts(self, controller: Controller) -> dict[str, str | int | float | None]:
         """Promise, bound and what was measured, for result.json; reads the device if the counts are there."""
         means = {"gate_share": None, "gate_target": None, "bound": None}

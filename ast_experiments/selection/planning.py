@@ -36,6 +36,11 @@ class Windows:
         ends[-1:] = self.rows
         return ends
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each window, int64, shape (count,)."""
+        return np.diff(self.ends, prepend=0)
+
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Index of the window that holds each row."""
         return np.minimum(rows // self.size, max(self.count - 1, 0))
@@ -80,11 +85,13 @@ class Stream:
 
     Attributes:
         mask: Gate decisions, bool, shape (rows,).
+        active: Rows that passed in each window, int64, shape (windows,).
         states: The state that each window was gated with; its terms are those of the step before.
         final: The state after the last window.
     """
 
     mask: np.ndarray
+    active: np.ndarray
     states: list[ControlState]
     final: ControlState
 
@@ -107,28 +114,25 @@ def stream(
         target: The gate's own target, in [0, 1].
         rng: For gates that draw.
     """
-    scores = controller.condition(scores)
-    if not len(scores):
-        return Stream(np.zeros(0, dtype=bool), [], state)
-    windows = Windows(len(scores), size)
+    scores, windows = controller.condition(scores), Windows(len(scores), size)
+    if not windows.count:
+        return Stream(np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64), [], state)
     if isinstance(controller.gate, ExactGate):
         return _stream_exact(controller, state, scores, windows, target)
     if controller.gate is not None:
         return _stream_reservoir(controller, controller.gate, state, scores, windows, target, rng)
     states: list[ControlState] = []
+    active, thresholds = [], []
     # Sorted once, a window's count of active rows is one bisection: no array operation per window.
-    ordered = [row for block in windows.blocks(scores) for row in np.sort(block, axis=1).tolist()]
-    thresholds = np.empty(len(ordered))
-    for index, row in enumerate(ordered):
+    for row in (row for block in windows.blocks(scores) for row in np.sort(block, axis=1).tolist()):
         threshold = float(controller.threshold(state))
+        count = len(row) - bisect_right(row, threshold)
         states.append(state)
-        thresholds[index] = threshold
-        state = controller.observe(state, len(row) - bisect_right(row, threshold), len(row), target)
-    masks = [
-        block.astype(np.float64) > theta[:, None]
-        for block, theta in zip(windows.blocks(scores), (thresholds[:-1], thresholds[-1:]), strict=True)
-    ]
-    return Stream(np.concatenate([mask.ravel() for mask in masks]), states, state)
+        thresholds.append(threshold)
+        active.append(count)
+        state = controller.observe(state, count, len(row), target)
+    mask = scores > np.repeat(thresholds, windows.sizes)
+    return Stream(mask, np.array(active), states, state)
 
 
 def _stream_exact(
@@ -140,12 +144,11 @@ def _stream_exact(
     mask, beyond = windows.lowest(np.arange(windows.rows) - (bits << 32), counts)
     thresholds = (-(beyond >> 32)).astype(np.int32).view(np.float32)
     states: list[ControlState] = []
-    sizes = np.diff(windows.ends, prepend=0)
-    for threshold, count, rows in zip(thresholds.tolist(), counts.tolist(), sizes.tolist(), strict=True):
+    for threshold, count, rows in zip(thresholds.tolist(), counts.tolist(), windows.sizes.tolist(), strict=True):
         state = state._replace(level=threshold)
         states.append(state)
         state = controller.observe(state, count, rows, target)
-    return Stream(mask, states, state._replace(owed=owed))
+    return Stream(mask, counts, states, state._replace(owed=owed))
 
 
 def _stream_reservoir(
@@ -160,48 +163,50 @@ def _stream_reservoir(
     uniforms, inflows = gate.draw(rng, len(scores))
     mask = np.zeros(len(scores), dtype=bool)
     states: list[ControlState] = []
-    begin = 0
+    active, begin = [], 0
     for end in windows.ends.tolist():
         rows = slice(begin, end)
         mask[rows], level = gate.decide(
             scores[rows], float(controller.threshold(state)), state.reservoir, uniforms[rows], inflows[rows]
         )
         states.append(state)
-        state = controller.observe(state._replace(reservoir=level), int(mask[rows].sum()), end - begin, target)
+        active.append(int(mask[rows].sum()))
+        state = controller.observe(state._replace(reservoir=level), active[-1], end - begin, target)
         begin = end
-    return Stream(mask, states, state)
+    return Stream(mask, np.array(active), states, state)
 
 
 def explore(
-    mask: np.ndarray, size: int, share: float, fraction: float, rng: np.random.Generator
+    mask: np.ndarray, size: int, share: float, owed: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
     """Rows drawn uniformly, window by window, from those that did not pass the gate.
 
-    The counts accumulate to `share` of the rows exactly, whatever the size of a window; where fewer rows are left
-    over than wanted, all of them are taken.
+    The counts accumulate to `share` of the rows exactly, whatever the size of a window. What a window cannot give,
+    because too few rows are left over in it, the next ones give; an epoch hands on what none gave, but no more than
+    it wanted itself.
 
     Args:
         mask: Gate decisions, bool, shape (rows,).
         size: Rows a window.
         share: Share of all rows to draw, in [0, 1].
-        fraction: Fraction of a row carried from the epoch before.
+        owed: Rows, and a fraction of one, owed by the epoch before.
         rng: For the draws.
 
     Returns:
-        The drawn rows, bool, shape (rows,), and the fraction to carry on.
+        The drawn rows, bool, shape (rows,), and the rows owed to the next epoch.
     """
     windows = Windows(len(mask), size)
     if not windows.count or share <= 0:
-        return np.zeros_like(mask), fraction
-    wanted = np.floor(share * windows.ends + fraction + 1e-9).astype(np.int64)
-    quota = np.diff(wanted, prepend=0)
+        return np.zeros_like(mask), owed
+    wanted = np.floor(share * windows.ends + owed + 1e-9).astype(np.int64)
+    others = np.cumsum(~mask)[windows.ends - 1]
+    # Drawn by the end of a window is what was wanted at the end of an earlier one (or of this) and all others since
+    # then, at the earlier window where that is least; where it is the start, all others.
+    drawn = others + np.minimum(0, np.minimum.accumulate(wanted - others))
     keys = np.where(mask, 2.0, rng.random(len(mask)))
-    drawn = []
-    for block, count in zip(windows.blocks(keys), (quota[:-1], quota[-1:]), strict=True):
-        ordered = np.concatenate([np.full((len(block), 1), -1.0), np.sort(block, axis=1)], axis=1)
-        cut = np.take_along_axis(ordered, np.minimum(count, block.shape[1])[:, None], axis=1)
-        drawn.append(((block <= cut) & (block < 2.0)).ravel())
-    return np.concatenate(drawn), float(share * len(mask) + fraction - wanted[-1])
+    chosen, _ = windows.lowest(keys, np.diff(drawn, prepend=0))
+    left = share * windows.rows + owed - float(drawn[-1])
+    return chosen, min(max(0.0, left), max(1.0, share * windows.rows))
 
 
 def batch_trace(picked: np.ndarray, carried: int, batch: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -236,14 +241,12 @@ def control_trace(
         positions: Position of each batch's last row in the stream, shape (batches,).
         explored: Share of the rows that exploration adds; part of the activation rate, not of the gate's.
     """
-    index = Windows(len(run.mask), size).of(positions)
+    windows = Windows(len(run.mask), size)
+    index = windows.of(positions)
     after = [*run.states[1:], run.final]
-    ends = Windows(len(run.mask), size).ends
-    passed = np.concatenate(([0], np.cumsum(run.mask)))
-    begins = np.concatenate(([0], index[:-1] + 1))
-    begins = np.minimum(begins, index)
-    first_rows = np.where(begins > 0, ends[begins - 1], 0)
-    share = (passed[ends[index]] - passed[first_rows]) / (ends[index] - first_rows)
+    passed, rows = np.concatenate(([0], np.cumsum(run.active))), np.concatenate(([0], windows.ends))
+    begins = np.minimum(np.concatenate(([0], index[:-1] + 1)), index)
+    share = (passed[index + 1] - passed[begins]) / (rows[index + 1] - rows[begins])
     at = [run.states[i] for i in index.tolist()]
     then = [after[i] for i in index.tolist()]
     return {

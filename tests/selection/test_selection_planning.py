@@ -154,9 +154,26 @@ def test_explore_draws_exact_counts_from_what_did_not_pass(rows, size, share, fr
     for begin, end in window_bounds(rows, size):
         due = math.floor(share * end + fraction + 1e-9)
         available = int((~mask[begin:end]).sum())
-        assert drawn[begin:end].sum() == min(due - done, available)
-        done = due
-    assert left == pytest.approx(share * rows + fraction - done)
+        count = int(drawn[begin:end].sum())
+        assert count == min(due - done, available)  # what was not there before is made up for
+        done += count
+    assert left == pytest.approx(min(share * rows + fraction - done, max(1.0, share * rows)), abs=1e-9)
+
+
+def test_explore_makes_up_for_what_a_window_cannot_give():
+    mask = np.array([1, 1, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0], dtype=bool)  # windows of 4: 1, 0 and 4 rows to draw from
+    rng = np.random.default_rng(0)
+    drawn, left = explore(mask, 4, 0.5, 0.0, rng)
+    assert [int(drawn[i : i + 4].sum()) for i in (0, 4, 8)] == [1, 0, 4]
+    assert left == 1.0
+    again, left = explore(np.zeros(12, dtype=bool), 4, 0.5, left, rng)
+    assert [int(again[i : i + 4].sum()) for i in (0, 4, 8)] == [3, 2, 2]
+    assert left == 0.0
+    # Where nothing is left over for long, no more is owed than an epoch wants.
+    owed = 0.0
+    for _ in range(5):
+        _, owed = explore(np.ones(12, dtype=bool), 4, 0.5, owed, rng)
+    assert owed == 6.0
 
 
 def test_explore_accumulates_over_epochs():

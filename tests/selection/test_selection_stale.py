@@ -17,7 +17,7 @@ def make(controller=None, samples=SAMPLES, batch_size=BATCH, seed=0, **settings)
 
 
 def carried_by(selector):
-    return selector.state_dict()["carried"].numpy()
+    return selector.state_dict()["carried"]["ids"].numpy()
 
 
 def check_plan(plan, carried, samples=SAMPLES):
