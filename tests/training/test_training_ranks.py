@@ -56,7 +56,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = root / "jobs.json"
     table.write_text(json.dumps(jobs))
     here = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": str(here)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*command, str(here / "ranks_worker.py"), str(table)],
@@ -97,5 +97,6 @@ def test_a_checkpoint_of_two_ranks_is_not_taken_up_by_one(two_ranks: Path) -> No
 
 def test_batches_that_ranks_cannot_share_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "size", lambda: 3)
+    monkeypatch.setattr(ranks, "rank", lambda: 0)
     with pytest.raises(ConfigError, match=r"32 rows cannot be shared by 3 processes; type recipe.batch_size=33"):
         run(tmp_path, [])
