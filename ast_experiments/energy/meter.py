@@ -53,9 +53,10 @@ class Meter:
 
     def start(self) -> None:
         """Measure the idle power, if there is a source for it, and count from now on."""
-        if self._gpu.label is not None and self._idle_seconds:
+        if self._idle_seconds:
             begin = self._read()
-            self._sleep(self._idle_seconds)
+            if self._gpu.label is not None:
+                self._sleep(self._idle_seconds)
             idle = self._trusted(self._all(self._read().plus(begin, -1)))
             self._idle_power = None if idle.gpu is None else idle.gpu / idle.seconds
         self._zero = self._read()

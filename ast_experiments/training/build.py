@@ -20,7 +20,9 @@ from ast_experiments.config import CHOICES, Config
 from ast_experiments.data.images import Dataset
 from ast_experiments.data.loaders import Loader, build_loader
 from ast_experiments.data.pictures import VIEW_SETTINGS, build_views
+from ast_experiments.energy.build import build_meter, gpu_facts
 from ast_experiments.energy.flops import Flops, count_flops
+from ast_experiments.energy.goal import Goal
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.errors import ConfigError
 from ast_experiments.models.build import side_model
@@ -38,6 +40,7 @@ from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
 
 SETPOINT = ("rate", "rate_schedule", "rate_final", "warmup_epochs", "final_epochs", "budget")
 HOLD_OUT = 11  # purpose of the draw
+NOMINAL = ("active_cost", "skipped_cost")
 AUGMENT = ("mean", "std", *VIEW_SETTINGS)
 
 logger = logging.getLogger(__name__)
@@ -215,6 +218,9 @@ def build_run(
     scorer = Scorer(stepper, ledger, _forward_flops(model, channels_first, len(dataset.classes), flops))
     _check_score_size(config, model, channels_first)
     hooks = hooks_of(build_selector(config))
+    # From here on everything is charged: what a method prepares counts as training.
+    meter = build_meter(hardware.device, **settings_of(config.energy, "target_accuracy", *NOMINAL))
+    meter.start()
     hooks.prepare(
         Context(
             samples=len(dataset.train),
@@ -248,11 +254,11 @@ def build_run(
             rehearse=lambda: rehearse(
                 stepper, train, recipe.batch_size, scoring=hooks.scored_share(config.method.rate) > 0
             ),
-            has_meter=False,
+            has_meter=meter.measures,
         )
         logger.info(control.check())
     facts = {
-        "hardware": hardware.describe(),
+        "hardware": hardware.describe() | gpu_facts(hardware.device),
         "data_source": dataset.source,
         "data_fingerprint": dataset.fingerprint,
         **dataset.facts,
@@ -273,6 +279,8 @@ def build_run(
         eval_batch=recipe.eval_batch_size,
         epochs=recipe.epochs,
         ledger=ledger,
+        meter=meter,
+        goal=Goal(config.energy.target_accuracy),
         budget=control,
         flops=flops,
         tracker=make_tracker(facts),
@@ -287,10 +295,11 @@ def build_run(
 
 
 def config_hash(config: Config) -> str:
-    """Identifies what determines a run's numbers: everything but names, tags and where the numbers go."""
+    """Identifies what determines a run's numbers: everything but names, tags, meters and where the numbers go."""
     settings = dataclasses.asdict(config)
     for key in ("tracking", "group", "tags", "experiment_name", "checkpoint_every_s", "profile"):
         del settings[key]
+    settings["energy"] = {key: settings["energy"][key] for key in NOMINAL}
     settings["dataset"].pop("root", None)
     settings["dataset"].pop("download", None)
     settings["dataset"].pop("cache", None)

@@ -79,9 +79,12 @@ def _follow(config: Config, folder: Path) -> dict[str, Any]:
     with Stop() as stop:
         run = build_run(config, folder, lambda facts: Trackers([]))
         run.stop = stop
-        with algorithms(run.stepper.hardware):
-            run.fit()
-    return results.reached(run)
+        try:
+            with algorithms(run.stepper.hardware):
+                run.fit()
+            return results.reached(run)
+        finally:
+            run.meter.close()
 
 
 def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop) -> None:
@@ -114,6 +117,7 @@ def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop) -
     finally:
         if run is not None:
             result |= results.reached(run)
+            run.meter.close()
         _finish(config, folder, result, trackers)
 
 

@@ -32,11 +32,23 @@ VOLATILE = frozenset(
         "commit",
         "wandb",
         "data_source",
+        "energy",
+        "seconds_to_accuracy",
+        "joules_to_accuracy",
     }
 )
 """Fields of result.json that may differ between two runs of one config, or an interrupted and a whole run."""
 
-VOLATILE_ROW = frozenset({"train/throughput"})
+VOLATILE_ROW = frozenset(
+    {
+        "train/throughput",
+        "energy/gpu_joules",
+        "energy/gpu_joules_above_idle",
+        "energy/gpu_power_w",
+        "energy/cpu_joules",
+        "carbon/gco2e",
+    }
+)
 """The same for rows of metrics.jsonl, beside those that begin with `time/`."""
 
 
@@ -104,7 +116,17 @@ def reached(run: Run) -> dict[str, Any]:
             "best_accuracy": best[1],
             "best_epoch": best[0],
         }
-    return result
+    return result | {"energy": energy(run)} | run.goal.result()
+
+
+def energy(run: Run) -> dict[str, Any]:
+    """What the meters said, with the joules of training divided among its phases by their seconds."""
+    measured, joules = run.meter.result(), run.meter.joules("train")
+    if joules is None or "train" not in measured.get("by_phase", {}):
+        return measured
+    seconds = {phase: value for phase, value in run.ledger.now().items() if phase not in ("setup", "val")}
+    whole = sum(seconds.values())
+    return measured | {"apportioned": {phase: joules * value / whole for phase, value in seconds.items() if value}}
 
 
 def environment() -> dict[str, Any]:

@@ -16,7 +16,9 @@ import torch
 from ast_experiments import ranks
 from ast_experiments.data.loaders import Loader
 from ast_experiments.energy.flops import Flops
+from ast_experiments.energy.goal import Goal
 from ast_experiments.energy.ledger import Ledger
+from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.nominal import nominal_savings, skipped_share
 from ast_experiments.errors import Diverged, Interrupted, UserError
 from ast_experiments.selection.protocol import Hooks
@@ -92,6 +94,8 @@ class Run:
         eval_batch: Rows of a validation batch.
         epochs: Planned epochs.
         ledger: Rows and seconds.
+        meter: Joules.
+        goal: A wanted accuracy, and what it took to reach it.
         tracker: Where the numbers go.
         flops: Of one sample; None where they could not be counted.
         costs: Nominal cost of a trained and of a skipped row.
@@ -116,6 +120,8 @@ class Run:
     eval_batch: int
     epochs: int
     ledger: Ledger
+    meter: Meter
+    goal: Goal
     tracker: Tracker
     budget: BudgetControl | None = None
     flops: Flops | None = None
@@ -263,6 +269,7 @@ class Run:
             self.hooks.end_epoch(self.scorer)
         self.ledger.settle()
         self.ledger.meet()
+        self.meter.edge("train")
         entries = self.log.end_epoch()
         self.history.trained.append(int(entries["epoch/rows_trained"]))
         self.history.offered.append(int(entries["epoch/rows_offered"]))
@@ -286,6 +293,9 @@ class Run:
         if self.flops is not None:
             self.ledger.charge("val", len(ids) * self.flops.forward)
         self.history.accuracy.append((self.at.epoch, measured["val/accuracy"], measured["val/loss"]))
+        self.meter.edge("val")
+        seconds = sum(value for phase, value in self.ledger.now().items() if phase != "setup")
+        self.goal.note(measured["val/accuracy"], seconds, self.meter.joules())
         return measured
 
     def _epoch_row(self, entries: Mapping[str, float], target: float) -> dict[str, Any]:
@@ -306,6 +316,7 @@ class Run:
             "rows/offered": ledger.offered,
             **{f"time/{phase}_s": seconds[phase] for phase in ("train", "score", "data_wait", "val", "plan")},
             **self._compute(),
+            **self.meter.row(),
         }
 
     def _compute(self) -> dict[str, float]:
@@ -328,7 +339,7 @@ class Run:
 
     def joules(self) -> float | None:
         """Joules of training, scoring and loading so far; None without a meter."""
-        return None
+        return self.meter.joules("train")
 
     # --- saving and going on
 
@@ -350,12 +361,14 @@ class Run:
                 "log": self.log.state_dict(),
                 "tracker": self.tracker.state_dict(),
                 "ledger": self.ledger.state_dict(),
+                "goal": self.goal.state_dict(),
                 # What differs between ranks.
                 "ranks": ranks.collect(
                     {
                         "selector": self.hooks.state_dict(),
                         "random": checkpoint.random_state(stepper.hardware.device),
                         "counts": dict(self.ledger.own),
+                        "meter": self.meter.state_dict(),
                     }
                 ),
             }
@@ -395,6 +408,8 @@ class Run:
         self.history = History(**state["history"] | {"spent": [Spent(*entry) for entry in state["history"]["spent"]]})
         self.log.load_state_dict(state["log"])
         self.ledger.load_state_dict(state["ledger"], own["counts"])
+        self.meter.load_state_dict(own["meter"])
+        self.goal.load_state_dict(state["goal"])
         self.tracker.load_state_dict(state["tracker"])
         checkpoint.set_random_state(own["random"], stepper.hardware.device)
         logger.info("resumed at epoch %d, batch %d, step %d", self.at.epoch, self.at.batch, self.at.step)
