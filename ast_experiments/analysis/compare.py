@@ -70,14 +70,16 @@ def compare(
     energy = energy_words(runs)
     if x is not None and not any(x in run.figures for run in runs):
         told = [axis for axis in AXES if any(axis in run.figures for run in runs)]
-        why = energy if x == "joules" else f"no run on {dataset} tells its {x}"
-        raise UserError(f"--x {x}: {why.rstrip('.')}; type --x {' or --x '.join(told) or 'samples'}")
+        why = f"{dataset}: {energy.rstrip('.')}" if x == "joules" else f"no run on {dataset} tells its {x}"
+        raise UserError(f"--x {x}: {why}; type --x {' or --x '.join(told) or 'samples'}")
     axis = x or preferred_axis(group(runs, measured=False))
     rules = Rules(axis, MARGINS.get(dataset, MARGIN) if margin is None else margin, tolerance)
     arms = group(runs, failed, measured=axis in MEASURED)
     notes = list(loaded.notes)
     if repeats(arms):
-        notes.append(f"{repeats(arms)} runs repeat an arm and a seed; their means count as one run")
+        notes.append(
+            f"runs that repeat the seed of another run of their arm: {repeats(arms)}; their mean counts as one"
+        )
     metered = sum("joules" in run.figures for run in runs)
     if x is None and axis != "joules" and metered:
         notes.append(f"costs are counted in {axis}: only {metered} of {len(runs)} runs measured energy")

@@ -63,7 +63,11 @@ def criteria(arms: list[Arm]) -> list[Met]:
     found = []
     for arm in arms:
         figures = [run.figures for run in arm.runs]
-        if not all({"skipped_share", "rate"} <= set(each) for each in figures) or arm.mean("skipped_share") <= 0:
+        if (
+            not all({"skipped_share", "rate"} <= set(each) for each in figures)
+            or arm.mean("skipped_share") <= 0
+            or arm.extra
+        ):
             continue
         by_run = tuple(level(each["accuracy"], each["skipped_share"], each["rate"]) for each in figures)
         order = [name for name, *_ in LEVELS] + [NONE]

@@ -20,7 +20,6 @@ GRID = np.linspace(0, 1, 201)
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
 Value = Callable[[Mapping[str, Any]], float | None]
-Curve = tuple[str, Floats]
 
 
 def side_by_side(comparisons: Sequence[Comparison]) -> Table:
@@ -29,18 +28,18 @@ def side_by_side(comparisons: Sequence[Comparison]) -> Table:
         [
             each.arm.label,
             comparison.dataset,
+            each.verdict.word,
             spread(each.beside.dense, "accuracy") if each.beside else "",
             spread(each.arm, "accuracy"),
             signed(each.beside.gap) if each.beside else "",
             number(each.arm.mean("rate"), ".3f"),
             *kinds_of_saving(each),
-            each.verdict.word,
         ]
         for method in methods(comparisons)
         for comparison, each in _of(comparisons, method)
     ]
-    headings = ["arm", "data set", "dense, %", "accuracy, %", "points above dense", "rate"]
-    return Table("data sets side by side", [*headings, "nominal", "rows skipped", "FLOPs", "measured", "verdict"], rows)
+    headings = ["arm", "data set", "verdict", "dense, %", "accuracy, %", "points above dense", "rate"]
+    return Table("Data sets side by side", [*headings, "nominal", "rows skipped", "FLOPs", "measured"], rows)
 
 
 def methods(comparisons: Sequence[Comparison]) -> list[str]:
@@ -52,28 +51,13 @@ def methods(comparisons: Sequence[Comparison]) -> list[str]:
 def charts(comparisons: Sequence[Comparison], method: str) -> list[tuple[str, str, str]]:
     """Title, caption and drawing of each chart of a method that there are rows for."""
     pairs = _of(comparisons, method)
-    several = len({each.arm.label for _, each in pairs}) > 1
+    several = len(pairs) > len({comparison.dataset for comparison, _ in pairs})
     names = [f"{c.dataset}, {each.arm.label}" if several else c.dataset for c, each in pairs]
-    wanted: list[tuple[str, str, Callable[[Judged], Floats | None]]] = [
-        ("activation rate", "Rows trained / rows offered, by epoch.", lambda j: _mean(j, _rate)),
-        ("threshold", "The controller's threshold on significance.", lambda j: _mean(j, _threshold, steps=True)),
-        ("points above dense", "Validation accuracy above dense at the same progress.", _gap),
-        ("rows skipped", "Share of the rows offered so far. Nominal: not energy.", lambda j: _mean(j, _skipped)),
-        ("FLOPs saved", "Counted, so far, of dense at the same progress.", lambda j: _saved(j, _flops)),
-        (
-            "seconds saved",
-            "Measured, so far, of dense at the same progress.",
-            lambda j: _measured(j, "seconds", _seconds),
-        ),
-        ("joules saved", "Measured, so far, of dense at the same progress.", lambda j: _measured(j, "joules", _joules)),
-    ]
     drawn = []
-    for title, caption, curve in wanted:
-        curves = [
-            (name, found) for name, (_, each) in zip(names, pairs, strict=True) if (found := curve(each)) is not None
-        ]
-        if curves:
-            drawn.append((f"{method}: {title}", caption, _drawing(curves, f"{method}-{title}")))
+    for title, caption, curve, shares in _CHARTS:
+        curves = [curve(each) for _, each in pairs]
+        if any(each is not None for each in curves):
+            drawn.append((f"{method}: {title}", caption, _drawing(names, curves, f"{method}-{title}", shares=shares)))
     return drawn
 
 
@@ -84,7 +68,7 @@ def _of(comparisons: Sequence[Comparison], method: str) -> list[tuple[Comparison
 def _on_grid(run: Run, value: Value, *, steps: bool = False) -> Floats | None:
     """A figure of a run over its progress, on `GRID`; NaN outside the rows that tell it."""
     rows = run.record.steps if steps else run.record.epochs
-    points = [(row.get("progress"), value(row)) for row in rows]
+    points = [(figure(row, "progress"), value(row)) for row in rows]
     known = np.array([point for point in points if None not in point], dtype=np.float64)
     if not len(known):
         return None
@@ -110,7 +94,7 @@ def _paired(judged: Judged, value: Value, combine: Callable[[Floats, Floats], Fl
 
 
 def _gap(judged: Judged) -> Floats | None:
-    return _paired(judged, lambda row: row.get("val/accuracy"), np.subtract)
+    return _paired(judged, lambda row: figure(row, "val/accuracy"), np.subtract)
 
 
 def _saved(judged: Judged, value: Value) -> Floats | None:
@@ -124,43 +108,73 @@ def _measured(judged: Judged, axis: str, value: Value) -> Floats | None:
     return _saved(judged, value)
 
 
+def figure(row: Mapping[str, Any], key: str) -> float | None:
+    """A number of a row; None if it is absent or something else."""
+    value = row.get(key)
+    return value if isinstance(value, int | float) else None
+
+
 def _rate(row: Mapping[str, Any]) -> float | None:
-    return row.get("epoch/activation_rate")
+    return figure(row, "epoch/activation_rate")
 
 
 def _threshold(row: Mapping[str, Any]) -> float | None:
-    return row.get("control/threshold")
+    return figure(row, "control/threshold")
 
 
 def _skipped(row: Mapping[str, Any]) -> float | None:
-    return row.get("energy/skipped_share")
+    return figure(row, "energy/skipped_share")
 
 
 def _flops(row: Mapping[str, Any]) -> float | None:
-    if "compute/train_flops" not in row:
+    if figure(row, "compute/train_flops") is None:
         return None
-    return sum(row.get(f"compute/{phase}_flops") or 0.0 for phase in ("score", "train", "val"))
+    return sum(figure(row, f"compute/{phase}_flops") or 0.0 for phase in ("score", "train", "val"))
 
 
 def _seconds(row: Mapping[str, Any]) -> float | None:
-    found = [value for key, value in row.items() if key.startswith("time/") and isinstance(value, int | float)]
+    found = [each for key in row if key.startswith("time/") and (each := figure(row, key)) is not None]
     return sum(found) if found else None
 
 
 def _joules(row: Mapping[str, Any]) -> float | None:
-    return row.get("energy/gpu_joules", row.get("energy/cpu_joules"))
+    own = figure(row, "energy/gpu_joules")
+    return figure(row, "energy/cpu_joules") if own is None else own
 
 
-def _drawing(curves: Sequence[Curve], salt: str) -> str:
+def _drawing(names: Sequence[str], curves: Sequence[Floats | None], salt: str, *, shares: bool) -> str:
     def draw(axes: Any) -> None:
-        for i, (name, values) in enumerate(curves):
+        for i, (name, values) in enumerate(zip(names, curves, strict=True)):
+            if values is None:
+                continue
             ink, known = INKS[COLORS[i % len(COLORS)]], np.isfinite(values)
             x, y = thin(GRID[known], values[known])
             look = {"marker": MARKERS[i % len(MARKERS)], "markersize": 3.5, "markevery": max(1, len(x) // 8)}
             axes.plot(x, y, color=ink, linestyle=DASHES[i % len(DASHES)], linewidth=1.4, label=name, **look)
         axes.set_xlabel("progress")
-        axes.set_xlim(0, 1)
+        axes.set_xlim(0, 1.02)
+        if shares:
+            axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.04)
         axes.grid(axis="y", color=INKS["rule"], linewidth=0.6)
         legend(axes, 3)
 
     return chart(draw, salt)
+
+
+_SO_FAR = "so far, as a share of dense at the same progress."
+
+# Title, caption, curve of an arm, and whether it is a share.
+_CHARTS: tuple[tuple[str, str, Callable[[Judged], Floats | None], bool], ...] = (
+    ("activation rate", "Rows trained / rows offered, by epoch.", lambda each: _mean(each, _rate), True),
+    ("threshold", "The controller's, on significance.", lambda each: _mean(each, _threshold, steps=True), False),
+    ("points above dense", "Validation accuracy above dense at the same progress.", _gap, False),
+    (
+        "rows skipped",
+        "Share of the rows offered so far. Nominal, not energy.",
+        lambda each: _mean(each, _skipped),
+        True,
+    ),
+    ("FLOPs saved", f"Counted, {_SO_FAR}", lambda each: _saved(each, _flops), True),
+    ("seconds saved", f"Measured, {_SO_FAR}", lambda each: _measured(each, "seconds", _seconds), True),
+    ("joules saved", f"Measured, {_SO_FAR}", lambda each: _measured(each, "joules", _joules), True),
+)

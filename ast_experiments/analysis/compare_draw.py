@@ -19,6 +19,7 @@ MARKERS = "os^DvPX<>*hd"
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo")
 COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
 LEGEND = 9
+"""More arms than these are named by the table alone."""
 
 
 def uniform_line(arms: Sequence[Arm], axis: str, seeds: int) -> tuple[Floats, Floats, Floats] | None:
@@ -39,12 +40,15 @@ def uniform_line(arms: Sequence[Arm], axis: str, seeds: int) -> tuple[Floats, Fl
     if len(agreeing) < 2:
         return None
     together = sorted({seed for arm in agreeing for seed in arm.seeds})
-    known = lines(agreeing, axis, together)
     ends = [arm.mean(axis) for arm in agreeing]
     costs = np.geomspace(min(ends), max(ends), 201)
+    # A run may cost a little more than the mean of its arm, where the line begins.
+    known = [
+        line.reaching(np.full(len(together), np.nanmean(line.costs, axis=1).min()), 0.0)
+        for line in lines(agreeing, axis, together)
+    ]
     where = np.repeat(costs[:, None], len(together), axis=1)
-    # A run at an end may cost a little more or less than the mean of its arm.
-    below, used = differences(np.zeros(len(together)), where, known, least=least, slack=0.1)
+    below, used = differences(np.zeros(len(together)), where, known, least=least)
     kept = used >= 0
     return costs[kept], -np.nanmean(below[kept], axis=1), half_width(below[kept])
 
@@ -67,7 +71,7 @@ def accuracy_chart(comparison: Comparison, axis: str) -> str | None:
         front = sorted((each.arm.mean(axis), each.arm.mean("accuracy")) for each in judged if on_front(each, axis))
         axes.plot(*zip(*front, strict=True), color=INKS["ink"], linewidth=0.8, linestyle=":", label="Pareto front")
         for each in judged:
-            _point(axes, each.arm, axis, hollow=each.verdict.word == "baseline")
+            _point(axes, each.arm, axis, hollow=each.verdict.word == "baseline", named=len(judged) <= LEGEND)
         ends = [each.arm.mean(axis) for each in judged]
         if max(ends) > 20 * min(ends):
             axes.set_xscale("log")
@@ -78,8 +82,7 @@ def accuracy_chart(comparison: Comparison, axis: str) -> str | None:
         name, unit = AXES[axis]
         axes.set_xlabel(f"{name}, {unit}")
         axes.grid(color=INKS["rule"], linewidth=0.6)
-        if len(judged) <= LEGEND:
-            legend(axes, 3)
+        legend(axes, 3)
 
     return chart(draw, f"accuracy-{axis}", 3.0)
 
@@ -135,7 +138,7 @@ def savings_chart(comparison: Comparison) -> str | None:
         _rows(axes, [f"{each.arm.number}  {each.arm.label}" for each in judged])
         axes.axvline(0, color=INKS["ink"], linewidth=0.8)
         axes.set_xlabel("saved, % of dense")
-        legend(axes, 4)
+        legend(axes, 2)
 
     return chart(draw, "savings", 1.1 + 0.5 * len(judged))
 
@@ -176,7 +179,7 @@ def on_front(judged: Judged, axis: str) -> bool:
     return judged.on_front.get(axis, False)
 
 
-def _point(axes: Any, arm: Arm, axis: str, *, hollow: bool) -> None:
+def _point(axes: Any, arm: Arm, axis: str, *, hollow: bool, named: bool) -> None:
     ink = INKS[COLORS[(arm.number - 1) % 5]]
     cost, accuracy = interval(arm.values(axis)), interval(arm.values("accuracy"))
     axes.plot(arm.values(axis), arm.values("accuracy"), ".", color=ink, markersize=3, alpha=0.5)
@@ -191,12 +194,12 @@ def _point(axes: Any, arm: Arm, axis: str, *, hollow: bool) -> None:
         markerfacecolor="none" if hollow else ink,
         elinewidth=0.8,
         linestyle="none",
-        label=f"{arm.number} {arm.label}",
+        label=f"{arm.number} {arm.label}" if named else None,
     )
     axes.annotate(
         str(arm.number),
         (cost.mean, accuracy.mean),
-        (5, 4),
+        (5, -10) if hollow else (5, 4),
         textcoords="offset points",
         color=INKS["ink"],
         weight="bold",

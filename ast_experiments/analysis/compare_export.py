@@ -91,7 +91,9 @@ def _ends(key: str, found: Interval | None) -> dict[str, float]:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    return {"run": run.name, "seed": run.seed, "energy_source": run.source or None, "figures": run.figures}
+    facts = run.record.result.get("selection")
+    chosen = {"selection": facts} if facts else {}
+    return {"run": run.name, "seed": run.seed, "energy_source": run.source or None, "figures": run.figures} | chosen
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ast_experiments.analysis.compare_arms import UNIFORM, Arm
 from ast_experiments.analysis.compare_runs import MEASURED, METERS
 
@@ -36,8 +38,9 @@ def usable(arm: Arm, arms: Sequence[Arm], axis: str, seeds: int) -> list[Arm]:
 def hindrances(arm: Arm, other: Arm, axis: str, seeds: int) -> list[str]:
     """All that keeps an arm from being compared with another one on an axis, its own faults left out."""
     found = obstacles(arm, other, axis) + [f"{other.label}: {text}" for text in own_obstacles(other, axis, seeds)]
-    if not found and shared(arm, other) < seeds:
-        found.append(f"{shared(arm, other)} seeds shared with {other.label}; at least {seeds} are needed")
+    together = shared(arm, other, axis)
+    if not found and together < seeds:
+        found.append(f"{together} seeds shared with {other.label}; at least {seeds} are needed")
     return found
 
 
@@ -75,9 +78,9 @@ def own_obstacles(arm: Arm, axis: str, seeds: int) -> list[str]:
     return found
 
 
-def shared(arm: Arm, other: Arm) -> int:
-    """How many seeds two arms share."""
-    return len(set(arm.seeds) & set(other.seeds))
+def shared(arm: Arm, other: Arm, axis: str) -> int:
+    """How many seeds of two arms can be compared on an axis."""
+    return int(np.isfinite(arm.values(axis) + other.values(axis, arm.seeds)).sum())
 
 
 def caveats(arm: Arm, beside: Sequence[Arm], axis: str) -> list[str]:

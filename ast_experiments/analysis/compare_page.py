@@ -18,7 +18,11 @@ from ast_experiments.analysis.compare_tables import tables
 from ast_experiments.analysis.compare_words import amount, number, remarks
 from ast_experiments.analysis.report import render
 
-PHASES = {"joules": "Joules by phase", "seconds": "Seconds by phase", "flops": "FLOPs by phase"}
+PHASES = {
+    "joules": ("Joules by phase", "Mean over the runs of an arm, as metered; train is all but validation."),
+    "seconds": ("Seconds by phase", "Mean over the runs of an arm; setup is left out."),
+    "flops": ("FLOPs by phase", "Mean over the runs of an arm, as counted."),
+}
 
 
 def render_page(comparisons: Sequence[Comparison], *, across: bool) -> str:
@@ -54,7 +58,8 @@ def _section(comparison: Comparison) -> dict[str, Any]:
     drawn = [
         (
             f"Accuracy against {AXES[axis][0]}",
-            "Means and 95 % intervals; small dots: seeds; hollow: baselines. Band: 95 % of the uniform line.",
+            "Means and 95 % intervals; band: that of the uniform line. Small dots: seeds. Hollow: baselines. "
+            "Numbers: those of the table.",
             accuracy_chart(comparison, axis),
         )
         for axis in dict.fromkeys([rules.x, *comparison.axes])
@@ -71,9 +76,7 @@ def _section(comparison: Comparison) -> dict[str, Any]:
             savings_chart(comparison),
         ),
     ]
-    drawn += [
-        (title, "Mean over the runs of an arm.", phases_chart(comparison.arms, key)) for key, title in PHASES.items()
-    ]
+    drawn += [(title, caption, phases_chart(comparison.arms, key)) for key, (title, caption) in PHASES.items()]
     x_name = AXES[rules.x][0]
     return {
         "dataset": comparison.dataset,

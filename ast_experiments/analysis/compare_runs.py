@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ast_experiments.analysis.runs import RESULT, RunRecord, find_runs, read_run
+from ast_experiments.analysis.runs import CONFIG, RESULT, RunRecord, find_runs, read_run
 
 AXES = {
     "joules": ("energy", "J"),
@@ -24,7 +24,7 @@ MEASURED = ("joules", "seconds")
 METERS = ("nvml", "rapl", "zeus")
 """How the names of energy sources begin that read a meter; others are estimates."""
 
-_FREE = ("setup", "checkpoint")
+_FREE = ("setup",)
 _LENGTH = ("name", "epochs", "lr", "min_lr", "warmup_lr", "warmup_epochs")
 _NAMES = frozenset(
     ("seed", "tracking", "group", "tags", "experiment_name", "checkpoint_every_s", "profile", "hardware", "energy")
@@ -116,6 +116,8 @@ def _add(found: Loaded, record: RunRecord, seen: dict[str, Path]) -> None:
         found.notes.append(f"{name}: {RESULT} tells no dataset, method, seed or final_accuracy; left out")
     else:
         found.runs.append(run)
+        if not record.config:
+            found.notes.append(f"{name}: {CONFIG} is missing or cannot be read; the settings are those of {RESULT}")
 
 
 def _run(name: str, record: RunRecord) -> Run:
@@ -131,12 +133,12 @@ def _run(name: str, record: RunRecord) -> Run:
         seed=seed if isinstance(seed, int) else -1,
         settings=settings,
         facts=_facts(result, settings, hardware),
-        hardware=_hardware(hardware),
+        hardware=_hardware(hardware, result.get("ranks", 1)),
         source=str(energy.get("source" if on_gpu else "cpu_source") or ""),
         why_not=str(energy.get("why_not") or ""),
         figures=_figures(result, energy, on_gpu),
         phases=_phases(result, energy, "gpu_joules" if on_gpu else "cpu_joules"),
-        tags=tuple(str(tag) for tag in result.get("tags") or ()),
+        tags=tuple(map(str, tags)) if isinstance(tags := result.get("tags"), list) else (),
         record=record,
     )
 
@@ -160,6 +162,9 @@ def _figures(result: Mapping[str, Any], energy: Mapping[str, Any], on_gpu: bool)
         "nominal_savings": result.get("nominal_savings"),
         "skipped_share": result.get("skipped_share"),
         "compute_savings": result.get("compute_savings"),
+        "target_accuracy": result.get("target_accuracy"),
+        "seconds_to_accuracy": result.get("seconds_to_accuracy"),
+        "joules_to_accuracy": result.get("joules_to_accuracy"),
     }
     figures = _numbers(raw)
     for axis in AXES:  # a cost of 0 is none
@@ -172,7 +177,7 @@ def _phases(result: Mapping[str, Any], energy: Mapping[str, Any], joules: str) -
     metered = _mapping(energy, "by_phase")
     return {
         "joules": _numbers({phase: _mapping(metered, phase).get(joules) for phase in metered}),
-        "seconds": _numbers(_mapping(result, "seconds")),
+        "seconds": {k: v for k, v in _numbers(_mapping(result, "seconds")).items() if k not in _FREE},
         "flops": _numbers({key: _mapping(result, "flops").get(key) for key in ("score", "train", "val")}),
     }
 
@@ -201,9 +206,10 @@ def _facts(result: Mapping[str, Any], settings: Mapping[str, str], hardware: Map
     return told
 
 
-def _hardware(hardware: Mapping[str, Any]) -> dict[str, str]:
+def _hardware(hardware: Mapping[str, Any], ranks: object) -> dict[str, str]:
     facts = {
         "device": hardware.get("device"),
+        "processes": ranks,
         "compile": hardware.get("compile"),
         "memory format": hardware.get("channels_last"),
         "determinism": hardware.get("deterministic"),

@@ -8,7 +8,7 @@ J. Pharmacokinet. Biopharm. 15): a difference that is merely not significant is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,16 +48,14 @@ class Line:
     costs: Floats
     accuracies: Floats
 
-    def at(self, costs: ArrayLike, slack: float = 0.0) -> Floats:
+    def at(self, costs: ArrayLike) -> Floats:
         """The accuracy that each seed reaches at a cost.
 
         Linear in the logarithm of the cost between arms. Beyond the costliest arm its accuracy stays, since nobody
-        has to spend what he has. Below the cheapest it is NaN, but within `slack`, a share of the cost, that of the
-        cheapest.
+        has to spend what he has; below the cheapest it is NaN.
 
         Args:
             costs: Shape (..., seeds).
-            slack: At least 0.
 
         Returns:
             Shape of `costs`; NaN beside an arm that a seed is missing in.
@@ -70,8 +68,20 @@ class Line:
             order = np.argsort(own, kind="stable")
             at = costs[..., seed]
             values = np.interp(np.log(at), np.log(own[order]), self.accuracies[order, seed])
-            found[..., seed] = np.where(at * (1 + slack) >= own[order[0]], values, np.nan)
+            found[..., seed] = np.where(at >= own[order[0]], values, np.nan)
         return found
+
+    def reaching(self, costs: ArrayLike, tolerance: float) -> Line:
+        """The line with its cheapest arm at `costs`, shape (seeds,), if that is `tolerance` more costly at most.
+
+        What is made to cost the same never does exactly. In doubt the baseline is taken to be the cheaper.
+        """
+        costs = np.asarray(costs, dtype=np.float64)
+        cheapest = int(np.nanmean(self.costs, axis=1).argmin())
+        moved = self.costs.copy()
+        if np.nanmean(moved[cheapest]) <= (1 + tolerance) * np.nanmean(costs):
+            moved[cheapest] = np.minimum(moved[cheapest], costs)
+        return replace(self, costs=moved)
 
 
 def interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
@@ -141,7 +151,7 @@ def pareto(costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.bool_]:
 
 
 def differences(
-    accuracies: Floats, costs: Floats, lines: Sequence[Line], *, least: int, slack: float = 0.0
+    accuracies: Floats, costs: Floats, lines: Sequence[Line], *, least: int
 ) -> tuple[Floats, NDArray[np.intp]]:
     """How much more accurate an arm is than the best of the lines at equal cost, paired by seed.
 
@@ -152,7 +162,6 @@ def differences(
         costs: Shape (points, seeds): where the lines are read.
         lines: Over the same seeds.
         least: Seeds that a line must share with the arm to be used.
-        slack: As in `Line.at`.
 
     Returns:
         The differences, shape (points, seeds), NaN where a seed is missing or no line can be used; and the index of
@@ -160,7 +169,7 @@ def differences(
     """
     if not lines:
         return np.full(costs.shape, np.nan), np.full(len(costs), -1)
-    each = accuracies - np.stack([line.at(costs, slack) for line in lines])
+    each = accuracies - np.stack([line.at(costs) for line in lines])
     count = (~np.isnan(each)).sum(axis=2)
     means = np.where(count >= least, np.nansum(each, axis=2) / np.maximum(count, 1), np.inf)
     best = means.argmin(axis=0)
@@ -170,7 +179,7 @@ def differences(
 
 
 def saving_at_equal_accuracy(
-    accuracies: Floats, costs: Floats, lines: Sequence[Line], *, least: int, slack: float = 0.0
+    accuracies: Floats, costs: Floats, lines: Sequence[Line], *, least: int
 ) -> Interval | None:
     """The share of the cost that an arm saves against the baselines that are as accurate.
 
@@ -184,7 +193,6 @@ def saving_at_equal_accuracy(
         costs: Of the arm, shape (seeds,).
         lines: Over the same seeds.
         least: As in `differences`.
-        slack: As in `Line.at`.
 
     Returns:
         The saving, its mean NaN where the accuracy lies outside the range of the baselines; None without a line
@@ -197,30 +205,26 @@ def saving_at_equal_accuracy(
         return None
     cheapest, costliest = min(1.0, float(np.nanmin(reach))), max(1.0, float(np.nanmax(reach)))
     factors = np.unique(np.append(np.geomspace(cheapest, costliest, GRID), 1.0))
-    found, used = differences(accuracies, factors[:, None] * costs, lines, least=least, slack=slack)
+    found, used = differences(accuracies, factors[:, None] * costs, lines, least=least)
     if not (used >= 0).any():
         return None
     factors, found = factors[used >= 0], found[used >= 0]
     mean, half = np.nanmean(found, axis=1), half_width(found)
-    point = _crossing(factors, mean)
-    low, high = _crossing(factors, mean - half), _crossing(factors, mean + half, last=True)
+    # Lower end: from where the arm is no longer significantly better. Upper: up to where it is not significantly worse.
+    better, not_worse = mean - half >= 0, mean + half >= 0
+    low = _root(factors, mean - half, int(better.argmin()) - 1) if not better.all() else factors[-1]
+    high = _root(factors, mean + half, int(np.flatnonzero(not_worse)[-1])) if not_worse.any() else factors[0]
+    above = mean >= 0
+    point = _root(factors, mean, int(above.argmin()) - 1) if above[0] and not above.all() else np.nan
     n = int((~np.isnan(found)).sum(axis=1).max())
-    return Interval(1 - 1 / point if 0 < point < np.inf else np.nan, _saved(low), _saved(high), n)
+    return Interval(1 - 1 / point, 1 - 1 / low if low > 0 else -np.inf, 1 - 1 / high, n)
 
 
-def _crossing(factors: Floats, values: Floats, *, last: bool = False) -> float:
-    """Where values fall through 0: 0 if they lie below from the start, infinite if they never do."""
-    above = values >= 0
-    if above.all():
-        return np.inf
-    if not above.any() or (not above[0] and not last):
+def _root(factors: Floats, values: Floats, i: int) -> float:
+    """Where values fall through 0 after point i; 0 or infinite if that is before the first or after the last point."""
+    if i < 0:
         return 0.0
-    if last and above[-1]:
+    if i + 1 == len(factors):
         return np.inf
-    i = int(np.flatnonzero(above)[-1] if last else np.flatnonzero(~above)[0] - 1)
     share = values[i] / (values[i] - values[i + 1])
     return float(np.exp(np.log(factors[i]) + share * np.log(factors[i + 1] / factors[i])))
-
-
-def _saved(factor: float) -> float:
-    return 1 - 1 / factor if factor > 0 else -np.inf

@@ -43,8 +43,8 @@ class Table(NamedTuple):
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """Returns the verdicts, the three kinds of saving, and AST's published criteria, each where it has rows."""
-    found = [_verdicts(comparison), _savings(comparison), _criteria(comparison)]
+    """Returns verdicts, savings, costs of a preset accuracy and AST's published criteria, each where it has rows."""
+    found = [_verdicts(comparison), _savings(comparison), _to_accuracy(comparison), _criteria(comparison)]
     return [table for table in found if table.rows]
 
 
@@ -91,7 +91,7 @@ def _verdicts(comparison: Comparison) -> Table:
         for each in comparison.judged
     ]
     headings = ["#", "arm", "seeds", "accuracy, %", name, "verdict", "points above uniform"]
-    return Table(f"verdicts at equal {x}", [*headings, f"{x} saved at equal accuracy"], rows)
+    return Table(f"Verdicts at equal {x}", [*headings, f"{x} saved at equal accuracy"], rows)
 
 
 def _savings(comparison: Comparison) -> Table:
@@ -108,7 +108,23 @@ def _savings(comparison: Comparison) -> Table:
     ]
     kinds = ["nominal", "rows skipped", "FLOPs", "measured"]
     headings = ["#", "arm", "rate", *kinds, "points above dense", "equal to dense"]
-    return Table("savings against dense, of three kinds", headings, rows)
+    return Table("Savings against dense, of three kinds", headings, rows)
+
+
+def _to_accuracy(comparison: Comparison) -> Table:
+    """What the accuracy that the runs were asked for did cost, where all runs of an arm were asked for the same."""
+    rows = []
+    for arm in comparison.arms:
+        wanted = {run.figures.get("target_accuracy") for run in arm.runs}
+        if len(wanted) > 1 or None in wanted:
+            continue
+        reached = [run for run in arm.runs if "seconds_to_accuracy" in run.figures]
+        costs = [("seconds_to_accuracy", "s"), ("joules_to_accuracy", "J")]
+        means = [amount(arm.mean(key), unit) if len(reached) == len(arm.runs) else "" for key, unit in costs]
+        rows.append([*_names(arm), f"{arm.mean('target_accuracy'):g} %", f"{len(reached)} of {len(arm.runs)}", *means])
+    metered = any(row[-1] for row in rows)
+    headings = ["#", "arm", "accuracy", "reached", "time", *(["energy"] if metered else [])]
+    return Table("Cost of a preset accuracy", headings, [row[: len(headings)] for row in rows])
 
 
 def _criteria(comparison: Comparison) -> Table:

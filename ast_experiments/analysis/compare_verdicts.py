@@ -40,7 +40,7 @@ MARGINS = {"cifar10": 0.2, "imagenet100": 0.5}
 
 MARGIN = 0.5
 
-_DOSE = ("recipe.epochs", "recipe.warmup_epochs", "method.rate", "method.rate_final", "method.warmup_epochs")
+_DOSE = ("method.", "recipe.epochs", "recipe.warmup_epochs", "max_steps")
 _FAMILIES = {"dense": ("dense",), "rs2 or random": ("rs2", "random")}
 
 
@@ -160,7 +160,7 @@ def lines(arms: Sequence[Arm], axis: str, seeds: Sequence[int]) -> list[Line]:
     """One line for each set of arms that differ only in how long or how densely they train."""
     grouped: dict[tuple[object, ...], list[Arm]] = {}
     for arm in arms:
-        same = tuple(sorted((key, value) for key, value in arm.runs[0].settings.items() if key not in _DOSE))
+        same = tuple(sorted((key, value) for key, value in arm.runs[0].settings.items() if not key.startswith(_DOSE)))
         grouped.setdefault((arm.method, same), []).append(arm)
     return [
         Line(
@@ -183,8 +183,8 @@ def verdict(arm: Arm, arms: Sequence[Arm], rules: Rules) -> Verdict:
     if not beside:
         return Verdict("not comparable", tuple(_nothing(arm, candidates(arm, arms), rules)))
     costs, accuracies = arm.values(rules.x), arm.values("accuracy")
-    known = lines(beside, rules.x, arm.seeds)
-    found, used = differences(accuracies, costs[None, :], known, least=rules.seeds, slack=rules.tolerance)
+    known = [line.reaching(costs, rules.tolerance) for line in lines(beside, rules.x, arm.seeds)]
+    found, used = differences(accuracies, costs[None, :], known, least=rules.seeds)
     if used[0] < 0:
         cheapest = min(beside, key=lambda other: other.mean(rules.x))
         return Verdict("not comparable", (f"no baseline at that cost: the cheapest, {_times(cheapest, arm, rules.x)}",))
@@ -204,7 +204,7 @@ def verdict(arm: Arm, arms: Sequence[Arm], rules: Rules) -> Verdict:
         known[used[0]].name,
         difference,
         p_equal,
-        saving_at_equal_accuracy(accuracies, costs, known, least=rules.seeds, slack=rules.tolerance),
+        saving_at_equal_accuracy(accuracies, costs, known, least=rules.seeds),
     )
 
 

@@ -36,8 +36,10 @@ def main() -> None:
 
 def _main() -> int:
     args = _parser().parse_args()
-    if args.margin is not None and not args.margin > 0:
-        raise ConfigError(f"--margin {args.margin:g}: expected points of accuracy above 0; type e.g. --margin 0.2")
+    if args.margin is not None and not 0 < args.margin < 100:
+        raise ConfigError(
+            f"--margin {args.margin:g}: expected points of accuracy between 0 and 100; type e.g. --margin 0.2"
+        )
     if not 0 <= args.tolerance < 1:
         raise ConfigError(
             f"--tolerance {args.tolerance:g}: expected a share from 0 to below 1; type e.g. --tolerance 0.15"
