@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -23,8 +24,8 @@ TARGETS = {"rs2": 0.4, "selective_backprop": 0.4}
 BIG = 2**24 + np.arange(1, 8, dtype=np.int64)
 
 
-def lab(name, seed=0):
-    return Lab(METHODS[name](), falling(SAMPLES), samples=SAMPLES, batch_size=BATCH, epochs=EPOCHS, seed=seed)
+def lab(name, seed=0, batch_size=BATCH):
+    return Lab(METHODS[name](), falling(SAMPLES), samples=SAMPLES, batch_size=batch_size, epochs=EPOCHS, seed=seed)
 
 
 def same(a, b):
@@ -72,13 +73,16 @@ def test_every_plan_is_sound_and_pure(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_seeds_and_epochs_have_their_own_masks(name):
-    runs = [lab(name, seed).run(EPOCHS, TARGETS.get(name, 1.0)) for seed in (0, 1)]
-    for epoch, (a, b) in enumerate(zip(*runs, strict=True)):
-        assert not np.array_equal(a.ids, b.ids), epoch
+    one, other = (lab(name, seed, batch_size=4).run(EPOCHS, TARGETS.get(name, 1.0)) for seed in (0, 1))
+    assert not any(np.array_equal(a.ids, b.ids) for a, b in zip(one, other, strict=True))
     # These two draw nothing but an order once they know losses.
     drawn = {"kakurenbo": 0, "curriculum": 1}.get(name, EPOCHS)
-    plans = [p for plans in runs for p in plans[:drawn] if len(p.ids) < 0.95 * SAMPLES]
-    assert len({frozenset(p.ids.tolist()) for p in plans}) == len(plans) >= min(drawn, 5)
+    pairs = [*zip(one[:drawn], other[:drawn], strict=True), *itertools.pairwise(one[:drawn])]
+    pairs = [(a, b) for a, b in pairs if not a.keep_short and not b.keep_short]
+    assert len(pairs) >= min(drawn, 10)
+    for a, b in pairs:
+        # With equal draws, two masks would differ by no more than what waited before or waits after: 4 x 3 rows.
+        assert len(set(a.ids.tolist()) ^ set(b.ids.tolist())) > 16
 
 
 @pytest.mark.parametrize("stop", [0, 1, 4, 12])
