@@ -56,6 +56,11 @@ WRONG: dict[str, tuple[str, ...]] = {
     "controller=sundew_comparison controller.start=2": (
         "controller.start: 2.0 must lie between controller.low=0.01 and controller.high=0.99",
     ),
+    "energy=nominal energy.require=gpu": (
+        "energy.require: gpu cannot be measured with energy.gpu=none",
+        "type energy.gpu=auto",
+    ),
+    "energy.carbon_intensity=380": ("energy.carbon_source: goes with energy.carbon_intensity", "type e.g."),
 }
 HYDRA = ("hydra", "append to your config", "see https", "defaults list", "full_key", "object_type", "traceback")
 

@@ -144,6 +144,8 @@ def test_setpoint_follows_the_method() -> None:
         ([], True),
         (["tracking=jsonl", "group=g", "tags=[t]", "experiment_name=x", "checkpoint_every_s=5", "profile=true"], True),
         (["dataset.train_rows=null"], True),
+        (["energy=nvml", "energy.require=gpu", "energy.target_accuracy=90"], True),
+        (["energy.skipped_cost=0.5"], False),
         (["seed=1"], False),
         (["method.rate=0.3"], False),
         (["controller.settling_windows=3.0"], False),

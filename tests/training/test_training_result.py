@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from ast_experiments.compose import compose, typed
+from ast_experiments.energy.goal import Goal
 from ast_experiments.energy.ledger import Ledger
+from ast_experiments.energy.meter import Meter
+from ast_experiments.energy.sources import Found
 from ast_experiments.errors import ConfigError, DataError, Diverged, Interrupted, UserError
 from ast_experiments.train import guarded
 from ast_experiments.training import result as results
@@ -54,9 +57,13 @@ def test_describe(overrides: list[str], expected: dict[str, Any]) -> None:
 
 def run_of(history: History, *, trained: int, offered: int, scored: int = 0) -> Any:
     ledger = Ledger(torch.device("cpu"))
-    ledger.trained, ledger.offered, ledger.scored = trained, offered, scored
+    ledger.trained, ledger.offered, ledger.own["scored"] = trained, offered, scored
     at = Position(epoch=len(history.trained), step=5)
-    return SimpleNamespace(history=history, ledger=ledger, at=at, costs=(1.0, 0.01))
+    meter, hooks = Meter(Found(None, "off"), Found(None, "off")), SimpleNamespace(facts=dict)
+    return SimpleNamespace(
+        history=history, ledger=ledger, at=at, costs=(1.0, 0.01), flops=None, budget=None, hooks=hooks, meter=meter,
+        goal=Goal(80.0),
+    )  # fmt: skip
 
 
 def test_reached_by_a_run() -> None:
@@ -77,6 +84,8 @@ def test_reached_by_a_run() -> None:
     assert reached["skipped_share"] == pytest.approx(1 - 404 / 800)
     assert (reached["final_accuracy"], reached["final_val_loss"]) == (65.0, 1.0)
     assert (reached["best_accuracy"], reached["best_epoch"]) == (70.0, 4)
+    assert reached["energy"] == {"source": None, "cpu_source": None, "why_not": "GPU: off; processor: off"}
+    assert (reached["target_accuracy"], reached["target_reached"]) == (80.0, False)
     assert set(reached["seconds"]) == {"setup", "plan", "data_wait", "score", "train", "val", "checkpoint"}
 
 
