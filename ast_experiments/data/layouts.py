@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,6 @@ from ast_experiments.errors import DataError
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid", "test")}
 """What the folders and files of a split may be called; the first that is there counts."""
 EXTENSIONS = (b".jpeg", b".jpg", b".png", b".webp", b".bmp")
-SYNSET = re.compile(r"n\d{8}")
 
 Choose = Callable[[Sequence[str]], Sequence[str]]
 """Given the classes that are there, returns those that are wanted, in label order."""
@@ -54,49 +53,43 @@ class Layout:
         found: All classes that are there.
         classes: Those that were chosen, in label order.
         splits: `train` and `val`; only images of the chosen classes.
-        notes: What a reader ought to know.
     """
 
     kind: str
     found: tuple[str, ...]
     classes: tuple[str, ...]
     splits: Mapping[str, Listing]
-    notes: tuple[str, ...] = field(default=())
 
 
 def class_folders(base: Path, choose: Choose) -> Layout | None:
     """Finds folders of classes, `train/CLASS/FILE`, also where a split is in several parts, `train.X1/CLASS/FILE`.
 
     The parts of Kaggle's ImageNet-100 hold different classes each. A label is a place among the sorted classes of
-    all parts and both splits.
+    all parts and both splits. The validation files of ImageNet-1K may also lie flat, beside Kaggle's list of them.
 
     Raises:
-        DataError: When a class has the same file name twice.
+        DataError: When there is no validation split.
     """
-    places = {split: _class_places(base, split) for split in SPLITS}
+    parts = {split: _parts(base, split) for split in SPLITS}
+    places = {split: _class_places(folders) for split, folders in parts.items()}
     if not places["train"]:
         return None
+    told = None if places["val"] or not parts["val"] else _told_classes(base)
+    if not places["val"] and told is None:
+        raise DataError(f"{base} has train/ but no folders of classes in val/; put val/CLASS/FILE there")
     found = tuple(sorted({name for split in places.values() for name in split}))
     classes = tuple(choose(found))
-    parts = sum(len(split_folders(base, split)) for split in SPLITS)
-    kind = f"class folders in {base}" + (f" ({parts} parts)" if parts > len(SPLITS) else "")
-    listings = {split: _list_files(places[split], classes) for split in SPLITS}
-    return Layout(kind, found, classes, listings)
-
-
-def split_folders(base: Path, split: str) -> list[Path]:
-    """Returns the folders that hold a split's classes: one, or numbered parts."""
-    for name in SPLITS[split]:
-        folders = [folder for folder in (base / name, *sorted(base.glob(f"{name}.X*"))) if folder.is_dir()]
-        if folders:
-            return folders
-    return []
+    count = sum(len(folders) for folders in parts.values())
+    kind = f"class folders in {base}" + (f" ({count} parts)" if count > len(SPLITS) else "")
+    splits = {split: _list_folders(places[split], classes) for split in SPLITS}
+    if told is not None:
+        splits["val"] = _list_told(parts["val"][0], told, classes)
+    return Layout(kind, found, classes, splits)
 
 
 def synset_of(name: str) -> str | None:
     """Returns the synset in a file's name, as ImageNet's files have it: at the start, or at the end."""
-    stem = name.rpartition(".")[0] or name
-    match = re.match(r"(n\d{8})_", stem) or re.search(r"_(n\d{8})$", stem)
+    match = re.match(r"(n\d{8})_", name) or re.search(r"_(n\d{8})(\.\w+)?$", name)
     return match[1] if match else None
 
 
@@ -105,9 +98,18 @@ def plain_name(name: str) -> str:
     return re.sub(r"_n\d{8}(?=\.\w+$)", "", os.path.basename(name))
 
 
-def _class_places(base: Path, split: str) -> dict[str, list[str]]:
+def _parts(base: Path, split: str) -> list[Path]:
+    """The folders that hold a split's classes: one, or numbered parts."""
+    for name in SPLITS[split]:
+        folders = [folder for folder in (base / name, *sorted(base.glob(f"{name}.X*"))) if folder.is_dir()]
+        if folders:
+            return folders
+    return []
+
+
+def _class_places(parts: Sequence[Path]) -> dict[str, list[str]]:
     places: dict[str, list[str]] = {}
-    for folder in split_folders(base, split):
+    for folder in parts:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir() and not entry.name.startswith("."):
@@ -115,27 +117,43 @@ def _class_places(base: Path, split: str) -> dict[str, list[str]]:
     return places
 
 
-def _list_files(places: Mapping[str, list[str]], classes: Sequence[str]) -> Listing:
+def _list_folders(places: Mapping[str, list[str]], classes: Sequence[str]) -> Listing:
     folders: list[str] = []
     labels: list[int] = []
     homes: list[int] = []
     names: list[bytes] = []
     for label, name in enumerate(classes):
-        begin = len(names)
         for folder in sorted(places.get(name, ())):
             with os.scandir(os.fsencode(folder)) as entries:
-                here = [entry.name for entry in entries if is_image(entry.name)]
+                here = [entry.name for entry in entries if _is_image(entry.name)]
             names += here
             homes += [len(folders)] * len(here)
+            labels += [label] * len(here)
             folders.append(folder)
-        labels += [label] * (len(names) - begin)
-        if len(set(names[begin:])) != len(names) - begin:
-            twice = next(n for n in names[begin:] if names[begin:].count(n) > 1)
-            raise DataError(f"{os.fsdecode(twice)} is there twice, in {' and '.join(places[name])}; remove one of them")
+    return _files(folders, labels, homes, names)
+
+
+def _told_classes(base: Path) -> dict[bytes, str] | None:
+    """The class of each validation file by Kaggle's list, which lies beside `ILSVRC/`."""
+    for folder in (base, *base.parents[:3]):
+        file = folder / "LOC_val_solution.csv"
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").splitlines()[1:]
+            return {f"{line.split(',')[0]}.JPEG".encode(): line.split(",")[1].split()[0] for line in lines if line}
+    return None
+
+
+def _list_told(folder: Path, told: Mapping[bytes, str], classes: Sequence[str]) -> Listing:
+    place = {name: label for label, name in enumerate(classes)}
+    with os.scandir(os.fsencode(folder)) as entries:
+        names = [entry.name for entry in entries if told.get(entry.name) in place]
+    return _files([str(folder)], [place[told[name]] for name in names], [0] * len(names), names)
+
+
+def _files(folders: Sequence[str], labels: list[int], homes: list[int], names: list[bytes]) -> Listing:
     array = np.array(names, "S") if names else np.zeros(0, "S1")
     return Listing(np.array(labels, np.int64), array, Files(tuple(folders), np.array(homes, np.int32), array))
 
 
-def is_image(name: bytes) -> bool:
-    """Tells whether a file is an image, by its name."""
+def _is_image(name: bytes) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.startswith(b".")

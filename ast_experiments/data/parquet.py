@@ -94,6 +94,15 @@ def class_names(shard: Path, label_columns: Sequence[str]) -> tuple[str, ...] | 
         return None
 
 
+def count_rows(shard: Path) -> int:
+    """Returns the number of rows of a file.
+
+    Raises:
+        DataError: When it is damaged.
+    """
+    return _open(shard).metadata.num_rows
+
+
 def column(shard: Path, names: Sequence[str]) -> str:
     """Returns the first of some names that a file has a column for.
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ast_experiments.data import memory
+from ast_experiments.data.checks import missing_classes, repeated_names
+from ast_experiments.data.classes import ClassChoice
 from ast_experiments.data.images import Dataset
 from ast_experiments.data.layouts import Choose, Layout, class_folders
-from ast_experiments.data.packing import ParquetRows, pack, parquet_files
+from ast_experiments.data.packing import ParquetRows, pack
 from ast_experiments.data.photos import Photos
+from ast_experiments.data.tables import hub, parquet_files
 from ast_experiments.errors import DataError
 
 SIZE = 224
@@ -29,24 +28,32 @@ class PhotoSet(NamedTuple):
         name: What the config calls it.
         title: What people call it.
         places: Folders below `root` to look in, before `root` itself.
-        lists: Names of the class lists that it may have; none where any classes will do.
+        lists: Names of the class lists that it may have, each with the published numbers of training and validation
+            images; none where any classes will do.
     """
 
     name: str
     title: str
     places: tuple[str, ...] = ()
-    lists: tuple[str, ...] = ()
+    lists: Mapping[str, tuple[int, int]] = {}  # noqa: RUF012
 
 
+CLS_LOC = "ILSVRC/Data/CLS-LOC"
 IMAGENETTE = PhotoSet(
     "imagenette",
     "Imagenette",
     ("imagenette", "imagenette2", "imagenette2-320", "imagenette2-160", "imagenette160"),
-    ("imagenette",),
+    {"imagenette": (9_469, 3_925)},
 )
-IMAGENET100 = PhotoSet("imagenet100", "ImageNet-100", ("imagenet100", "imagenet-100"), ("cmc", "kaggle"))
-IMAGENET1K = PhotoSet("imagenet1k", "ImageNet-1K", ("imagenet1k", "imagenet-1k", "imagenet", "ILSVRC/Data/CLS-LOC"))
+IMAGENET100 = PhotoSet(
+    "imagenet100",
+    "ImageNet-100",
+    ("imagenet100", "imagenet-100"),
+    {"cmc": (126_689, 5_000), "kaggle": (130_000, 5_000)},
+)
+IMAGENET1K = PhotoSet("imagenet1k", "ImageNet-1K", ("imagenet1k", "imagenet-1k", "imagenet"))
 FOLDER = PhotoSet("folder", "a folder of images")
+SETS = {what.name: what for what in (IMAGENETTE, IMAGENET100, IMAGENET1K, FOLDER)}
 
 
 def load_imagenette(root: str, **settings: Any) -> Dataset:
@@ -87,11 +94,11 @@ def load(
     train_rows: int | None = None,
     val_rows: int | None = None,
 ) -> Dataset:
-    """Finds a data set and lists its images; none is decoded.
+    """Finds a data set and lists its images; none is decoded unless squares are kept in memory.
 
     Args:
         what: Which one.
-        root: Folder to look in.
+        root: Folder to look in, or `hub:` and a name on the Hugging Face hub.
         size: Height and width of the pictures; None for `SIZE`.
         stored_size: Scale every image to a square of this size first; the squares are kept in memory where they fit.
         cache: Folder for copies of images that parquet files hold.
@@ -102,40 +109,40 @@ def load(
     Raises:
         DataError: When it is not found, or not what it should be.
     """
-    choice = ClassChoice(what, class_list)
+    choice = ClassChoice(what.title, what.lists, class_list)
     layout = find(what, root, choice)
+    for problem in (*missing_classes(layout), *repeated_names(layout)):
+        raise DataError(f"{layout.kind}: {problem}; type ast-doctor dataset={what.name} for all that is wrong")
+    notes = [layout.kind] + ([choice.described(layout.classes)] if what.lists else [])
 
     def photos(split: str, rows: int | None) -> Photos:
-        check_classes(layout, split)
         listing = layout.splits[split].ranked()
         made = Photos(listing.store, listing.labels, listing.names, size or SIZE, stored_size).first(rows)
         return replace(made, store=pack(made.store, Path(cache))) if isinstance(made.store, ParquetRows) else made
 
     train, val = photos("train", train_rows), photos("val", val_rows)
-    notes = choice.notes(layout)
     if stored_size is not None:
         kept, note = memory.room(train.table_bytes + val.table_bytes, f"squares of {stored_size} px")
         notes.append(note)
         train, val = (split.decoded() if kept else split for split in (train, val))
-    source = "; ".join((layout.kind, *notes))
-    return Dataset(
-        name=what.name,
-        train=train,
-        val=val,
-        classes=layout.classes,
-        source=source,
-        facts=choice.facts(layout),
-    )
+    return Dataset(what.name, train, val, layout.classes, "; ".join(notes), choice.facts(layout.classes))
 
 
 def find(what: PhotoSet, root: str, choose: Choose) -> Layout:
     """Finds a data set in one of the layouts.
 
+    Args:
+        what: Which one.
+        root: Folder to look in, or `hub:` and a name on the Hugging Face hub.
+        choose: Which classes are wanted.
+
     Raises:
         DataError: When there is none.
     """
+    if root.startswith("hub:"):
+        return hub(root.removeprefix("hub:"), choose)
     base = Path(root).expanduser().absolute()
-    for place in (*(base / place for place in what.places), base, base / "ILSVRC/Data/CLS-LOC"):
+    for place in (*(base / place for place in what.places), base, base / CLS_LOC):
         if place.is_dir() and (layout := class_folders(place, choose) or parquet_files(place, choose)):
             return layout
     raise DataError(
@@ -143,92 +150,3 @@ def find(what: PhotoSet, root: str, choose: Choose) -> Layout:
         f"train-*.parquet there{' or in ' + '/, '.join(what.places[:2]) + '/' if what.places else ''}; name another "
         "folder with dataset.root=... or AST_DATA_DIR"
     )
-
-
-def check_classes(layout: Layout, split: str) -> None:
-    """Checks that a split has images of every class.
-
-    Raises:
-        DataError: When it has none of some.
-    """
-    counts = np.bincount(layout.splits[split].labels, minlength=len(layout.classes))
-    missing = [layout.classes[label] for label in np.flatnonzero(counts == 0)]
-    if missing:
-        more = f" and {len(missing) - 1} more classes" if len(missing) > 1 else ""
-        raise DataError(f"{layout.kind}: {split} has no images of {missing[0]}{more}; both splits need every class")
-
-
-class ClassChoice:
-    """Chooses classes by a list, and says which list it was.
-
-    Args:
-        what: The data set.
-        wanted: Name of a list, or a file; None takes the list of `what` that the classes equal, and where there is
-            none, all classes.
-
-    Raises:
-        DataError: When there is no such list.
-    """
-
-    def __init__(self, what: PhotoSet, wanted: str | None) -> None:
-        self._what, self._wanted = what, wanted
-        self._lists = {name: read_list(name) for name in (*what.lists, *([wanted] if wanted else []))}
-
-    def __call__(self, found: Sequence[str]) -> Sequence[str]:
-        """Returns the classes that are wanted, sorted.
-
-        Raises:
-            DataError: When some are not there, or there are more than the set has and no list was chosen.
-        """
-        there = set(found)
-        if self._wanted:
-            if missing := self._lists[self._wanted] - there:
-                some = ", ".join(sorted(missing)[:3])
-                raise DataError(
-                    f"class list {self._wanted}: {len(missing)} of {len(self._lists[self._wanted])} classes are not "
-                    f"there ({some}, ...); {self._hint(there)}"
-                )
-            return sorted(self._lists[self._wanted])
-        if there in self._lists.values():
-            return found
-        fitting = [name for name, members in self._lists.items() if members <= there]
-        if len(fitting) == 1:
-            return sorted(self._lists[fitting[0]])
-        if len(fitting) > 1:
-            names = " or ".join(f"dataset.class_list={name}" for name in fitting)
-            raise DataError(f"{len(there)} classes are there, more than {self._what.title} has; type {names}")
-        return found
-
-    def facts(self, layout: Layout) -> dict[str, str]:
-        """Name and hash of the class list."""
-        name = next((n for n, members in self._lists.items() if members == set(layout.classes)), None)
-        return {"class_list": name or "none", "class_list_hash": hash_of(layout.classes)}
-
-    def notes(self, layout: Layout) -> list[str]:
-        """What is worth saying about the classes."""
-        name = self.facts(layout)["class_list"]
-        if name != "none":
-            return [f"class list {name}"]
-        return [self._hint(set(layout.classes))] if self._lists else []
-
-    def _hint(self, there: set[str]) -> str:
-        shared = (f"{len(members & there)} of {len(members)} of {name}" for name, members in self._lists.items())
-        return f"its {len(there)} classes are no known list of {self._what.title}: they hold {', '.join(shared)}"
-
-
-def read_list(name: str) -> set[str]:
-    """Reads a class list of the package, or a file.
-
-    Raises:
-        DataError: When there is no such list.
-    """
-    shipped = files("ast_experiments.data") / "class_lists" / f"{name}.txt"
-    path = shipped if shipped.is_file() else Path(name).expanduser()
-    if not path.is_file():
-        raise DataError(f"dataset.class_list: there is no list {name}; expected cmc, kaggle or a file")
-    return set(path.read_text(encoding="utf-8").split())
-
-
-def hash_of(classes: Sequence[str]) -> str:
-    """Twelve hex digits of a set of classes."""
-    return hashlib.sha256("\n".join(sorted(classes)).encode()).hexdigest()[:12]

@@ -186,6 +186,7 @@ class Encoded:
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise self._broken(error) from error
         self.width, self.height = self._image.size
+        self.mode = self._image.mode
 
     def pixels(self, scale: float = 1.0) -> Tensor:
         """Decodes to RGB, uint8, shape (height, width, 3).
