@@ -21,6 +21,9 @@ AXES = {
 """What a cost is counted in: its name and its unit."""
 
 MEASURED = ("joules", "seconds")
+TRIAL = "trial"
+"""The tag of runs that only choose a learning rate."""
+
 METERS = ("nvml", "rapl", "zeus")
 """How the names of energy sources begin that read a meter; others are estimates."""
 
@@ -74,11 +77,13 @@ class Loaded:
     Attributes:
         runs: Finished runs.
         failed: Failed runs.
-        notes: A line for every run that is left out, or that is there twice.
+        trials: How many more only try a learning rate.
+        notes: A line for every other run that is left out.
     """
 
     runs: list[Run] = field(default_factory=list)
     failed: list[Run] = field(default_factory=list)
+    trials: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -92,6 +97,8 @@ def load(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
         for directory in below:
             if directory.resolve() not in seen.values():
                 _add(found, read_run(directory), seen)
+    if found.trials:
+        found.notes.append(f"trials of learning rates, left out: {found.trials}")
     return found
 
 
@@ -107,6 +114,8 @@ def _add(found: Loaded, record: RunRecord, seen: dict[str, Path]) -> None:
     lacking = "no result.json" if not (record.directory / RESULT).exists() else f"{RESULT} is no JSON object"
     if not record.result:
         found.notes.append(f"{name}: {lacking}; left out")
+    elif TRIAL in run.tags:
+        found.trials += 1
     elif record.status == "failed":
         found.failed.append(run)
         found.notes.append(f"{name}: failed; left out, but counted as failed")

@@ -41,7 +41,7 @@ MARGINS = {"cifar10": 0.2, "imagenet100": 0.5}
 MARGIN = 0.5
 
 _DOSE = ("method.", "recipe.epochs", "recipe.warmup_epochs", "max_steps")
-_FAMILIES = {"dense": ("dense",), "rs2 or random": ("rs2", "random")}
+_CHANCE = ("rs2", "random")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +190,9 @@ def verdict(arm: Arm, arms: Sequence[Arm], rules: Rules) -> Verdict:
         return Verdict("not comparable", (f"no baseline at that cost: the cheapest, {_times(cheapest, arm, rules.x)}",))
     difference, p_equal = interval(found[0]), equivalence(found[0], rules.margin)
     equal, loses = p_equal < 1 - CONFIDENCE, difference.high < 0
-    if equal or not loses:
-        missing = [
-            text for family, methods in _FAMILIES.items() for text in _missing(arm, arms, family, methods, rules)
-        ]
-        if missing:
-            return Verdict("not comparable", tuple(missing))
+    missing = _missing(arm, arms, rules)
+    if missing and (equal or not loses):
+        return Verdict("not comparable", tuple(missing))
     word = "equal" if equal else "loses" if loses else "wins" if difference.low > 0 else "undecided"
     return Verdict(
         word,
@@ -241,19 +238,31 @@ def _nothing(arm: Arm, tried: Sequence[Arm], rules: Rules) -> list[str]:
     return min((hindrances(arm, other, rules.x, rules.seeds) for other in tried), key=len)
 
 
-def _missing(arm: Arm, arms: Sequence[Arm], family: str, methods: Sequence[str], rules: Rules) -> list[str]:
-    """In words, that a family of baselines has no arm at the method's cost; empty if it has."""
-    there = [other for other in candidates(arm, arms) if other.method in methods]
+def _missing(arm: Arm, arms: Sequence[Arm], rules: Rules) -> list[str]:
+    """In words, which kind of baseline has no arm at the method's cost; empty if both have."""
+    there = candidates(arm, arms)
+    near = [other for other in usable(arm, there, rules.x, rules.seeds) if _alike(other, arm, rules)]
+    # Where dense training as long as the method's costs as much, rs2 would have to be that dense training.
+    as_long = any(other.method == "dense" and other.mean("epochs") >= arm.mean("epochs") for other in near)
+    found = []
+    for kind, methods, enough in (("dense", ("dense",), False), ("rs2 or random", _CHANCE, as_long)):
+        if not enough and not any(other.method in methods for other in near):
+            found += _why_none(arm, kind, [other for other in there if other.method in methods], rules)
+    return found
+
+
+def _why_none(arm: Arm, kind: str, there: Sequence[Arm], rules: Rules) -> list[str]:
     if not there:
-        return [f"no {family} runs beside it"]
+        return [f"no {kind} runs beside it"]
     able = usable(arm, there, rules.x, rules.seeds)
     if not able:
-        return [f"{family}: {text}" for text in _nothing(arm, there, rules)]
-    cost = arm.mean(rules.x)
-    nearest = min(able, key=lambda other: abs(np.log(other.mean(rules.x) / cost)))
-    if abs(nearest.mean(rules.x) / cost - 1) <= rules.tolerance:
-        return []
-    return [f"no {family} run at that cost: the nearest, {_times(nearest, arm, rules.x)}"]
+        return [f"{kind}: {text}" for text in _nothing(arm, there, rules)]
+    nearest = min(able, key=lambda other: abs(np.log(other.mean(rules.x) / arm.mean(rules.x))))
+    return [f"no {kind} run at that cost: the nearest, {_times(nearest, arm, rules.x)}"]
+
+
+def _alike(other: Arm, arm: Arm, rules: Rules) -> bool:
+    return abs(other.mean(rules.x) / arm.mean(rules.x) - 1) <= rules.tolerance
 
 
 def _times(other: Arm, arm: Arm, axis: str) -> str:

@@ -53,7 +53,7 @@ def _main() -> int:
     from ast_experiments.analysis.compare import compare
 
     comparisons = [compare(loaded, name, x=args.x, margin=args.margin, tolerance=args.tolerance) for name in names]
-    for path in _tell(comparisons, args.out or _folder(args.runs), across=args.by == "dataset"):
+    for path in tell(comparisons, args.out or _folder(args.runs), across=args.by == "dataset"):
         print(path)
     return 0
 
@@ -101,8 +101,8 @@ def _datasets(loaded: Loaded, paths: Sequence[Path], *, across: bool) -> list[st
     return names
 
 
-def _tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> list[Path]:
-    """Prints and writes; returns the paths written."""
+def tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> list[Path]:
+    """Prints comparisons and writes them into a directory; returns the paths written."""
     from rich.console import Console
 
     from ast_experiments.analysis.compare_datasets import side_by_side
@@ -125,6 +125,9 @@ def _tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> l
     write_csv(comparisons, table)
     write_json(comparisons, content)
     return [page, table, content]
+
+
+_tell = tell
 
 
 def _folder(paths: Sequence[Path]) -> Path:

@@ -138,6 +138,22 @@ def test_costlier_than_all_baselines_can_only_lose(tmp_path: Path) -> None:
     assert judged(study(tmp_path, (94, 94.1, 93.9), 150)).verdict.word == "loses"
 
 
+def test_where_rs2_would_be_dense_it_is_not_asked_for(tmp_path: Path) -> None:
+    write_arm(tmp_path, "dense", DENSE, 100, epochs=10)
+    write_arm(tmp_path, "ast", (96, 96.1, 95.9), 100, rate=0.4, epochs=10)
+    write_arm(tmp_path, "seta", (96, 96.1, 95.9), 100, rate=0.4, epochs=20)
+    assert judged(tmp_path).verdict.word == "wins"
+    assert judged(tmp_path, "seta").verdict.reasons == ("no rs2 or random runs beside it",)
+
+
+def test_trials_are_left_out(tmp_path: Path) -> None:
+    root = study(tmp_path)
+    write_run(root / "try", method="ast", seed=10**6, accuracy=99.0, cost=40, rate=0.4, tags=["trial"])
+    found = compared(root)
+    assert found.arms[-1].seeds == [0, 1, 2]
+    assert found.notes == ("trials of learning rates, left out: 1",)
+
+
 def test_nothing_beside_it(tmp_path: Path) -> None:
     write_arm(tmp_path, "ast", (94, 94.1, 93.9), 40, rate=0.4)
     assert judged(tmp_path).verdict.reasons == ("no dense, rs2 or random runs beside it",)
