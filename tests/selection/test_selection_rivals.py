@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from bisect import bisect_left
 
 import numpy as np
 import pytest
@@ -70,9 +71,9 @@ def plain_selective_backprop(lab, target):
     for epoch, order in zip(range(EPOCHS), orders(), strict=False):
         offered = [i for i in order if i not in waiting]
         chances = generator(0, 2, epoch).random(len(offered)).tolist()
-        picked = []
+        picked, losses = [], sorted(lab.last.get(i, 0.0) for i in offered)
         for i, chance in zip(offered, chances, strict=True):
-            below = sum(lab.last.get(j, 0.0) < lab.last.get(i, 0.0) for j in offered)
+            below = bisect_left(losses, lab.last.get(i, 0.0))
             p = ((below + 0.5) / len(offered)) ** beta if epoch else target
             picked += [i] if chance < p else []
         queue = waiting + picked
