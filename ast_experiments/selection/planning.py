@@ -121,18 +121,19 @@ def stream(
         return _stream_exact(controller, state, scores, windows, target)
     if controller.gate is not None:
         return _stream_reservoir(controller, controller.gate, state, scores, windows, target, rng)
-    states: list[ControlState] = []
-    active, thresholds = [], []
     # Sorted once, a window's count of active rows is one bisection: no array operation per window.
-    for row in (row for block in windows.blocks(scores) for row in np.sort(block, axis=1).tolist()):
+    ordered = np.concatenate([np.sort(block, axis=1).ravel() for block in windows.blocks(scores)]).data
+    states: list[ControlState] = []
+    active, thresholds, begin = [], [], 0
+    for end in windows.ends.tolist():
         threshold = float(controller.threshold(state))
-        count = len(row) - bisect_right(row, threshold)
+        count = end - bisect_right(ordered, threshold, begin, end)
         states.append(state)
         thresholds.append(threshold)
         active.append(count)
-        state = controller.observe(state, count, len(row), target)
-    mask = scores > np.repeat(thresholds, windows.sizes)
-    return Stream(mask, np.array(active), states, state)
+        state = controller.observe(state, count, end - begin, target)
+        begin = end
+    return Stream(scores > np.repeat(thresholds, windows.sizes), np.array(active), states, state)
 
 
 def _stream_exact(
