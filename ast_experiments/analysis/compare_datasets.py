@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ast_experiments.analysis.compare import Comparison
 from ast_experiments.analysis.compare_draw import COLORS, MARKERS
-from ast_experiments.analysis.compare_runs import Run
+from ast_experiments.analysis.compare_runs import MEASURED, Run
 from ast_experiments.analysis.compare_stats import Floats
 from ast_experiments.analysis.compare_tables import Table
 from ast_experiments.analysis.compare_verdicts import Judged
 from ast_experiments.analysis.compare_words import kinds_of_saving, number, signed, spread
 from ast_experiments.analysis.draw import INKS, chart, legend, thin
+from ast_experiments.analysis.runs import read_run
 
 GRID = np.linspace(0, 1, 201)
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
-Value = Callable[[Mapping[str, Any]], float | None]
+Curves = Mapping[str, Mapping[str, Floats]]
+"""By run and name, over `GRID`."""
 
 
 def side_by_side(comparisons: Sequence[Comparison]) -> Table:
@@ -48,16 +50,27 @@ def methods(comparisons: Sequence[Comparison]) -> list[str]:
     return sorted({each.arm.method for each in judged if each.arm.method != "dense" and not each.arm.extra})
 
 
-def charts(comparisons: Sequence[Comparison], method: str) -> list[tuple[str, str, str]]:
-    """Title, caption and drawing of each chart of a method that there are rows for."""
+def read_curves(comparisons: Sequence[Comparison]) -> Curves:
+    """Reads the curves of all runs of the methods and of the dense arms beside them; of every file only these stay."""
+    runs = {}
+    for comparison in comparisons:
+        for each in comparison.judged:
+            if each.arm.method != "dense" and not each.arm.extra:
+                beside = each.beside.dense.runs if each.beside else ()
+                runs |= {run.name: run for run in (*each.arm.runs, *beside)}
+    return {name: _read(run) for name, run in runs.items()}
+
+
+def charts(comparisons: Sequence[Comparison], method: str, curves: Curves) -> list[tuple[str, str, str]]:
+    """Title, caption and drawing of each chart of a method that there are curves for."""
     pairs = _of(comparisons, method)
     several = len(pairs) > len({comparison.dataset for comparison, _ in pairs})
     names = [f"{c.dataset}, {each.arm.label}" if several else c.dataset for c, each in pairs]
     drawn = []
-    for title, caption, curve, shares in _CHARTS:
-        curves = [curve(each) for _, each in pairs]
-        if any(each is not None for each in curves):
-            drawn.append((f"{method}: {title}", caption, _drawing(names, curves, f"{method}-{title}", shares=shares)))
+    for title, caption, key, how, shares in _CHARTS:
+        found = [_combined(each, key, how, curves) for _, each in pairs]
+        if any(each is not None for each in found):
+            drawn.append((f"{method}: {title}", caption, _drawing(names, found, f"{method}-{title}", shares=shares)))
     return drawn
 
 
@@ -65,81 +78,47 @@ def _of(comparisons: Sequence[Comparison], method: str) -> list[tuple[Comparison
     return [(c, each) for c in comparisons for each in c.judged if each.arm.method == method and not each.arm.extra]
 
 
-def _on_grid(run: Run, value: Value, *, steps: bool = False) -> Floats | None:
-    """A figure of a run over its progress, on `GRID`; NaN outside the rows that tell it."""
-    rows = run.record.steps if steps else run.record.epochs
-    points = [(figure(row, "progress"), value(row)) for row in rows]
-    known = np.array([point for point in points if None not in point], dtype=np.float64)
-    if not len(known):
+def _read(run: Run) -> dict[str, Floats]:
+    """The curves of a run over its progress, on `GRID`; NaN before the first row that tells them."""
+    record = read_run(run.record.directory)
+    found = {}
+    own = {} if run.hardware.get("device") == "cuda" else {"joules": ("energy/cpu_joules",)}
+    for key, keys in (_ROWS | own).items():
+        rows = record.steps if key == "threshold" else record.epochs
+        points = [(_number(row, "progress"), _sum(row, keys)) for row in rows]
+        known = np.array([point for point in points if None not in point], dtype=np.float64)
+        if len(known):
+            found[key] = np.interp(GRID, known[:, 0], known[:, 1], left=np.nan)
+    return found
+
+
+def _sum(row: Mapping[str, Any], keys: Sequence[str]) -> float | None:
+    """The sum of those that are there; None without the first. A key that ends in / stands for all that begin so."""
+    if keys[0].endswith("/"):
+        keys = [key for key in row if key.startswith(keys[0])]
+    if not keys or _number(row, keys[0]) is None:
         return None
-    return np.interp(GRID, known[:, 0], known[:, 1], left=np.nan)
+    return sum(_number(row, key) or 0.0 for key in keys)
 
 
-def _mean(judged: Judged, value: Value, *, steps: bool = False) -> Floats | None:
-    curves = [curve for run in judged.arm.runs if (curve := _on_grid(run, value, steps=steps)) is not None]
-    return np.mean(curves, axis=0) if curves else None
-
-
-def _paired(judged: Judged, value: Value, combine: Callable[[Floats, Floats], Floats]) -> Floats | None:
-    """The mean over seeds of an arm's curve combined with that of its dense run."""
-    if judged.beside is None:
-        return None
-    dense = {run.seed: _on_grid(run, value) for run in judged.beside.dense.runs}
-    curves = []
-    for run in judged.arm.runs:
-        own, other = _on_grid(run, value), dense.get(run.seed)
-        if own is not None and other is not None:
-            curves.append(combine(own, other))
-    return np.mean(curves, axis=0) if curves else None
-
-
-def _gap(judged: Judged) -> Floats | None:
-    return _paired(judged, lambda row: figure(row, "val/accuracy"), np.subtract)
-
-
-def _saved(judged: Judged, value: Value) -> Floats | None:
-    return _paired(judged, value, lambda own, dense: 1 - own / np.where(dense > 0, dense, np.nan))
-
-
-def _measured(judged: Judged, axis: str, value: Value) -> Floats | None:
-    """Only where the comparison allows it, in what it measures."""
-    if judged.beside is None or judged.beside.measured.axis != axis or judged.beside.measured.saving is None:
-        return None
-    return _saved(judged, value)
-
-
-def figure(row: Mapping[str, Any], key: str) -> float | None:
-    """A number of a row; None if it is absent or something else."""
+def _number(row: Mapping[str, Any], key: str) -> float | None:
     value = row.get(key)
     return value if isinstance(value, int | float) else None
 
 
-def _rate(row: Mapping[str, Any]) -> float | None:
-    return figure(row, "epoch/activation_rate")
-
-
-def _threshold(row: Mapping[str, Any]) -> float | None:
-    return figure(row, "control/threshold")
-
-
-def _skipped(row: Mapping[str, Any]) -> float | None:
-    return figure(row, "energy/skipped_share")
-
-
-def _flops(row: Mapping[str, Any]) -> float | None:
-    if figure(row, "compute/train_flops") is None:
+def _combined(judged: Judged, key: str, how: str, curves: Curves) -> Floats | None:
+    """The mean over runs of a curve: as it is, or as points above or share saved of the dense run of the same seed."""
+    own = [(run.seed, curves[run.name][key]) for run in judged.arm.runs if key in curves[run.name]]
+    if how == "as it is":
+        return np.mean([values for _, values in own], axis=0) if own else None
+    beside = judged.beside
+    if beside is None or (key in MEASURED and (key != beside.measured.axis or beside.measured.saving is None)):
         return None
-    return sum(figure(row, f"compute/{phase}_flops") or 0.0 for phase in ("score", "train", "val"))
-
-
-def _seconds(row: Mapping[str, Any]) -> float | None:
-    found = [each for key in row if key.startswith("time/") and (each := figure(row, key)) is not None]
-    return sum(found) if found else None
-
-
-def _joules(row: Mapping[str, Any]) -> float | None:
-    own = figure(row, "energy/gpu_joules")
-    return figure(row, "energy/cpu_joules") if own is None else own
+    dense = {run.seed: curves[run.name][key] for run in beside.dense.runs if key in curves[run.name]}
+    pairs = [(values, dense[seed]) for seed, values in own if seed in dense]
+    above = how == "above"
+    found = [one - other if above else 1 - one / np.where(other > 0, other, np.nan) for one, other in pairs]
+    return np.mean(found, axis=0) if found else None
 
 
 def _drawing(names: Sequence[str], curves: Sequence[Floats | None], salt: str, *, shares: bool) -> str:
@@ -163,18 +142,24 @@ def _drawing(names: Sequence[str], curves: Sequence[Floats | None], salt: str, *
 
 _SO_FAR = "so far, as a share of dense at the same progress."
 
-# Title, caption, curve of an arm, and whether it is a share.
-_CHARTS: tuple[tuple[str, str, Callable[[Judged], Floats | None], bool], ...] = (
-    ("activation rate", "Rows trained / rows offered, by epoch.", lambda each: _mean(each, _rate), True),
-    ("threshold", "The controller's, on significance.", lambda each: _mean(each, _threshold, steps=True), False),
-    ("points above dense", "Validation accuracy above dense at the same progress.", _gap, False),
-    (
-        "rows skipped",
-        "Share of the rows offered so far. Nominal, not energy.",
-        lambda each: _mean(each, _skipped),
-        True,
-    ),
-    ("FLOPs saved", f"Counted, {_SO_FAR}", lambda each: _saved(each, _flops), True),
-    ("seconds saved", f"Measured, {_SO_FAR}", lambda each: _measured(each, "seconds", _seconds), True),
-    ("joules saved", f"Measured, {_SO_FAR}", lambda each: _measured(each, "joules", _joules), True),
+_ROWS: dict[str, tuple[str, ...]] = {
+    "rate": ("epoch/activation_rate",),
+    "threshold": ("control/threshold",),
+    "accuracy": ("val/accuracy",),
+    "skipped": ("energy/skipped_share",),
+    "flops": ("compute/train_flops", "compute/score_flops", "compute/val_flops"),
+    "seconds": ("time/",),
+    "joules": ("energy/gpu_joules",),
+}
+"""Curves, and the keys of the rows that add up to them."""
+
+# Title, caption, curve, what is made of it, and whether that is a share.
+_CHARTS = (
+    ("activation rate", "Rows trained / rows offered, by epoch.", "rate", "as it is", True),
+    ("threshold", "The controller's, on significance.", "threshold", "as it is", False),
+    ("points above dense", "Validation accuracy above dense at the same progress.", "accuracy", "above", False),
+    ("rows skipped", "Share of the rows offered so far. Nominal, not energy.", "skipped", "as it is", True),
+    ("FLOPs saved", f"Counted, {_SO_FAR}", "flops", "saved", True),
+    ("seconds saved", f"Measured, {_SO_FAR}", "seconds", "saved", True),
+    ("joules saved", f"Measured, {_SO_FAR}", "joules", "saved", True),
 )

@@ -36,7 +36,10 @@ def render_page(comparisons: Sequence[Comparison], *, across: bool) -> str:
 
     cross = None
     if across:
-        drawn = [each for method in datasets.methods(comparisons) for each in datasets.charts(comparisons, method)]
+        curves = datasets.read_curves(comparisons)
+        drawn = [
+            each for method in datasets.methods(comparisons) for each in datasets.charts(comparisons, method, curves)
+        ]
         cross = {
             "table": datasets.side_by_side(comparisons),
             "charts": [(title, caption, Markup(drawing)) for title, caption, drawing in drawn],

@@ -52,7 +52,7 @@ class Run:
         figures: `accuracy`, costs by the keys of `AXES`, rates and savings; an absent key was not measured.
         phases: Costs by phase, under `joules`, `seconds` and `flops`.
         tags: As in the config.
-        record: The files' content.
+        record: The content of the files, without the rows of metrics.
     """
 
     name: str
@@ -96,7 +96,7 @@ def load(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
             found.notes.append(f"{path}: no run at or below it; left out")
         for directory in below:
             if directory.resolve() not in seen.values():
-                _add(found, read_run(directory), seen)
+                _add(found, read_run(directory, metrics=False), seen)
     if found.trials:
         found.notes.append(f"trials of learning rates, left out: {found.trials}")
     return found

@@ -39,8 +39,12 @@ class RunRecord:
         return self.result.get("status", "unfinished")
 
 
-def read_run(directory: str | os.PathLike[str]) -> RunRecord:
+def read_run(directory: str | os.PathLike[str], *, metrics: bool = True) -> RunRecord:
     """Reads a run directory; files that are missing read as empty.
+
+    Args:
+        directory: Of the run.
+        metrics: Whether to read the rows; a long run has many.
 
     Raises:
         FileNotFoundError: If the directory holds none of a run's files.
@@ -48,7 +52,7 @@ def read_run(directory: str | os.PathLike[str]) -> RunRecord:
     directory = Path(directory)
     if not is_run(os.listdir(directory) if directory.is_dir() else ()):
         raise FileNotFoundError(f"{directory} is no run directory: expected {METRICS}, {RESULT} or {CONFIG}.")
-    rows = read_rows(directory / METRICS)
+    rows = read_rows(directory / METRICS) if metrics else []
     return RunRecord(
         directory=directory,
         config=_read_config(directory / CONFIG),

@@ -101,7 +101,7 @@ def test_by_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     table = side_by_side(both)
     assert [row[:3] for row in table.rows] == [["ast", "cifar10", "wins"], ["ast", "imagenette", "wins"]]
     assert [row[-1] for row in table.rows] == ["joules: 60.0 % [60.0, 60.0]", "seconds: 60.0 % [60.0, 60.0]"]
-    assert charts(both, "kakurenbo") == []
+    assert charts(both, "kakurenbo", {}) == []
 
 
 def test_uniform_line_and_its_band(tmp_path: Path) -> None:
