@@ -125,7 +125,9 @@ def _check_mixing(config: Config) -> None:
     given = [name for name in ("mixup", "cutmix", "soft_labels") if getattr(recipe, name)]
     reason = CHOICES["method"][config.method.name].unmixable
     if config.method.name == "ast" and config.method.scoring == "masked" and (recipe.mixup or recipe.cutmix):
-        reason = "masked selects in the forward pass that the mixed rows go through, and selection has to come first"
+        from ast_experiments.selection.methods.ast_fresh import UNMIXABLE
+
+        raise ConfigError(f"recipe.{given[0]}: {UNMIXABLE}")
     if given and reason:
         raise ConfigError(
             f"recipe.{given[0]}: does not work with method={config.method.name}: {reason}; "

@@ -49,12 +49,14 @@ class Position:
         batch: Loaded batches done in the present epoch.
         step: Training batches done.
         offered: Rows offered so far in the present epoch.
+        unlogged: Those of them that no training batch followed yet.
     """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
     offered: int = 0
+    unlogged: int = 0
 
 
 @dataclass(slots=True)
@@ -195,16 +197,16 @@ class Run:
                 index = self.at.batch
                 offered = _offered(plan, index) - self.at.offered
                 self.at.offered += offered
+                self.at.unlogged += offered
                 self.ledger.offered += offered
                 lr = self.schedule.set((self.at.epoch + index / plan.batches) / self.epochs, plan.lr_scale)
                 self.at.batch += 1
                 for batch in self.hooks.select(loaded, self.scorer):
-                    self._step(batch, plan, target, lr, offered)
-                    offered = 0
+                    self._step(batch, plan, target, lr)
                 tick()
                 self._attend(plan, target)
 
-    def _step(self, batch: Batch, plan: Plan, target: float, lr: float, offered: int) -> None:
+    def _step(self, batch: Batch, plan: Plan, target: float, lr: float) -> None:
         index = self.at.batch - 1
         outputs, weights = self.stepper.train(batch, self.hooks.weigh)
         if self.flops is not None:
@@ -219,7 +221,7 @@ class Run:
             "progress": done,
             "last": self.at.batch == plan.batches,
             "time": time.perf_counter(),
-            "offered": offered,
+            "offered": self.at.unlogged,
             "trained": len(batch) if active is None else active.sum(),
             "loss_sum": outputs.losses.sum() if active is None else (outputs.losses * active).sum(),
             "train/lr": lr,
@@ -229,6 +231,7 @@ class Run:
         for key, values in plan.trace.items():
             record[key] = values[index]
         self.log.add(record)
+        self.at.unlogged = 0
 
     def _attend(self, plan: Plan, target: float) -> None:
         """What happens between two steps: now and then the log is written, rarely a checkpoint.
@@ -246,8 +249,8 @@ class Run:
         if ranks.from_first(now - self._saved >= self.checkpoint_every_s):
             self.save(plan, target)
 
-    def _flush(self) -> None:
-        rows = self.log.flush()
+    def _flush(self, close: bool = False) -> None:
+        rows = self.log.flush(close)
         self.ledger.trained = self.log.trained
         for row in rows:
             self.tracker.log({"kind": "step", **row})
@@ -260,11 +263,11 @@ class Run:
             )
 
     def _end_epoch(self, plan: Plan, target: float) -> None:
-        self._flush()
+        self._flush(close=True)
         whole = self.at.batch >= plan.batches
         rest = plan.offered - self.at.offered if whole else 0
         self.ledger.offered += rest
-        self.log.offer(rest)
+        self.log.offer(rest + self.at.unlogged)
         with self.ledger.phase("plan"):
             self.hooks.end_epoch(self.scorer)
         self.ledger.settle()
@@ -423,6 +426,11 @@ def own_batches(loader: Loader, plan: Plan, epoch: int, start: int) -> Iterator[
             plan.ids, plan.load_batch, epoch, weights=plan.weights, start=start, keep_short=plan.keep_short
         )
         return
+    if plan.load_batch % ranks.size():
+        raise UserError(
+            f"batches of {plan.load_batch} rows are loaded, which {ranks.size()} processes cannot share; "
+            "choose recipe.batch_size and the method's rate such that they can"
+        )
     bounds = [(at, min(at + plan.load_batch, len(plan.ids))) for at in range(0, len(plan.ids), plan.load_batch)]
     parts = [slice(low + ranks.part(high - low).start, low + ranks.part(high - low).stop) for low, high in bounds]
     parts = parts[: plan.batches]

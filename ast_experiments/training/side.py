@@ -20,7 +20,7 @@ from ast_experiments.training.step import mode_of, per_sample_loss, shrunk
 class SideNet:
     """A small network with its own optimiser; see `selection.protocol.SideNet`.
 
-    In a data-parallel run the gradients are averaged over the ranks, so all have the same network.
+    In a data-parallel run the loss is the mean over the rows of all ranks, so that all have the same network.
 
     Args:
         model: On its device.
@@ -51,20 +51,23 @@ class SideNet:
         self._ledger.charge_score(0, 0, (self._flops.forward + self._flops.backward) * len(batch))
         with self._ledger.phase("score"):
             self._schedule.set(progress)
-            with self._hardware.autocast():
-                logits = self.model(shrunk(batch.images, self._size))
-            per_sample_loss(logits, batch.labels).mean().backward()
-            self._average()
+            if len(batch):
+                with self._hardware.autocast():
+                    logits = self.model(shrunk(batch.images, self._size))
+                (per_sample_loss(logits, batch.labels).sum() / batch.rows).backward()
+            self._add_up()
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
 
-    def _average(self) -> None:
+    def _add_up(self) -> None:
+        """The gradients of all ranks; one without rows has none of its own."""
         if ranks.size() == 1:
             return
-        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
-        flat = ranks.total(torch.cat([grad.flatten() for grad in grads])) / ranks.size()
-        for grad, mean in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
-            grad.copy_(mean.view_as(grad))
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = ranks.total(torch.cat([grad.flatten() for grad in own]))
+        for p, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad = total.view_as(p)
 
     def score(self, batch: Batch) -> Outputs:
         """A forward pass in eval mode without gradients."""

@@ -61,8 +61,8 @@ class StepLog:
         """
         self._records.append(record)
 
-    def flush(self) -> list[dict[str, float]]:
-        """The rows that are complete. Reads the device once, whatever the number of records."""
+    def flush(self, close: bool = False) -> list[dict[str, float]]:
+        """The rows that are complete, or with `close` all. Reads the device once, whatever the number of records."""
         rows = []
         for record in _summed(_on_host(self._records)):
             self._sum(record)
@@ -70,6 +70,9 @@ class StepLog:
             if record["last"] or record["step"] % self._every == 0:
                 rows.append(self._row(self._open))
                 self._open = []
+        if close and self._open:
+            rows.append(self._row(self._open))
+            self._open = []
         self._records = []
         return rows
 
