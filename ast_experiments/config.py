@@ -205,11 +205,11 @@ class ASTConfig(RatedConfig):
         for field in (*planned, *gathered):
             if field not in used and getattr(self, field) is not None:
                 raise ValueError(f"method.{field}: not used by method.scoring={self.scoring}; type method.{field}=null")
-        net = self.score_net or "own"
-        for field in ("score_mode",) if net == "proxy" else ("proxy_width", "proxy_arch", "proxy_every"):
+        other = "own" if self.score_net == "proxy" else "proxy"
+        for field in ("proxy_width", "proxy_arch", "proxy_every") if other == "proxy" else ("score_mode",):
             if getattr(self, field) is not None:
-                needs = "own, with method.scoring=gather" if net == "proxy" else "proxy, with method.scoring=gather"
-                raise ValueError(f"method.{field}: goes with method.score_net={needs}; type method.{field}=null")
+                needs = f"method.scoring=gather method.score_net={other}"
+                raise ValueError(f"method.{field}: goes with {needs}; type method.{field}=null")
         return self
 
     @model_validator(mode="after")

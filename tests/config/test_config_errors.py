@@ -49,6 +49,16 @@ WRONG: dict[str, tuple[str, ...]] = {
     ),
     "method.scoring=masked method.score_mode=eval": ("method.score_mode: not used by method.scoring=masked",),
     "method.score_mode=eval": ("method.score_mode: not used by method.scoring=stale",),
+    "method.scoring=masked method.packing=true": ("method.packing: not used by method.scoring=masked",),
+    "method.score_size=16": ("method.score_size: not used by method.scoring=stale", "type method.score_size=null"),
+    "method.scoring=gather method.proxy_width=0.5": (
+        "method.proxy_width: goes with method.scoring=gather method.score_net=proxy",
+    ),
+    "method.scoring=gather method.score_net=proxy method.score_mode=train": (
+        "method.score_mode: goes with method.scoring=gather method.score_net=own",
+    ),
+    "method=rho_loss": ("method=rho_loss: needs samples held out from training", "type holdout=0.1"),
+    "method=proxy method.proxy_arch=resnet17": ("method.proxy_arch: timm has no model 'resnet17'",),
     "method.rate_final=0.2": ("method.rate_final: goes with method.rate_schedule=linear",),
     "method.rate_schedule=linear": ("method.rate_final: goes with method.rate_schedule=linear", "type e.g."),
     "method.warmup_epochs=30": ("method.warmup_epochs: 30 leaves nothing of recipe.epochs=30",),

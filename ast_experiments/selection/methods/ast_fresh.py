@@ -87,7 +87,7 @@ class Fresh:
         """Make room for waiting rows and for recent scores, which some controllers scale their gains by.
 
         Raises:
-            ConfigError: If images cannot be scored at the size that was asked for.
+            ConfigError: If images would not be smaller for scoring.
         """
         self._context = context
         self._recent = torch.full((RECENT,), torch.nan, device=context.device)
@@ -96,28 +96,13 @@ class Fresh:
         if self._proxy is not None:
             self._proxy.prepare(context)
         if self._size is not None:
-            self._pixels = self._try_size(self._size)
-
-    def _try_size(self, size: int) -> float:
-        """The share of the pixels that is left."""
-        c = self._context
-        row = c.fetch(torch.zeros(1, dtype=torch.int64), 0)
-        full = row.images.shape[-1]
-        if size >= full:
-            raise ConfigError(
-                f"method.score_size: {size} is not less than the images' {full} pixels; "
-                f"type method.score_size={full // 2}"
-            )
-        try:
-            if self._proxy is None:
-                c.score(row, size=size)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).partition("\n")[0]
-            raise ConfigError(
-                f"method.score_size: the network does not take images of {size} pixels ({reason}); "
-                "type method.score_size=null, or method.score_net=proxy for a small network made for them"
-            ) from error
-        return (size / full) ** 2
+            full = context.fetch(torch.zeros(1, dtype=torch.int64), 0).images.shape[-1]
+            if self._size >= full:
+                raise ConfigError(
+                    f"method.score_size: {self._size} is not less than the images' {full} pixels; "
+                    f"type method.score_size={full // 2}"
+                )
+            self._pixels = (self._size / full) ** 2
 
     def plan(self, epoch: int, target: float) -> Plan:
         """All samples in a new order; the choice is made batch by batch."""
