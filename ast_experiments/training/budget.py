@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ast_experiments.energy.flops import Flops
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.errors import ConfigError
+from ast_experiments.errors import ConfigError, UserError
 from ast_experiments.selection.setpoint import Budget, EpochCost, SetPoint, budget_range, budgeted
 
 UNITS = {"samples": "rows", "flops": "FLOPs", "seconds": "s", "joules": "J"}
@@ -39,12 +39,15 @@ class Spent(NamedTuple):
 def spent(kind: str, ledger: Ledger, joules: float | None) -> Spent:
     """Reads the ledger in the unit of a kind of budget.
 
-    Seconds and joules are those of training, scoring, planning and loading; not of set-up, validation and checkpoints.
+    Seconds are those of training, scoring, planning and loading; not of set-up, validation and checkpoints.
 
     Args:
         kind: As in `Budget`.
         ledger: Rows, FLOPs and seconds.
-        joules: Of the same phases, if there is a meter.
+        joules: Of everything but validation; None without a meter.
+
+    Raises:
+        UserError: If joules are wanted and the meter no longer gives any.
     """
     if kind == "samples":
         return Spent(ledger.trained, ledger.trained)
@@ -55,7 +58,11 @@ def spent(kind: str, ledger: Ledger, joules: float | None) -> Spent:
     training = seconds["train"] + seconds["data_wait"]
     if kind == "seconds":
         return Spent(ledger.trained, training, choosing)
-    joules = joules or 0.0
+    if joules is None:
+        raise UserError(
+            "method.budget.joules: joules are no longer measured (train.log says why); when that is mended "
+            "ast-resume goes on from the last checkpoint"
+        )
     share = choosing / (choosing + training) if choosing + training else 0.0
     return Spent(ledger.trained, joules * (1 - share), joules * share)
 

@@ -13,7 +13,7 @@ import torch
 from energy_fakes import UUID, Clock, FakeNvml
 
 from ast_experiments.energy.account import Carbon, Spent
-from ast_experiments.energy.build import build_meter
+from ast_experiments.energy.build import _all_ranks, build_meter
 from ast_experiments.energy.goal import Goal
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.sources import Found, Source, probe_gpu
@@ -228,6 +228,10 @@ def test_ranks_add_up(clock: Clock, nvml: FakeNvml) -> None:
     assert result["gpu_joules"] == pytest.approx(2000)
     assert result["cpu_source"] is None
     assert meter.state_dict()["spent"]["gpu"] == pytest.approx(2000)  # its own, 20 seconds
+
+
+def test_what_a_rank_does_not_know_is_unknown() -> None:
+    assert _all_ranks(Spent(3.0, None, 5.0)) == Spent(3.0, None, 5.0)
 
 
 def test_carbon(clock: Clock, nvml: FakeNvml) -> None:

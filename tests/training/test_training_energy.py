@@ -14,7 +14,7 @@ from run_tools import run
 from ast_experiments.energy.account import Carbon
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.sources import Found, Source
-from ast_experiments.errors import ConfigError
+from ast_experiments.errors import ConfigError, UserError
 from ast_experiments.training import build
 from ast_experiments.training.run import Run
 
@@ -89,6 +89,36 @@ def test_joules_outlive_an_interruption(tmp_path: Path, metered: list[Meter], mo
     assert joules == sorted(joules)
     assert result["energy"]["gpu_joules"] >= joules[-1]
     assert sum(each["gpu_joules"] for each in result["energy"]["by_phase"].values()) == pytest.approx(joules[-1])
+
+
+def by_rows(monkeypatch: pytest.MonkeyPatch, *, fails_at: float = float("inf")) -> None:
+    """Runs get a GPU that takes 2 J for a trained row, and whose meter may fail."""
+    runs: list[Run] = []
+    monkeypatch.setattr(Run, "__post_init__", lambda self, after=Run.__post_init__: (after(self), runs.append(self)))
+
+    def energy() -> float:
+        joules = 2.0 * runs[-1].log.trained if runs else 0.0
+        if joules > fails_at:
+            raise OSError("GPU is lost")
+        return joules
+
+    def make(*_: Any, **__: Any) -> Meter:
+        return Meter(Found(Source("nvml", energy)), Found(None, "no counters"), uuid="a", clock=clock)
+
+    monkeypatch.setattr(build, "build_meter", make)
+
+
+def test_a_budget_in_joules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_rows(monkeypatch)
+    result = run(tmp_path, ["recipe.epochs=8", "method.budget.joules=3000"])
+    assert result["budget"]["of"] == pytest.approx(1, abs=0.05)
+    assert result["budget"]["spent"] == pytest.approx(result["energy"]["gpu_joules"])
+
+
+def test_a_budget_whose_meter_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_rows(monkeypatch, fails_at=1000)
+    with pytest.raises(UserError, match=r"method\.budget\.joules: joules are no longer measured"):
+        run(tmp_path, ["recipe.epochs=8", "method.budget.joules=3000"])
 
 
 def test_nothing_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
