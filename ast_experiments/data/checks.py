@@ -37,7 +37,7 @@ def repeated_names(layout: Layout) -> list[str]:
     for split, listing in layout.splits.items():
         ranked = listing.ranked()
         same = (ranked.labels[1:] == ranked.labels[:-1]) & (ranked.names[1:] == ranked.names[:-1])
-        for row in np.flatnonzero(same):
+        for row in np.flatnonzero(same).tolist():
             said.append(f"{split} has {ranked.store.where(row)} and {ranked.store.where(row + 1)}; remove one of them")
     return said
 
@@ -113,9 +113,8 @@ def shared(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
     for rows in _copies(layout, scans):
         first = {split: row for split, row in reversed(rows)}
         if len(first) > 1:
-            said.append(
-                " and ".join(_where(layout, split, row) for split, row in first.items()) + " are the same image"
-            )
+            places = " and ".join(_where(layout, split, row) for split, row in first.items())
+            said.append(f"{places} are the same image")
     return said
 
 

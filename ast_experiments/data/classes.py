@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,14 +16,14 @@ class ClassChoice:
     Args:
         title: What people call the data set.
         known: Names of the lists that it may have.
-        wanted: Name of a list, or a file; None takes the known list that is there, and where there is none, all classes.
+        wanted: Name of a list, or a file; None takes the known list that is there, and all classes where none is.
         strict: Whether a class of the wanted list that is not there is an error; otherwise it is left out.
 
     Raises:
         DataError: When there is no such list.
     """
 
-    def __init__(self, title: str, known: Sequence[str], wanted: str | None, *, strict: bool = True) -> None:
+    def __init__(self, title: str, known: Iterable[str], wanted: str | None, *, strict: bool = True) -> None:
         self._title, self._wanted, self._strict = title, wanted, strict
         self._lists = {name: read_list(name) for name in (*known, *([wanted] if wanted else []))}
 
@@ -36,9 +36,10 @@ class ClassChoice:
         if self._wanted:
             missing = self.missing(found)
             if missing and self._strict:
+                of = len(self._lists[self._wanted])
                 raise DataError(
-                    f"class list {self._wanted}: {len(missing)} of its {len(self._lists[self._wanted])} classes are not "
-                    f"there ({', '.join(missing[:3])}); {self.described(found)}"
+                    f"class list {self._wanted}: {len(missing)} of its {of} classes are not there "
+                    f"({', '.join(missing[:3])}); {self.described(found)}"
                 )
             return [name for name in found if name in self._lists[self._wanted]]
         inside = [name for name, members in self._lists.items() if members <= set(found)]

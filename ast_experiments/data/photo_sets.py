@@ -35,7 +35,7 @@ class PhotoSet(NamedTuple):
     name: str
     title: str
     places: tuple[str, ...] = ()
-    lists: Mapping[str, tuple[int, int]] = {}  # noqa: RUF012
+    lists: Mapping[str, tuple[int, int]] = {}
 
 
 CLS_LOC = "ILSVRC/Data/CLS-LOC"
