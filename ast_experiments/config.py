@@ -331,9 +331,8 @@ class KakurenboConfig:
                 f"after the warm-up, and at each of method.decay_at={self.decay_at}"
             )
         if self.decay_at != sorted(self.decay_at):
-            raise ValueError(
-                f"method.decay_at: {self.decay_at} must rise; type method.decay_at={sorted(self.decay_at)}"
-            )
+            rising = ",".join(map(str, sorted(self.decay_at)))
+            raise ValueError(f"method.decay_at: {self.decay_at} must rise; type method.decay_at=[{rising}]")
         return self
 
 

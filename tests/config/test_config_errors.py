@@ -57,6 +57,18 @@ WRONG: dict[str, tuple[str, ...]] = {
     "method.scoring=gather method.score_net=proxy method.score_mode=train": (
         "method.score_mode: goes with method.scoring=gather method.score_net=own",
     ),
+    "method=selective_backprop method.history=5": ("method.history: not used by method.scoring=stale",),
+    "method=selective_backprop method.scoring=fresh method.fresh_every=2": (
+        "method.fresh_every: not used by",
+        "type method.fresh_every=null",
+    ),
+    "method=seta method.window=0.1": ("method.window: 0.1 of method.groups=5 groups", "type method.window=0.2"),
+    "method=kakurenbo method.factors=[1.0]": ("method.factors: has 1 values; expected 5",),
+    "method=kakurenbo method.decay_at=[0.6,0.3,0.8]": (
+        "method.decay_at: ",
+        "type method.decay_at=[0.3,0.6,0.8]",
+    ),
+    "method=kakurenbo recipe.mixup=0.2": ("recipe.mixup: does not work with method=kakurenbo", "no right class"),
     "method=rho_loss": ("method=rho_loss: needs samples held out from training", "type holdout=0.1"),
     "method=proxy method.proxy_arch=resnet17": ("method.proxy_arch: timm has no model 'resnet17'",),
     "method.rate_final=0.2": ("method.rate_final: goes with method.rate_schedule=linear",),
