@@ -39,7 +39,8 @@ class Oversampling:
         waiting = np.zeros(c.samples, dtype=bool)
         waiting[self._carried] = True
         ids = np.concatenate([self._carried, order[~waiting[order]]])
-        load = min(round(c.batch_size / target), c.samples)
+        share = ranks.size()  # every rank loads as many rows
+        load = min(round(c.batch_size / target / share), c.samples // share) * share
         rows = c.samples if target >= 1 else c.samples // load * load
         self._next = ids[rows:]
         return Plan(ids[:rows], offered=rows, load_batch=load, keep_short=target >= 1)
