@@ -13,10 +13,13 @@ from ast_experiments.analysis.compare_verdicts import (
     MARGINS,
     Judged,
     Rules,
+    first_told,
     judge,
-    preferred_axis,
 )
 from ast_experiments.errors import UserError
+
+DEFAULT = ("joules", "flops", "seconds", "samples")
+"""What costs are counted in, the most telling first; FLOPs before seconds, which the load of a machine changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def compare(
     Args:
         loaded: What was read; runs of other data sets are passed over.
         dataset: The data set.
-        x: What costs are counted in; None for joules where they were measured, else seconds.
+        x: What costs are counted in; None for the first of `DEFAULT` that is told.
         margin: Points of accuracy within which arms are equal; None for that of the data set.
         tolerance: How far the cost of a baseline may be from a method's, as a share of it.
 
@@ -70,9 +73,9 @@ def compare(
     energy = energy_words(runs)
     if x is not None and not any(x in run.figures for run in runs):
         told = [axis for axis in AXES if any(axis in run.figures for run in runs)]
-        why = f"{dataset}: {energy.rstrip('.')}" if x == "joules" else f"no run on {dataset} tells its {x}"
+        why = f"{dataset}: {energy.rstrip('.')}" if x == "joules" else f"no run on {dataset} tells it"
         raise UserError(f"--x {x}: {why}; type --x {' or --x '.join(told) or 'samples'}")
-    axis = x or preferred_axis(group(runs, measured=False))
+    axis = x or first_told(group(runs, measured=False), DEFAULT)
     rules = Rules(axis, MARGINS.get(dataset, MARGIN) if margin is None else margin, tolerance)
     arms = group(runs, failed, measured=axis in MEASURED)
     notes = list(loaded.notes)

@@ -13,6 +13,7 @@ from ast_experiments.analysis.compare_facts import obstacles
 from ast_experiments.analysis.compare_runs import AXES
 from ast_experiments.analysis.compare_stats import Floats, Interval, differences, half_width, interval
 from ast_experiments.analysis.compare_verdicts import Judged, lines
+from ast_experiments.analysis.compare_words import spelt
 from ast_experiments.analysis.draw import INKS, chart, legend
 
 MARKERS = "os^DvPX<>*hd"
@@ -72,11 +73,11 @@ def accuracy_chart(comparison: Comparison, axis: str) -> str | None:
         axes.plot(*zip(*front, strict=True), color=INKS["ink"], linewidth=0.8, linestyle=":", label="Pareto front")
         for each in judged:
             _point(axes, each.arm, axis, hollow=each.verdict.word == "baseline", named=len(judged) <= LEGEND)
-        ends = [each.arm.mean(axis) for each in judged]
+        ends = [cost for each in judged for cost in each.arm.values(axis)]
         if max(ends) > 20 * min(ends):
             axes.set_xscale("log")
         else:
-            axes.set_xlim(left=0)
+            axes.set_xlim(0, 1.06 * max(ends))
             axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         name, unit = AXES[axis]
@@ -117,7 +118,7 @@ def phases_chart(arms: Sequence[Arm], key: str) -> str | None:
         _rows(axes, [f"{arm.number}  {arm.label}" for arm in told])
         axes.set_xlabel({"joules": "J", "seconds": "s", "flops": "FLOPs"}[key])
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        legend(axes, 7)
+        legend(axes, 4)
 
     return chart(draw, f"phases-{key}", 0.9 + 0.26 * len(told))
 
@@ -155,7 +156,7 @@ def equal_accuracy_chart(comparison: Comparison) -> str | None:
         _rows(axes, [f"{arm.number}  {arm.label}" for arm, _ in judged])
         axes.axvline(0, color=INKS["ink"], linewidth=0.8)
         axes.set_xlim(-105, 105)
-        axes.set_xlabel(f"{comparison.rules.x} saved at equal accuracy, %")
+        axes.set_xlabel(f"{spelt(comparison.rules.x)} saved at equal accuracy, %")
 
     return chart(draw, "equal-accuracy", 0.8 + 0.32 * len(judged))
 

@@ -15,7 +15,7 @@ from ast_experiments.analysis.compare_draw import (
 )
 from ast_experiments.analysis.compare_runs import AXES, Run
 from ast_experiments.analysis.compare_tables import tables
-from ast_experiments.analysis.compare_words import amount, number, remarks
+from ast_experiments.analysis.compare_words import amount, number, remarks, spelt
 from ast_experiments.analysis.report import render
 
 PHASES = {
@@ -69,7 +69,7 @@ def _section(comparison: Comparison) -> dict[str, Any]:
     ]
     drawn += [
         (
-            f"{rules.x.capitalize()} saved at equal accuracy",
+            f"{AXES[rules.x][0].capitalize()} saved at equal accuracy",
             "Against the uniform line, with 95 % intervals. An interval that holds 0: no significant saving.",
             equal_accuracy_chart(comparison),
         ),
@@ -85,7 +85,7 @@ def _section(comparison: Comparison) -> dict[str, Any]:
         "dataset": comparison.dataset,
         "energy": comparison.energy,
         "subtitle": f"{sum(len(arm.runs) for arm in comparison.arms)} runs, {len(comparison.arms)} arms; costs are "
-        f"{x_name} ({rules.x}); equal: within ± {rules.margin:g} points",
+        f"{x_name} ({spelt(rules.x)}); equal: within ± {rules.margin:g} points",
         "tables": tables(comparison),
         "remarks": [(each.arm, line) for each in comparison.judged for line in remarks(each, rules.x)],
         "charts": [(title, caption, Markup(drawing)) for title, caption, drawing in drawn if drawing],

@@ -19,6 +19,7 @@ from ast_experiments.analysis.compare_words import (
     remarks,
     saved,
     signed,
+    spelt,
     spread,
 )
 
@@ -91,7 +92,7 @@ def _verdicts(comparison: Comparison) -> Table:
         for each in comparison.judged
     ]
     headings = ["#", "arm", "seeds", "accuracy, %", name, "verdict", "points above uniform"]
-    return Table(f"Verdicts at equal {x}", [*headings, f"{x} saved at equal accuracy"], rows)
+    return Table(f"Verdicts at equal {spelt(x)}", [*headings, f"{spelt(x)} saved at equal accuracy"], rows)
 
 
 def _savings(comparison: Comparison) -> Table:

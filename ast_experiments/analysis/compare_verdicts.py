@@ -23,7 +23,7 @@ from ast_experiments.analysis.compare_facts import (
     own_obstacles,
     usable,
 )
-from ast_experiments.analysis.compare_runs import AXES
+from ast_experiments.analysis.compare_runs import AXES, MEASURED
 from ast_experiments.analysis.compare_stats import (
     CONFIDENCE,
     Interval,
@@ -150,10 +150,10 @@ def judge(arms: Sequence[Arm], rules: Rules) -> list[Judged]:
     ]
 
 
-def preferred_axis(arms: Sequence[Arm]) -> str:
-    """Joules where at least half of the runs have them, else seconds."""
+def first_told(arms: Sequence[Arm], axes: Sequence[str]) -> str:
+    """The first of the axes that at least half of the runs tell; the last if there is none."""
     runs = [run for arm in arms for run in arm.runs]
-    return "joules" if 2 * sum("joules" in run.figures for run in runs) >= len(runs) else "seconds"
+    return next((axis for axis in axes if 2 * sum(axis in run.figures for run in runs) >= len(runs)), axes[-1])
 
 
 def lines(arms: Sequence[Arm], axis: str, seeds: Sequence[int]) -> list[Line]:
@@ -211,7 +211,7 @@ def beside_dense(arm: Arm, arms: Sequence[Arm], rules: Rules) -> BesideDense | N
     agreeing = [other for other in dense if not obstacles(arm, other, "flops")]
     if not agreeing:
         return None
-    axis = preferred_axis(arms)
+    axis = first_told(arms, MEASURED)
     # Of dense arms that differ only in hardware, the one on the arm's own hardware serves.
     best = max(agreeing, key=lambda other: (not obstacles(arm, other, axis), other.mean("accuracy")))
     gaps = arm.values("accuracy") - best.values("accuracy", arm.seeds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ast_experiments.analysis.compare_arms import Arm
 from ast_experiments.analysis.compare_stats import Interval, interval
@@ -13,12 +14,20 @@ NOT_SIGNIFICANT = "no significant saving"
 MARK = "n.s."
 """Stands for `NOT_SIGNIFICANT` in the cell of a table."""
 
+ALL = 1 - 1e-9
+"""More than all cannot be saved, whatever an interval says."""
+
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def number(value: float, form: str) -> str:
     """A number, or nothing for NaN."""
     return f"{value:{form}}" if math.isfinite(value) else ""
+
+
+def spelt(axis: str) -> str:
+    """An axis as it is written in a sentence."""
+    return "FLOPs" if axis == "flops" else axis
 
 
 def percent(share: float) -> str:
@@ -68,7 +77,8 @@ def saved(found: Interval | None) -> str:
 def paired(pair: Pair) -> str:
     """A saving against dense training, with what it is counted in."""
     if pair.saving is not None:
-        return saved(pair.saving) if pair.axis == "flops" else f"{pair.axis}: {saved(pair.saving)}"
+        text = saved(replace(pair.saving, high=min(pair.saving.high, ALL)))
+        return text if pair.axis == "flops" else f"{pair.axis}: {text}"
     return "" if pair.axis == "flops" else f"{pair.axis}: not comparable"
 
 
@@ -76,7 +86,7 @@ def kinds_of_saving(judged: Judged) -> list[str]:
     """The three kinds side by side: nominal and rows skipped, FLOPs, measured."""
     arm, beside = judged.arm, judged.beside
     compute = paired(beside.compute) if beside else ""
-    if not compute and math.isfinite(arm.mean("compute_savings")):
+    if not compute and arm.method != "dense" and math.isfinite(arm.mean("compute_savings")):
         compute = f"{percent(arm.mean('compute_savings'))}, its own count"
     return [
         percent(arm.mean("nominal_savings")),
@@ -93,8 +103,8 @@ def remarks(judged: Judged, x: str) -> list[str]:
     if verdict.reasons:
         lines.append(f"{verdict.word}: {join(verdict.reasons)}")
     if verdict.saving is not None and not verdict.saving.significant:
-        lines.append(f"{NOT_SIGNIFICANT} of {x} at equal accuracy")
-    if verdict.needs:
+        lines.append(f"{NOT_SIGNIFICANT} of {spelt(x)} at equal accuracy")
+    if verdict.needs and verdict.word in ("wins", "equal"):
         lines.append(f"a claim would need more: {join(verdict.needs)}")
     if judged.arm.failed:
         lines.append(f"{judged.arm.failed} more of its runs failed")

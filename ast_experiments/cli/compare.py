@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,18 +45,29 @@ def _main() -> int:
         raise ConfigError(
             f"--tolerance {args.tolerance:g}: expected a share from 0 to below 1; type e.g. --tolerance 0.15"
         )
-    # What this reader has to say of files that cannot be read it says itself.
-    logging.getLogger("ast_experiments.analysis.runs").setLevel(logging.ERROR)
+    from ast_experiments.analysis.compare import compare
     from ast_experiments.analysis.compare_runs import load
 
-    loaded = load(args.runs)
-    names = _datasets(loaded, args.runs, across=args.by == "dataset")
-    from ast_experiments.analysis.compare import compare
-
-    comparisons = [compare(loaded, name, x=args.x, margin=args.margin, tolerance=args.tolerance) for name in names]
-    for path in tell(comparisons, args.out or _folder(args.runs), across=args.by == "dataset"):
-        print(path)
+    across = args.by == "dataset"
+    with _quiet():
+        loaded = load(args.runs)
+        names = _datasets(loaded, args.runs, across=across)
+        comparisons = [compare(loaded, name, x=args.x, margin=args.margin, tolerance=args.tolerance) for name in names]
+        written = tell(comparisons, args.out or _folder(args.runs), across=across)
+    print(*written, sep="\n")
     return 0
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back what is logged of files that cannot be read: the notes say it."""
+    logger = logging.getLogger("ast_experiments.analysis.runs")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run directories, or directories of them")
     parser.add_argument("--by", choices=("dataset",), help="put the data sets side by side")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS if it is one directory)")
-    parser.add_argument("--x", choices=AXES, help="what costs are counted in (default: joules, unmeasured: seconds)")
+    parser.add_argument("--x", choices=AXES, help="what costs are counted in (default: joules, unmeasured: flops)")
     parser.add_argument(
         "--margin", type=float, metavar="POINTS", help="arms this close are equal (default: 0.5; 0.2 on cifar10)"
     )

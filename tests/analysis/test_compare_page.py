@@ -50,7 +50,7 @@ def test_metered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     titles = re.findall(r"<figcaption>([^<]*)<", html)
     assert titles == [
         *(f"Accuracy against {axis}" for axis in ("energy", "time", "arithmetic", "sample-visits")),
-        "Joules saved at equal accuracy",
+        "Energy saved at equal accuracy",
         "Savings against dense, three kinds",
         *("Joules by phase", "Seconds by phase", "FLOPs by phase"),
     ]
