@@ -1,0 +1,176 @@
+"""Records the scores of a run, epoch by epoch, and replays them through controllers.
+
+    python scripts/replay_scores.py record scores.npy experiment=cifar10_stale recipe.epochs=40
+    python scripts/replay_scores.py replay scores.npy
+    python scripts/replay_scores.py replay scores.npy --targets 0.05 --controllers pi "quantile controller.eta=1"
+
+`record` trains what the overrides say (`method=ast`, or another method that keeps scores) and writes one row of scores
+an epoch: an array (epochs, samples), NaN where a sample has no score yet. Scores of your own do as well. `replay` puts
+the epochs in which every sample has a score before each controller as a planned epoch does: in a new random order,
+window by window. Nothing is trained and nothing explored: the rates are those of the gate alone.
+
+Printed are the mean rate and its distance from the target; how large that may be, if the controller promises anything;
+and, of the means over consecutive rows (an epoch's, but at least 5,000): the epochs before the first from which on all
+lie within 20 % of the target, and the largest deviation, as a share of the target, of those after two epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ast_experiments.analysis.control import BAND, SMOOTHING_ROWS, moving_mean
+from ast_experiments.compose import compose, typed
+from ast_experiments.errors import UserError
+from ast_experiments.selection.control import Controller, Tally
+from ast_experiments.selection.numeric import generator
+from ast_experiments.selection.planning import Windows, stream
+from ast_experiments.selection.protocol import Scorer
+from ast_experiments.tracking import Trackers
+from ast_experiments.tracking.jsonl import JsonlTracker
+from ast_experiments.training import build
+
+ORDER, GATE = 1, 3
+SETTLED_EPOCHS = 2
+
+
+def record(path: Path, overrides: list[str]) -> None:
+    """Train, and save the committed scores of every epoch."""
+    config = typed(compose([*overrides, "tracking=jsonl"]))
+    scores: list[np.ndarray] = []
+    with tempfile.TemporaryDirectory() as folder:
+        run = build.build_run(config, Path(folder), lambda _: Trackers([JsonlTracker(Path(folder) / "metrics.jsonl")]))
+        hooks = run.hooks
+        if "table" not in hooks.state_dict():
+            raise UserError(f"method={config.method.name} keeps no scores; type e.g. method=ast")
+
+        def end_epoch(score: Scorer) -> None:
+            hooks.end_epoch(score)
+            scores.append(hooks.state_dict()["table"]["scores"].numpy())
+            np.save(path, np.stack(scores))
+            print(f"epoch {len(scores)} of {run.epochs}", flush=True)
+
+        run.hooks = replace(hooks, end_epoch=end_epoch)
+        run.fit()
+    print(f"{path}: {len(scores)} epochs of {len(scores[0]):,} samples")
+
+
+class Replay(NamedTuple):
+    """What a controller made of recorded scores.
+
+    Attributes:
+        tally: To hold against its promise.
+        shares: Share let through, of each window, shape (windows,).
+        rows: Rows of each window, shape (windows,).
+    """
+
+    tally: Tally
+    shares: np.ndarray
+    rows: np.ndarray
+
+
+def replay(controller: Controller, scores: np.ndarray, target: float, *, window: int = 32, seed: int = 0) -> Replay:
+    """Gate scores (epochs, samples), none of them NaN, epoch by epoch."""
+    state, tally = controller.initial(target), Tally()
+    rows, shares = Windows(scores.shape[1], window).sizes, []
+    for epoch, values in enumerate(scores):
+        streamed = values[generator(seed, ORDER, epoch).permutation(len(values))]
+        state = controller.renew(state, streamed, target, frozen=True)
+        run = stream(controller, state, streamed, window, target, generator(seed, GATE, epoch))
+        tally, state = tally.add_all(controller, run.active, rows, target), run.final
+        shares.append(run.active / rows)
+    return Replay(tally, np.concatenate(shares), np.tile(rows, len(scores)))
+
+
+class Quality(NamedTuple):
+    """How well a target was held; the module says how it is measured.
+
+    Attributes:
+        settled: Epochs before the rate holds; None if it never does.
+        deviation: Largest deviation after two epochs, as a share of the target; None if there are too few.
+    """
+
+    settled: float | None
+    deviation: float | None
+
+
+def quality(result: Replay, samples: int, target: float) -> Quality:
+    """Judge a replay of epochs of `samples` rows."""
+    stretch = max(samples, SMOOTHING_ROWS)
+    means = moving_mean(result.shares, result.rows, stretch)
+    deviations = np.abs(means / target - 1)[np.isfinite(means)]
+    starts = (np.cumsum(result.rows)[np.isfinite(means)] - stretch) / samples
+    outside = np.flatnonzero(deviations > BAND)
+    first = int(outside[-1]) + 1 if len(outside) else 0
+    late = deviations[starts >= SETTLED_EPOCHS]
+    return Quality(
+        settled=float(starts[first] - starts[0]) if first < len(starts) else None,
+        deviation=float(late.max()) if len(late) else None,
+    )
+
+
+def build_controller(words: str) -> Controller:
+    """A controller from its name and overrides, as on the command line."""
+    choice = typed(compose(["method=ast", *f"controller={words}".split()])).controller
+    return build.builder("controller", choice.name)(**build.settings_of(choice))
+
+
+def load(path: Path) -> np.ndarray:
+    """The epochs of a recording in which every sample has a score, shape (epochs, samples)."""
+    scores = np.load(path)
+    if scores.ndim != 2:
+        raise UserError(f"{path}: has shape {scores.shape}, expected (epochs, samples)")
+    complete = scores[~np.isnan(scores).any(axis=1)].astype(np.float32)
+    if not len(complete):
+        raise UserError(f"{path}: in no epoch every sample has a score; record more epochs")
+    return complete
+
+
+def main() -> None:
+    """Record or replay."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    recording = commands.add_parser("record", help="train and save the scores of every epoch")
+    recording.add_argument("path", type=Path)
+    recording.add_argument("overrides", nargs="*")
+    replaying = commands.add_parser("replay", help="put saved scores before controllers")
+    replaying.add_argument("paths", type=Path, nargs="+")
+    replaying.add_argument("--controllers", nargs="+", default=["pi", "quantile", "topk"])
+    replaying.add_argument("--targets", type=float, nargs="+", default=[0.1, 0.4])
+    replaying.add_argument("--window", type=int, default=32, help="rows that a controller sees at a time")
+    replaying.add_argument("--seed", type=int, default=0, help="of the orders")
+    args = parser.parse_args()
+    if args.command == "record":
+        record(args.path, args.overrides)
+        return
+    for path in args.paths:
+        scores = load(path)
+        epochs, samples = scores.shape
+        print(f"{path}: {epochs} epochs of {samples:,} samples")
+        print(f"{'controller':24} {'target':>7} {'rate':>8} {'error':>9} {'bound':>9} {'settled':>8} {'deviation':>10}")
+        for words in args.controllers:
+            controller = build_controller(words)
+            for target in args.targets:
+                result = replay(controller, scores, target, window=args.window, seed=args.seed)
+                facts, judged = result.tally.facts(controller), quality(result, samples, target)
+                rate, bound = float(facts["gate_share"] or 0), facts["bound"]
+                print(
+                    f"{words:24} {target:7g} {rate:8.5f} {abs(rate - target):9.2e} "
+                    f"{'none' if bound is None else f'{bound:.2e}':>9} "
+                    f"{'never' if judged.settled is None else f'{judged.settled:.2f}':>8} "
+                    f"{'-' if judged.deviation is None else f'{judged.deviation:.1%}':>10}"
+                )
+        print()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"replay_scores: {error}")
