@@ -87,7 +87,7 @@ def kinds_of_saving(judged: Judged) -> list[str]:
     arm, beside = judged.arm, judged.beside
     compute = paired(beside.compute) if beside else ""
     if not compute and arm.method != "dense" and math.isfinite(arm.mean("compute_savings")):
-        compute = f"{percent(arm.mean('compute_savings'))}, its own count"
+        compute = f"{percent(arm.mean('compute_savings'))}, validation left out"
     return [
         percent(arm.mean("nominal_savings")),
         percent(arm.mean("skipped_share")),
