@@ -49,6 +49,17 @@ WRONG: dict[str, tuple[str, ...]] = {
     ),
     "method.scoring=masked method.score_mode=eval": ("method.score_mode: not used by method.scoring=masked",),
     "method.score_mode=eval": ("method.score_mode: not used by method.scoring=stale",),
+    "method.pick=topk method.window=64": ("method.window: not used by method.pick=topk",),
+    "method.temperature=2": ("method.temperature: not used by method.pick=threshold", "type method.temperature=null"),
+    "method.scoring=gather method.temperature=2": ("method.temperature: not used by method.scoring=gather",),
+    "method.pick=topk method.reweight=true": (
+        "method.reweight: needs the chance of every row to be picked, which method.pick=topk does not know",
+        "type method.pick=proportional or method.reweight=null",
+    ),
+    "method.pick=proportional method.reweight=true method.exploration=0": (
+        "method.exploration: with method.reweight=true no weight is above 1 / exploration",
+        "type e.g. method.exploration=0.1",
+    ),
     "method.scoring=masked method.packing=true": ("method.packing: not used by method.scoring=masked",),
     "method.score_size=16": ("method.score_size: not used by method.scoring=stale", "type method.score_size=null"),
     "method.scoring=gather method.proxy_width=0.5": (

@@ -115,6 +115,7 @@ def test_builders_take_the_settings(group: str, name: str, positional: int, with
         (["method=proxy"], "Proxy"),
         (["method=ast"], "Stale"),
         (["method=ast", "method.pick=topk", "method.exploration=0"], "Stale"),
+        (["method=ast", "method.pick=proportional", "method.reweight=true"], "Stale"),
         (["method=ast", "method.scoring=gather", "method.score_mode=train"], "Fresh"),
         (["method=ast", "method.scoring=masked"], "Fresh"),
     ],
