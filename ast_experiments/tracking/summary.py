@@ -27,6 +27,7 @@ def result_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("rows scored", _count(result.get("rows_scored"))),
         ("rows offered", _count(result.get("rows_offered"))),
         ("control", _control(result.get("control") or {})),
+        ("gate share", _gate_share(result.get("selection") or {})),
         ("nominal savings", _nominal(result)),
         ("compute savings", _compute(result)),
         ("seconds by phase", _phases(result.get("seconds") or {})),
@@ -104,6 +105,15 @@ def _control(control: Mapping[str, Any]) -> str:
         f"{key.removesuffix('_share')} {100 * control[key]:.3g} %" for key in shares if control.get(key) is not None
     ]
     return ", ".join(parts)
+
+
+def _gate_share(selection: Mapping[str, Any]) -> str:
+    share, target = selection.get("gate_share"), selection.get("gate_target")
+    if share is None or target is None:
+        return ""
+    bound = selection.get("bound")
+    promised = "nothing is promised" if bound is None else f"{bound:.2g} at most is promised"
+    return f"{share:.4f} (target {target:.4g}), off by {abs(share - target):.2g}; {promised}"
 
 
 def _nominal(result: Mapping[str, Any]) -> str:

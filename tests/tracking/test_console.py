@@ -169,6 +169,16 @@ def test_energy_in_words(energy: dict[str, Any] | None, text: str) -> None:
     ("label", "changes", "text"),
     [
         (
+            "gate share",
+            {"selection": {"gate_share": 0.27992, "gate_target": 0.28, "bound": 0.000139}},
+            "0.2799 (target 0.28), off by 8e-05; 0.00014 at most is promised",
+        ),
+        (
+            "gate share",
+            {"selection": {"gate_share": 0.3, "gate_target": 0.28, "bound": None}},
+            "0.3000 (target 0.28), off by 0.02; nothing is promised",
+        ),
+        (
             "compute savings",
             {"compute_savings": 0.352},
             "35.2 % of the FLOPs that training every offered row would take",
