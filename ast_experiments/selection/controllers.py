@@ -93,7 +93,8 @@ class PI:
             state = self.initial(target)._replace(level=level, started=True)
         elif frozen and state.reference is not None:
             moved = clip(state.level + level - state.reference, LOG_FLOOR - MARGIN, LOG_CAP + MARGIN)
-            state = state._replace(level=moved)
+            # Where the target has moved too, the rate follows at once: the error of the EMA stays what it was.
+            state = state._replace(level=moved, ema=target + state.error)
         return state._replace(kp=kp, ki=ki, reference=level if frozen else state.reference)
 
     def observe(self, state: ControlState, active: Number, offered: float, target: float) -> ControlState:

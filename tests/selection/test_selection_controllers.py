@@ -233,3 +233,39 @@ def test_pi_clips_its_state_and_says_so(active, bound):
 
 def test_log_scores_are_floored_and_capped():
     np.testing.assert_allclose(log_scores(np.array([0.0, 1.0, 1e9])), [LOG_FLOOR, 0.0, LOG_CAP])
+
+
+def test_pi_moves_at_once_with_the_quantile_of_frozen_scores():
+    controller = PI(kp=0.7, ki=0.2, alpha=0.3)
+    scores = np.random.default_rng(0).lognormal(size=4000)
+    state = controller.renew(controller.initial(0.4), scores, 0.4, frozen=True)
+    moved = controller.observe(state, 20, 32, 0.4)
+    # Scores e times lower, the same target: the level falls by one, the error stays.
+    lower = controller.renew(moved, scores / math.e, 0.4, frozen=True)
+    assert lower.level == pytest.approx(moved.level - 1, abs=1e-6)
+    assert (lower.ema, lower.error) == (pytest.approx(moved.ema), moved.error)
+    # Another target: the level moves between the quantiles, the smoothed rate with the target.
+    other = controller.renew(moved, scores, 0.2, frozen=True)
+    step = empirical_level(scores, 0.2)[0] - empirical_level(scores, 0.4)[0]
+    assert other.level == pytest.approx(moved.level + step)
+    assert other.ema == pytest.approx(moved.ema - 0.2)
+    # Scores that the epoch will not gate as they are, and the first epoch that does, move nothing.
+    assert controller.renew(moved, scores / math.e, 0.4).level == moved.level
+    fresh = controller.observe(controller.renew(controller.initial(0.4), scores, 0.4), 20, 32, 0.4)
+    assert controller.renew(fresh, scores / math.e, 0.4, frozen=True).level == fresh.level
+    # What has moved stays in the range of the log-scores.
+    assert controller.renew(lower, np.full(100, 1e-9), 0.4, frozen=True).level >= LOG_FLOOR - MARGIN
+
+
+@pytest.mark.parametrize("path", [(0.6, 0.2), (0.2, 0.6), (0.4, 0.1)])
+def test_pi_follows_a_step_of_the_target_within_the_epoch(path):
+    rng, controller, rates = np.random.default_rng(1), PI(), []
+    scores = rng.lognormal(size=3200)
+    state = controller.initial(path[0])
+    for target in (path[0],) * 4 + (path[1],) * 4:
+        state, total = controller.renew(state, scores, target, frozen=True), 0
+        for window in rng.permutation(scores).reshape(-1, WINDOW):
+            active = int((window > controller.threshold(state)).sum())
+            total, state = total + active, controller.observe(state, active, WINDOW, target)
+        rates.append(total / len(scores) - target)
+    assert np.abs(rates).max() < 0.01
