@@ -1,0 +1,219 @@
+"""`ast-bench`: a study by protocol, methods x seeds, each method beside baselines at its own cost."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ast_experiments.errors import ConfigError
+from ast_experiments.study.plan import (
+    COSTS,
+    Study,
+    arms_of,
+    check_common,
+    config_of,
+    default_name,
+    fit,
+    parse_methods,
+)
+from ast_experiments.study.show import duration
+from ast_experiments.study.state import PLAN, RUNS, TRIAL_SEED, TRIALS, Plan, alone, extended, read_journal, read_plan
+from ast_experiments.train import EXIT_FAILED, guarded
+
+ROOT = Path("outputs") / "studies"
+OWN = ("methods", "seeds", "lr_trials", "cost", "name")
+
+DESCRIPTION = """\
+Run a study: every method and the dense reference with every seed, in turns, and beside each method two baselines
+at its own measured cost: dense trained shorter, and rs2. Ends with the comparison of ast-compare."""
+
+EXAMPLES = f"""\
+  ast-bench experiment=cifar10_stale methods=[ast,infobatch,random] seeds=5
+  ast-bench 'methods=[ast,ast:rate=0.2,ast:rate=0.2:controller=quantile]'   arms with settings of their own
+  ast-bench STUDY.yaml                                the same as KEY: VALUE lines
+  ast-bench {ROOT}/NAME                      go on; the same command line goes on too
+
+  methods=[...]   what to compare; dense is always there
+  seeds=5         how many, from 0, or which: [3,4,5]; default: what a claim needs on the data set
+  lr_trials=3     learning rates to try for each arm, baselines too; default: 0
+  cost=flops      what baselines cost the same in: joules, seconds, flops, samples;
+                  default: joules where they are measured, else FLOPs
+  name=NAME       of the directory below {ROOT}; default: made from the settings
+
+All else is as for ast-train and holds for every arm, e.g. dataset=cifar10 recipe.epochs=10 method.rate=0.2."""
+
+
+def main() -> None:
+    """Entry point of `ast-bench`."""
+    raise SystemExit(guarded(_main))
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="ast-bench",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE | STUDY.yaml | STUDY_DIR")
+    arguments = parser.parse_args().arguments
+    if not arguments:
+        parser.print_help()
+        return 0
+    plan, folder = planned(arguments)
+    from ast_experiments import ranks
+    from ast_experiments.study.agenda import Agenda
+    from ast_experiments.study.conduct import check, conduct
+
+    if ranks.launched():
+        raise ConfigError("ast-bench is one process, and torchrun starts several; type ast-bench without torchrun")
+    agenda = Agenda(plan, folder)
+    check(agenda)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        plan.write(folder)
+        print(f"{plan.study.name}: {_summary(plan)}, in {folder}", flush=True)
+        conduct(agenda)
+        _compare(plan, folder)
+    for job, error in agenda.failed.items():
+        print(f"{job.title}: {error}", file=sys.stderr)
+    if agenda.failed:
+        print(f"{len(agenda.failed)} failed; to repeat them type: ast-bench {folder}", file=sys.stderr)
+    return EXIT_FAILED if agenda.failed else 0
+
+
+def planned(arguments: Sequence[str]) -> tuple[Plan, Path]:
+    """The plan that a command line asks for, and its directory.
+
+    Raises:
+        ConfigError: If something in it is wrong, or does not agree with the study of that name.
+    """
+    typed = [argument for argument in arguments if "=" in argument or argument.startswith("~")]
+    others = [argument for argument in arguments if argument not in typed]
+    given: dict[str, str] = {}
+    before: Plan | None = None
+    for other in others:
+        if other.endswith((".yaml", ".yml")):
+            typed = [*_from_file(Path(other)), *typed]
+        elif (before := read_plan(Path(other))) is not None:
+            given["name"] = before.study.name
+        else:
+            raise ConfigError(f"{other}: expected KEY=VALUE, a .yaml file, or a study's directory (with a {PLAN})")
+    common = []
+    for argument in typed:
+        key, _, value = argument.partition("=")
+        if key in OWN:
+            given[key] = value
+        else:
+            common.append(argument)
+    folder = Path(others[-1]) if before else ROOT / _name(given, common)
+    before = before or read_plan(folder)
+    study = _study(given, common, before.study if before else None)
+    return (extended(before, study) if before else Plan(study)), folder
+
+
+def _name(given: dict[str, str], common: Sequence[str]) -> str:
+    name = given.setdefault("name", default_name(common))
+    if fit(name) != name:
+        raise ConfigError(f"name={name}: letters, digits and . _ = , + - only; type e.g. name={fit(name)}")
+    return name
+
+
+def _study(given: dict[str, str], common: Sequence[str], before: Study | None) -> Study:
+    """What is asked for; what is not typed is as it was before."""
+    check_common(common)
+    if before is not None:
+        arms = [*before.arms, *parse_methods(given["methods"])] if "methods" in given else before.arms
+        return dataclasses.replace(
+            before,
+            common=tuple(common) or before.common,
+            arms=arms_of(arms),
+            seeds=_seeds(given["seeds"]) if "seeds" in given else before.seeds,
+            lr_trials=_trials(given["lr_trials"]) if "lr_trials" in given else before.lr_trials,
+            cost=_cost(given["cost"]) if "cost" in given else before.cost,
+        )
+    if "methods" not in given:
+        raise ConfigError("methods: is missing; type e.g. methods=[ast,infobatch,random]")
+    arms = arms_of(parse_methods(given["methods"]))
+    trials, cost = _trials(given.get("lr_trials", "0")), _cost(given.get("cost", "auto"))
+    seeds = _seeds(given["seeds"]) if "seeds" in given else _usual_seeds(common)
+    return Study(given["name"], tuple(common), arms, seeds, trials, cost)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    if re.fullmatch(r"[1-9]\d{0,3}", text):
+        return tuple(range(int(text)))
+    if re.fullmatch(r"\[\s*\d+\s*(,\s*\d+\s*)*\]", text):
+        seeds = tuple(dict.fromkeys(int(seed) for seed in text[1:-1].split(",")))
+        if TRIAL_SEED not in seeds:
+            return seeds
+    raise ConfigError(f"seeds={text}: expected how many, such as seeds=5, or which, such as seeds=[3,4,5]")
+
+
+def _usual_seeds(common: Sequence[str]) -> tuple[int, ...]:
+    """As many as a claim needs on the data set."""
+    from ast_experiments.analysis.compare_facts import PROTOCOL_SEEDS, SEEDS
+    from ast_experiments.study.plan import DENSE
+
+    dataset = config_of(common, DENSE).dataset.name
+    return tuple(range(PROTOCOL_SEEDS.get(dataset, SEEDS)))
+
+
+def _trials(text: str) -> int:
+    if not re.fullmatch(r"0|[2-9]|[1-9]\d", text):
+        raise ConfigError(f"lr_trials={text}: expected 0, or 2 to 99 learning rates to choose from; type lr_trials=3")
+    return int(text)
+
+
+def _cost(text: str) -> str:
+    if text not in COSTS:
+        raise ConfigError(f"cost={text}: no such cost; there are: {', '.join(COSTS)}")
+    return text
+
+
+def _from_file(path: Path) -> list[str]:
+    """The lines of a study's file as arguments."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected lines of KEY: VALUE, such as methods: [ast, infobatch]")
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in content.items()]
+
+
+def _summary(plan: Plan) -> str:
+    study = plan.study
+    arms = ", ".join(arm.label for arm in study.arms)
+    trials = f", {study.lr_trials} learning rates tried an arm" if study.lr_trials else ""
+    return f"{arms} x {len(study.seeds)} seeds{trials}, and baselines at each method's cost"
+
+
+def _compare(plan: Plan, folder: Path) -> None:
+    """Write the comparison, on the axis that the baselines were made for."""
+    from ast_experiments.analysis.compare import compare
+    from ast_experiments.analysis.compare_runs import load
+    from ast_experiments.cli.compare import tell
+
+    loaded = load([folder / RUNS])
+    names = sorted({run.dataset for run in loaded.runs})
+    if not names:
+        return
+    for path in tell([compare(loaded, name, x=plan.cost) for name in names], folder, across=False):
+        print(path)
+    took = {False: 0.0, True: 0.0}
+    for entry in read_journal(folder):
+        took[entry["run"].startswith(TRIALS)] += entry.get("took_s", 0.0)
+    if took[True]:
+        print(f"trials of learning rates took {duration(took[True])}, the comparison {duration(took[False])}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Studies: methods x seeds by protocol, each method beside baselines at its own cost."""
