@@ -147,7 +147,7 @@ def _examine(listing: Listing) -> Callable[[tuple[int, bytes | None]], tuple[byt
         digest = hashlib.blake2b(data, digest_size=16).digest()
         try:
             encoded = Encoded(data, where)
-            encoded.pixels()
+            encoded.part(0, 0, encoded.height, encoded.width)
         except DataError as error:
             return digest, "unreadable", str(error).partition("; ")[0]
         return digest, encoded.mode, ""

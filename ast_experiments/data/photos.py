@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -122,7 +121,7 @@ class Photos:
         pixels = torch.empty((len(self), side, side, 3), dtype=torch.uint8)
 
         def fill(row: int) -> None:
-            pixels[row] = self.image(row).pixels()
+            pixels[row] = self.image(row).part(0, 0, side, side)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in pool.map(fill, range(len(self)), chunksize=64):
@@ -160,10 +159,10 @@ class Square:
 
     width = height
 
-    def pixels(self, scale: float = 1.0) -> Tensor:
-        """Returns the pixels."""
-        del scale
-        return self.made
+    def part(self, top: int, left: int, height: int, width: int, least: float = 1.0) -> Tensor:
+        """Returns a rectangle."""
+        del least
+        return self.made[top : top + height, left : left + width]
 
 
 class Encoded:
@@ -188,30 +187,37 @@ class Encoded:
         self.width, self.height = self._image.size
         self.mode = self._image.mode
 
-    def pixels(self, scale: float = 1.0) -> Tensor:
-        """Decodes to RGB, uint8, shape (height, width, 3).
+    def part(self, top: int, left: int, height: int, width: int, least: float = 1.0) -> Tensor:
+        """Decodes to RGB and cuts out a rectangle; to be called once.
 
         Grey images are repeated in all channels; CMYK and palettes are converted, transparency is dropped.
 
         Args:
-            scale: By how much the result will be scaled. Where that is a half or less, JPEGs are decoded at half
-                (quarter, eighth) their size, which takes less time.
+            top: First row.
+            left: First column.
+            height: Rows.
+            width: Columns.
+            least: Share of its size that the image may be decoded at. JPEGs are decoded at half (quarter, eighth)
+                their size where that is enough, which takes less time, and the rectangle is smaller accordingly.
+
+        Returns:
+            Pixels, uint8, shape (height, width, 3) or smaller.
 
         Raises:
             DataError: When the image is damaged or its end is missing.
         """
-        from torchvision.io import ImageReadMode, decode_jpeg
-
         image = self._image
         try:
-            if image.format == "JPEG" and image.mode in {"RGB", "L"}:
-                if scale > 0.5:
-                    encoded = torch.frombuffer(bytearray(self._data), dtype=torch.uint8)
-                    return cast(Tensor, decode_jpeg(encoded, mode=ImageReadMode.RGB)).permute(1, 2, 0)
-                image.draft(None, (math.ceil(self.width * scale), math.ceil(self.height * scale)))
-            return torch.from_numpy(np.array(image.convert("RGB")))
-        except (OSError, SyntaxError, ValueError, RuntimeError) as error:
+            if least <= 0.5:
+                image.draft(None, (math.ceil(self.width * least), math.ceil(self.height * least)))
+            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
             raise self._broken(error) from error
+        if pixels.shape[:2] != (self.height, self.width):
+            down, across = pixels.shape[0] / self.height, pixels.shape[1] / self.width
+            top, height = round(top * down), max(1, round(height * down))
+            left, width = round(left * across), max(1, round(width * across))
+        return torch.from_numpy(pixels[top : top + height, left : left + width].copy())
 
     def _broken(self, error: Exception) -> DataError:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -243,6 +249,6 @@ def square(image: Encoded | Square, side: int, interpolation: str = "bilinear", 
     short = min(image.height, image.width)
     target = scaled or side
     height, width = (target * length // short for length in (image.height, image.width))
-    pixels = resize(image.pixels(target / short), height, width, interpolation)
+    pixels = resize(image.part(0, 0, image.height, image.width), height, width, interpolation)
     top, left = round((height - side) / 2), round((width - side) / 2)
     return pixels[top : top + side, left : left + side]

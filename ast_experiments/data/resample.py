@@ -11,7 +11,7 @@ _BICUBIC = -0.5
 
 
 def cut_squares(table: Tensor, view: View, size: int, ids: Tensor, rows: Tensor, seed: int, epoch: int) -> Tensor:
-    """Makes the pictures that `view.pictures` makes of squares in host memory, to within a grey level.
+    """Makes the pictures that `view.pictures` makes of squares in host memory, to within two grey levels.
 
     Args:
         table: Squares, uint8, shape (m, side, side, 3).

@@ -19,6 +19,7 @@ from ast_experiments.data.photos import Encoded, Photos, Square, resize, square
 
 _CROP_STREAM, _COLOUR_STREAM, _ERASE_STREAM = 1, 2, 3
 _TRIES = 10
+_ENOUGH = 2  # decoded pixels for one of the picture; JPEGs need not be decoded any larger
 _ERASED_AREA = (0.02, 0.33)
 _ERASED_RATIO = (0.3, 3.3)
 
@@ -154,13 +155,10 @@ class RandomCrop:
         return torch.where(fits.any(1, keepdim=True), drawn, middle)
 
     def _cut(self, image: Encoded | Square, size: int, plan: Sequence[float]) -> Tensor:
-        top, left, height, width, mirrored = plan
-        pixels = image.pixels(size / min(height, width))
-        down, across = pixels.shape[0] / image.height, pixels.shape[1] / image.width  # 1, or less by JPEG's scaling
-        y, x = round(top * down), round(left * across)
-        part = pixels[y : y + max(1, round(height * down)), x : x + max(1, round(width * across))]
+        top, left, height, width = (int(value) for value in plan[:4])
+        part = image.part(top, left, height, width, _ENOUGH * size / min(height, width))
         made = resize(part, size, size, self.interpolation)
-        return made.flip(1) if mirrored else made
+        return made.flip(1) if plan[4] else made
 
 
 @dataclass(frozen=True, slots=True)
