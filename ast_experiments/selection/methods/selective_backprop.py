@@ -48,8 +48,9 @@ class StaleSelectiveBackprop:
 
     The source forwards the samples of every n-th epoch just before it selects from them, so that its losses are half
     an epoch younger, and takes the distribution from the last 1,024 losses that it looked at. An epoch that is planned
-    at its start can take it from all of them, which leaves out the noise of a small sample. Until every sample has a
-    loss, all probabilities are the rate: the losses of an untrained network tell nothing.
+    at its start can take it from all of them, which leaves out the noise of a small sample. The released code trains
+    every sample in the first epoch, which is the set-point's to say (`warmup_epochs`, 1 in the yaml file); without it
+    all probabilities are the rate until every sample has a loss.
 
     Args:
         fresh_every: Epochs between two passes over all samples.
