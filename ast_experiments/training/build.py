@@ -25,6 +25,7 @@ from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.goal import Goal
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.errors import ConfigError
+from ast_experiments.fitting import RATES
 from ast_experiments.models.build import side_model
 from ast_experiments.selection.numeric import generator
 from ast_experiments.selection.protocol import Context, hooks_of
@@ -38,7 +39,7 @@ from ast_experiments.training.run import Run
 from ast_experiments.training.side import SideNet, side_net_maker
 from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
 
-SETPOINT = ("rate", "rate_schedule", "rate_final", "warmup_epochs", "final_epochs", "budget")
+SETPOINT = RATES
 HOLD_OUT = 11  # purpose of the draw
 NOMINAL = ("active_cost", "skipped_cost")
 AUGMENT = ("mean", "std", *VIEW_SETTINGS)
