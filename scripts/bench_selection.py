@@ -106,7 +106,8 @@ def main() -> None:
 
     dense = dense_seconds(args.dense_rows, 3)
     print(
-        f"One thread, rate {args.rate:g}, best of {args.repeats}. Dense epoch, 50,000 rows: {dense:.1f} s (best of 3)"
+        f"Processor seconds, one thread, rate {args.rate:g}, best of {args.repeats}. "
+        f"Dense epoch, 50,000 rows: {dense:.1f} s (best of 3)"
     )
     print(f"\n{'50,000 samples, batch 128':26} {'s/epoch':>9} {'of dense':>9} {'wanted':>9}")
     for name, (_, settings) in ARMS.items():

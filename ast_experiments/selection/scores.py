@@ -55,9 +55,9 @@ class ScoreTable:
         """Make the epoch's observations, of all ranks, the scores. Reads the device once."""
         pending = merged(self._pending).cpu().numpy()
         new = ~np.isnan(pending)
-        self.scores[new] = pending[new]
-        self.last_epoch[new] = epoch
-        self.visits[new] += 1
+        np.copyto(self.scores, pending, where=new)
+        np.copyto(self.last_epoch, epoch, where=new)
+        self.visits += new
         self._pending.fill_(torch.nan)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -115,9 +115,9 @@ class Stale:
         if target >= 1:
             self._next = self._now
             return self._carry.plan(order, np.ones(len(order), dtype=bool), c.batch_size, whole=True)
-        unseen = self.table.unseen[order]
-        if unseen.any():
-            choice = self._uniform(unseen, target)
+        unseen = self.table.unseen
+        if unseen.any() and unseen[order].any():
+            choice = self._uniform(unseen[order], target)
         elif self._pick == "threshold":
             choice = self._threshold(order, target)
         else:
