@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import os
 import re
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ast_experiments.errors import ConfigError
 
@@ -26,14 +27,32 @@ GROUPS = (
     "experiment", "sweep", "debug",
 )  # fmt: skip
 LAUNCH = "AST_EXPERIMENTS_LAUNCH"
+UNNAMED = frozenset({"hydra", "group", "sweep", "tags", "tracking", "checkpoint_every_s", "profile"})
+LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit"}
+"""Launchers that come with an extra, and its name."""
+
+
+class Sweep(NamedTuple):
+    """What a command line sweeps over.
+
+    Attributes:
+        folder: Directory of the sweep.
+        jobs: Overrides of each job.
+        launcher: Choice of `hydra/launcher`.
+    """
+
+    folder: Path
+    jobs: list[list[str]]
+    launcher: str
 
 
 def register_resolvers() -> None:
-    """Resolvers of the run directory's name."""
+    """Resolvers of the names of run directories."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("launch_id", launch_id, replace=True)
-    OmegaConf.register_new_resolver("slug", slug, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
+    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 
 def launch_id() -> str:
@@ -43,9 +62,23 @@ def launch_id() -> str:
     return os.environ[LAUNCH]
 
 
-def slug(overrides: str) -> str:
-    """Overrides as part of a directory's name."""
-    return re.sub(r"[^A-Za-z0-9._=,+-]+", "-", overrides)[:80].strip("-,") or "run"
+def sweep_name(group: str | None, choice: str | None) -> str:
+    """Directory of a sweep: the group's name if it has one, else one of its own, after the choice of `sweep`."""
+    return _fit(group) if group else f"{choice or 'sweep'}_{launch_id()}"
+
+
+def job_name(overrides: Sequence[str]) -> str:
+    """Directory of a job within its sweep: its overrides, sorted and made fit for a name, and a hash of them.
+
+    The order in which they were typed does not matter, nor does what changes no figure of the run.
+    """
+    told = sorted(o for o in overrides if o.partition("=")[0].lstrip("+~").partition(".")[0] not in UNNAMED)
+    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+    return f"{_fit(','.join(told))}-{digest}"
+
+
+def _fit(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._=,+-]+", "-", text)[:80].strip("-,.") or "run"
 
 
 def typed(cfg: DictConfig) -> Config:
@@ -172,7 +205,7 @@ def jobs(overrides: Sequence[str]) -> list[list[str]]:
     return [list(job) for batch in batches for job in batch]
 
 
-def preflight(overrides: Sequence[str], multirun: bool) -> Path | None:
+def preflight(overrides: Sequence[str], multirun: bool) -> Sweep | None:
     """Check every job of a command line before anything is started or written.
 
     Args:
@@ -180,7 +213,7 @@ def preflight(overrides: Sequence[str], multirun: bool) -> Path | None:
         multirun: Whether `-m` was given.
 
     Returns:
-        The sweep's directory if it is a sweep, else None.
+        The sweep if it is one, else None.
 
     Raises:
         ConfigError: About the first job that is wrong.
@@ -198,9 +231,11 @@ def preflight(overrides: Sequence[str], multirun: bool) -> Path | None:
         return None
     params: Any = OmegaConf.to_container(cfg.hydra.sweeper).get("params") or {}  # pyright: ignore
     swept = [f"{key}={value}" for key, value in params.items()]
-    for job in jobs([*swept, *overrides]):
+    found = jobs([*swept, *overrides])
+    for job in found:
         check(typed(compose(job)))
-    return Path(cfg.hydra.sweep.dir)
+    found = [[o for o in job if not o.startswith(("hydra.", "hydra/"))] for job in found]
+    return Sweep(Path(cfg.hydra.sweep.dir), found, str(cfg.hydra.runtime.choices["hydra/launcher"]))
 
 
 SAYINGS = (
@@ -223,6 +258,8 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, MissingConfigException):
         group, _, name = str(error.missing_cfg_file or "").rpartition("/")
         said = f"{group}={name}: no such choice{_nearest(name, error.options or ())}"
+        if group == "hydra/launcher" and name in LAUNCHERS:
+            said = f"{group}={name}: is not installed; type uv sync --inexact --extra {LAUNCHERS[name]}"
     elif isinstance(override, str):
         said = f"{override}: cannot be read; expected key=value, with quotes around special characters"
     elif unknown:

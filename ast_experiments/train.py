@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import sys
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.cli.usage import usage
-from ast_experiments.compose import CONF, explain, launch_id, preflight, register_resolvers, typed
+from ast_experiments.compose import CONF, Sweep, explain, launch_id, preflight, register_resolvers, typed
 from ast_experiments.errors import ConfigError, Interrupted, UserError
+from ast_experiments.fitting import fitted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,21 +24,17 @@ register_resolvers()
 
 
 def job(cfg: DictConfig) -> float | None:
-    """One run, inside Hydra; returns its final accuracy in percent, for sweepers that optimise.
+    """One run, inside Hydra; returns its final accuracy in percent.
 
     Raises:
         Exception: Whatever the run raised, after it was written down.
     """
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
 
     from ast_experiments.training.launch import execute
 
     hydra = HydraConfig.get()
-    config = typed(cfg)
-    if config.group is None and hydra.mode == RunMode.MULTIRUN:
-        config = dataclasses.replace(config, group=f"sweep_{launch_id()}")
-    result = execute(config, Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+    result = execute(typed(cfg), Path(hydra.runtime.output_dir), list(hydra.overrides.task))
     return result.get("final_accuracy")
 
 
@@ -74,6 +70,10 @@ def _main() -> int:
     if args.help:
         print(usage())
         return 0
+    if not (args.config_path or args.config_name or args.config_dir):
+        more = fitted(args.overrides, CONF)[len(args.overrides) :]
+        sys.argv += more
+        args.overrides += more
     looks = args.hydra_help or args.cfg or args.info or args.shell_completion
     sweep = None
     if not (looks or args.config_path or args.config_name):
@@ -89,22 +89,42 @@ def _main() -> int:
             if isinstance(error, ConfigError):
                 _leave_nothing()
 
-    # In a sweep Hydra's launchers handle failures, and may send the function to other processes.
-    run = job if sweep is not None or args.multirun else task
     verbose = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
+
+    def hand_over(run: Callable[[DictConfig], Any]) -> None:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
         if raised:
             raise raised[0]
+
+    try:
+        if sweep is not None:
+            return _sweep(sweep, hand_over)
+        hand_over(job if args.multirun else task)
     except (HydraException, OmegaConfBaseException) as error:
         if verbose:
             raise
         raise ConfigError(explain(error, args.overrides)) from error
-    finally:
-        if sweep is not None:
-            _leaderboard(sweep)
     return 0
+
+
+def _sweep(sweep: Sweep, hand_over: Callable[[Callable[[DictConfig], Any]], None]) -> int:
+    """All jobs of a sweep; exits with a failure if one of them has not finished."""
+    from ast_experiments import sweeping
+
+    # Workers may not inherit the name that the directory was given here.
+    folder = str(sweep.folder).replace("'", r"\'")
+    sys.argv.append(f"hydra.sweep.dir='{folder}'")
+    if _speaks():
+        sweeping.begin(sweep)
+    finished = True
+    try:
+        with sweeping.watched(sweep):
+            hand_over(sweeping.job)
+    finally:
+        if _speaks():
+            finished = sweeping.conclude(sweep)
+    return 0 if finished else EXIT_FAILED
 
 
 def _speaks() -> bool:
@@ -137,18 +157,6 @@ def _leave_nothing() -> None:
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # somebody else's files are in it
         folder.rmdir()
-
-
-def _leaderboard(sweep: Path) -> None:
-    if not sweep.is_dir():
-        return
-    from ast_experiments.analysis.leaderboard import leaderboard, print_leaderboard, write_leaderboard
-
-    rows = leaderboard(sweep)
-    if rows:
-        print_leaderboard(rows)
-        for path in write_leaderboard(sweep):
-            print(path)
 
 
 if __name__ == "__main__":

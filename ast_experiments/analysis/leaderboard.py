@@ -1,22 +1,20 @@
-"""The runs of a sweep side by side, the best-held activation rate first."""
+"""The runs of a sweep as rows of a table, from their files alone."""
 
 from __future__ import annotations
 
-import argparse
 import csv
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ast_experiments.analysis.report import REPORT, render, summary
+from ast_experiments.analysis.report import REPORT, summary
 from ast_experiments.analysis.runs import RunRecord, find_runs, read_run
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-CSV, HTML = "leaderboard.csv", "leaderboard.html"
 
 # Heading and text form of the figures, in the order of their columns.
 _FIGURES = {
@@ -26,7 +24,9 @@ _FIGURES = {
     "last_quarter_rate": ("rate", ".4f"),
     "target": ("target", ".4g"),
     "final_accuracy": ("acc %", ".2f"),
+    "savings": ("saved", ".1%"),
 }
+LEGEND = "settled: control log row; over: overshoot; RMS: of the rate; rate: last quarter; saved: FLOPs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class LeaderboardRow:
         last_quarter_rate: Activation rate over the last quarter of the run.
         target: Activation rate asked for.
         final_accuracy: Percent.
+        savings: Share of the FLOPs of dense training saved, as counted; nominal savings where they were not counted.
         error: What a failed run died of; empty otherwise.
     """
 
@@ -55,23 +56,31 @@ class LeaderboardRow:
     last_quarter_rate: float | None = None
     target: float | None = None
     final_accuracy: float | None = None
+    savings: float | None = None
     error: str = ""
 
 
 def leaderboard(sweep_dir: str | os.PathLike[str]) -> list[LeaderboardRow]:
-    """Returns a row for every run at or below `sweep_dir`.
+    """Returns a row for every run at or below `sweep_dir`; see `rank`."""
+    return rank([(read_run(path), path.relative_to(sweep_dir).as_posix()) for path in find_runs(sweep_dir)])
 
-    Sorted by RMS rate error; runs without one after those with one, the more accurate first; failed last.
+
+def rank(records: Sequence[tuple[RunRecord, str]]) -> list[LeaderboardRow]:
+    """Returns a row for every run, the best first and failed ones last.
+
+    Where controllers differ the best is the one that holds its rate with the least RMS error, else the most accurate.
+
+    Args:
+        records: With the names that the rows shall have.
     """
-    root = Path(sweep_dir)
-    records = [read_run(path) for path in find_runs(root)]
-    given = [parse_overrides(record.result.get("overrides") or ()) for record in records]
+    given = [parse_overrides(record.result.get("overrides") or ()) for record, _ in records]
     varied = varied_keys(given)
     rows = [
-        _row(record, root, {key: own[key] if key in own else _configured(record, key) for key in varied})
-        for record, own in zip(records, given, strict=True)
+        _row(record, name, {key: own[key] if key in own else _configured(record, key) for key in varied})
+        for (record, name), own in zip(records, given, strict=True)
     ]
-    return sorted(rows, key=_rank)
+    by_rate = any(key.split(".")[0] == "controller" for key in varied)
+    return sorted(rows, key=lambda row: _rank(row, by_rate))
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
@@ -90,47 +99,42 @@ def varied_keys(given: Sequence[Mapping[str, str]]) -> list[str]:
     return [key for key in keys if len({own.get(key) for own in told}) > 1]
 
 
-def print_leaderboard(rows: Sequence[LeaderboardRow], console: Console | None = None) -> None:
-    """Prints rows as a table, the best first."""
+def print_leaderboard(rows: Sequence[LeaderboardRow], console: Console | None = None, top: int | None = None) -> None:
+    """Prints rows as a table; only the first `top`, without the errors of failed ones, if that is given."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title="Leaderboard", title_justify="left")
+    shown = rows[:top]
+    part = f": {len(shown)} of {len(rows)} runs" if len(shown) < len(rows) else ""
+    table = Table(
+        title=f"Leaderboard{part}", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
     for heading in headings(rows):
         table.add_column(escape(heading), overflow="fold", no_wrap=heading == "status")
-    for row in rows:
+    for row in shown:
         style = {"failed": "red", "finished": None}.get(row.status, "yellow")
         table.add_row(*map(escape, cells(row)), style=style)
     console = console or Console()
-    console.print(table, "settled: control log row; over: overshoot; RMS: of the rate; rate: last quarter", sep="\n")
+    console.print(table)
+    if top is not None:
+        return
+    console.print(LEGEND)
     for row in rows:
         if row.error:
             console.print(f"{row.run}: {row.error}", markup=False, highlight=False, soft_wrap=True)
 
 
-def write_leaderboard(sweep_dir: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Writes `leaderboard.csv` (raw figures) and `leaderboard.html` (self-contained) into the directory.
-
-    Returns:
-        The paths of the two.
-    """
-    root, rows = Path(sweep_dir), leaderboard(sweep_dir)
-    varied = list(rows[0].overrides) if rows else []
-    with open(root / CSV, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["run", "status", *varied, *_FIGURES, "error"])
-        for row in rows:
-            figures = [getattr(row, name) for name in _FIGURES]
-            writer.writerow([row.run, row.status, *row.overrides.values(), *figures, row.error])
-    page = render(
-        "leaderboard.html.j2",
-        title=f"Leaderboard: {root.resolve().name}",
-        headings=headings(rows),
-        rows=[(row, cells(row), _link(root, row)) for row in rows],
-    )
-    (root / HTML).write_text(page, encoding="utf-8")
-    return root / CSV, root / HTML
+def to_csv(rows: Sequence[LeaderboardRow]) -> str:
+    """Returns the raw figures of the rows as CSV."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["run", "status", *(rows[0].overrides if rows else ()), *_FIGURES, "error"])
+    for row in rows:
+        figures = [getattr(row, name) for name in _FIGURES]
+        writer.writerow([row.run, row.status, *row.overrides.values(), *figures, row.error])
+    return file.getvalue()
 
 
 def headings(rows: Sequence[LeaderboardRow]) -> list[str]:
@@ -147,11 +151,17 @@ def cells(row: LeaderboardRow) -> list[str]:
     return [*(list(row.overrides.values()) or [row.run]), *figures, row.status]
 
 
-def _row(record: RunRecord, root: Path, overrides: Mapping[str, str]) -> LeaderboardRow:
+def link(root: Path, row: LeaderboardRow) -> str:
+    """Returns the path of a run's report relative to the sweep; empty if it has none."""
+    report = Path(row.run) / REPORT
+    return report.as_posix() if (root / report).exists() else ""
+
+
+def _row(record: RunRecord, name: str, overrides: Mapping[str, str]) -> LeaderboardRow:
     figures = summary(record)
     control = figures.get("control") or {}
     return LeaderboardRow(
-        run=record.directory.relative_to(root).as_posix(),
+        run=name,
         status=record.status,
         overrides=overrides,
         settling_window=control.get("settling_window"),
@@ -160,19 +170,14 @@ def _row(record: RunRecord, root: Path, overrides: Mapping[str, str]) -> Leaderb
         last_quarter_rate=figures.get("last_quarter_activation_rate"),
         target=figures.get("target"),
         final_accuracy=figures.get("final_accuracy"),
+        savings=figures.get("compute_savings", figures.get("nominal_savings")),
         error=_last_line(figures.get("error")) if record.status == "failed" else "",
     )
 
 
-def _rank(row: LeaderboardRow) -> tuple[Any, ...]:
-    error, accuracy = row.rms_error, row.final_accuracy
-    return (
-        row.status == "failed",
-        error is None,
-        error or 0.0,
-        -(accuracy or 0.0),
-        row.run,
-    )
+def _rank(row: LeaderboardRow, by_rate: bool) -> tuple[Any, ...]:
+    error = row.rms_error if by_rate else None
+    return row.status == "failed", by_rate and error is None, error or 0.0, -(row.final_accuracy or 0.0), row.run
 
 
 def _configured(record: RunRecord, key: str) -> str:
@@ -185,11 +190,6 @@ def _configured(record: RunRecord, key: str) -> str:
     return str(value)
 
 
-def _link(root: Path, row: LeaderboardRow) -> str:
-    report = Path(row.run) / REPORT
-    return report.as_posix() if (root / report).exists() else ""
-
-
 def _last_line(error: object) -> str:
     lines = str(error or "").strip().splitlines()
     return lines[-1] if lines else ""
@@ -197,16 +197,3 @@ def _last_line(error: object) -> str:
 
 def _shown(value: float | None, form: str) -> str:
     return "" if value is None else f"{value:{form}}"
-
-
-def main() -> None:
-    """Prints and writes the leaderboard of the sweep directory given on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m ast_experiments.analysis.leaderboard")
-    parser.add_argument("sweep_dir", type=Path)
-    sweep_dir = parser.parse_args().sweep_dir
-    print_leaderboard(leaderboard(sweep_dir))
-    print(*write_leaderboard(sweep_dir), sep="\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -11,14 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ast_experiments.analysis.leaderboard import (
-    leaderboard,
-    parse_overrides,
-    print_leaderboard,
-    varied_keys,
-    write_leaderboard,
-)
-from ast_experiments.analysis.report import write_report
+from ast_experiments.analysis.leaderboard import leaderboard, parse_overrides, print_leaderboard, to_csv, varied_keys
 
 CONFIG = "method: {{name: ast}}\ncontroller: {{name: pi, kp: {kp}}}\n"
 
@@ -32,6 +25,8 @@ def result(kp: float, rms: float | None, **changes: Any) -> dict[str, Any]:
         "last_quarter_activation_rate": 0.3,
         "target": 0.3,
         "final_accuracy": 90.0,
+        "compute_savings": 0.6,
+        "nominal_savings": 0.7,
     } | changes
 
 
@@ -46,7 +41,6 @@ def sweep(tmp_path: Path, run_in: Callable[..., Path]) -> Path:
     }
     for i, (name, content) in enumerate(runs.items()):
         run_in(tmp_path / name, [], content, config=CONFIG.format(kp=(i + 1) / 10))
-    write_report(tmp_path / "0")
     return tmp_path
 
 
@@ -72,27 +66,41 @@ def test_printed(sweep: Path) -> None:
     print_leaderboard(leaderboard(sweep), console)
     assert isinstance(console.file, io.StringIO)
     out = console.file.getvalue()
-    assert " kp " in out
+    assert "\nkp " in out
     assert "2: RuntimeError: <b>oops" in out
     assert out.index("0.0100") < out.index("0.0200")
 
 
-def test_written(sweep: Path) -> None:
-    table, html = write_leaderboard(sweep)
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+def test_only_the_leaders(sweep: Path) -> None:
+    console = Console(file=io.StringIO(), width=160, color_system=None)
+    print_leaderboard(leaderboard(sweep), console, top=1)
+    assert isinstance(console.file, io.StringIO)
+    out = console.file.getvalue()
+    assert "1 of 5 runs" in out
+    assert "0.0100" in out
+    assert "0.0200" not in out
+    assert "oops" not in out
+
+
+def test_csv(sweep: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(leaderboard(sweep)))))
     assert [row["run"] for row in rows] == ["1", "0", "4", "3", "2"]
     assert rows[0]["controller.kp"] == "0.2"
     assert float(rows[0]["rms_error"]) == 0.01
+    assert float(rows[0]["savings"]) == 0.6
     assert rows[-1]["error"] == "RuntimeError: <b>oops"
-    text = html.read_text()
-    assert "<b>" not in text
-    assert text.count('href="0/report.html"') == text.count("href=") == 1
+
+
+def test_the_most_accurate_leads_where_controllers_are_equal(tmp_path: Path, run_in: Callable[..., Path]) -> None:
+    for seed, accuracy, status in ((0, 80.0, "finished"), (1, 90.0, "finished"), (2, 99.0, "failed")):
+        changes = {"overrides": [f"seed={seed}"], "final_accuracy": accuracy, "status": status}
+        run_in(tmp_path / str(seed), [], result(0.1, 0.02 + seed) | changes)
+    assert [row.run for row in leaderboard(tmp_path)] == ["1", "0", "2"]
 
 
 def test_one_run_and_none(tmp_path: Path, run_in: Callable[..., Path]) -> None:
     assert leaderboard(tmp_path) == []
-    write_leaderboard(tmp_path)
+    assert to_csv([]).startswith("run,status,settling_window")
     run_in(tmp_path / "only", [], result(0.1, 0.02))
     console = Console(file=io.StringIO(), width=160)
     print_leaderboard(leaderboard(tmp_path), console)

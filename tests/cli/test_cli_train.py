@@ -156,27 +156,3 @@ def test_runs_of_the_same_second_have_their_own_directories(tmp_path: Path) -> N
     both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(timeout=300) for process in both] == [0, 0]
     assert len(runs(tmp_path)) == 2
-
-
-def test_sweep_has_one_directory_one_group_and_a_leaderboard(tmp_path: Path) -> None:
-    done = call(*TRAIN, "sweep=pi_gains", "controller.kp=1,3", "controller.ki=1", *SHORT, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
-    results = [result_of(folder) for folder in runs(tmp_path)]
-    assert len(results) == 2
-    assert all(path.parent == sweep for path in runs(tmp_path))
-    assert len({result["group"] for result in results}) == 1
-    assert results[0]["group"]
-    assert (sweep / "leaderboard.html").exists()
-    assert "RMS" in done.stdout
-
-
-def test_a_failed_job_does_not_stop_a_sweep(tmp_path: Path) -> None:
-    broken = ["-m", "recipe.lr=1e30,1e-3", "recipe.optimizer=sgd", "tracking=jsonl", *SHORT]
-    done = call(*TRAIN, *broken, cwd=tmp_path)
-    assert done.returncode == 1
-    results = [result_of(folder) for folder in runs(tmp_path)]
-    assert sorted(result["status"] for result in results) == ["failed", "finished"]
-    assert results[0]["group"] == results[1]["group"]
-    assert results[0]["group"]
-    assert "no longer a number" in done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ast_experiments.compose import LAUNCH, jobs, launch_id, preflight, slug
+from ast_experiments.compose import CONF, LAUNCH, compose, job_name, jobs, launch_id, preflight, sweep_name
 from ast_experiments.errors import ConfigError
 
 
@@ -65,10 +65,41 @@ def test_a_ready_sweep_takes_other_values_without_the_flag() -> None:
     assert preflight(["sweep=pi_gains", "controller.kp=1,2"], multirun=False) is not None
 
 
-def test_preflight_tells_the_folder_of_a_sweep(no_launch: None) -> None:
-    folder = preflight(["seed=0,1"], multirun=True)
-    assert folder == Path("outputs/sweeps") / os.environ[LAUNCH]
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["seed=0,1"], "sweep_{launch}"),
+        (["sweep=pi_gains"], "pi_gains_{launch}"),
+        (["sweep=pi_gains", "group=mine"], "mine"),
+        (["seed=0,1", "group='../my study'"], "my-study"),
+    ],
+    ids=str,
+)
+def test_the_folder_of_a_sweep(overrides: list[str], name: str, no_launch: None) -> None:
+    folder = compose(jobs(overrides)[0], hydra=True).hydra.sweep.dir
+    assert Path(folder) == Path("outputs/sweeps") / name.format(launch=os.environ.get(LAUNCH))
+
+
+def test_preflight_tells_folder_jobs_and_launcher(no_launch: None) -> None:
+    sweep = preflight(["seed=0,1", "hydra.verbose=false", "hydra/launcher=basic"], multirun=True)
+    assert sweep == (Path("outputs/sweeps") / f"sweep_{launch_id()}", [["seed=0"], ["seed=1"]], "basic")
     assert preflight(["seed=0"], multirun=False) is None
+
+
+@pytest.mark.parametrize("choice", sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))
+def test_every_sweep_is_checked_whole(choice: str) -> None:
+    sweep = preflight([f"sweep={choice}"], multirun=False)
+    assert sweep is not None
+    assert len({job_name(overrides) for overrides in sweep.jobs}) == len(sweep.jobs) >= 5
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra.core.config_store import ConfigStore
+
+    launchers = ConfigStore.instance().repo["hydra"]["launcher"]
+    monkeypatch.delitem(launchers, "submitit_slurm.yaml", raising=False)
+    with pytest.raises(ConfigError, match=r"hydra/launcher=submitit_slurm: is not installed.*--extra submitit"):
+        preflight(["seed=0,1", "hydra/launcher=submitit_slurm"], multirun=True)
 
 
 def test_every_job_is_checked_to_the_last() -> None:
@@ -96,15 +127,25 @@ def test_a_launch_keeps_its_id_and_its_workers_inherit_it(no_launch: None) -> No
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        ("", "run"),
-        ("controller.kp=1.0,seed=3", "controller.kp=1.0,seed=3"),
-        ("dataset.root=/data/x y", "dataset.root=-data-x-y"),
-        ("tags=[a,b]", "tags=-a,b"),
-        ("../..", "..-.."),
-        ("a" * 200, "a" * 80),
-        ("b" * 79 + ",c=1", "b" * 79),
-        ("/", "run"),
+        ([], "run-e3b0c442"),
+        (["seed=3", "controller.kp=1.0"], "controller.kp=1.0,seed=3-da1ee54d"),
+        (["controller.kp=1.0", "seed=3"], "controller.kp=1.0,seed=3-da1ee54d"),
+        (["seed=3", "controller.kp=1.0", "group=x", "sweep=y", "tracking.wandb=offline", "+tags=[a]"],
+         "controller.kp=1.0,seed=3-da1ee54d"),
+        (["dataset.root=/data/x y"], "dataset.root=-data-x-y-"),
+        (["model.arch=" + "a" * 200], "model.arch=" + "a" * 69 + "-"),
     ],
-)
-def test_slug(overrides: str, name: str) -> None:
-    assert slug(overrides) == name
+    ids=str,
+)  # fmt: skip
+def test_the_folder_of_a_job(overrides: list[str], name: str) -> None:
+    assert re.fullmatch(re.escape(name) + (r"[0-9a-f]{8}" if name.endswith("-") else ""), job_name(overrides))
+
+
+def test_jobs_that_differ_beyond_their_names_have_folders_of_their_own() -> None:
+    long = "model.arch=" + "a" * 100
+    assert len({job_name([long + end]) for end in "bcd"}) == 3
+    assert job_name(["dataset.root=/x"]) != job_name(["dataset.root=-x"])
+
+
+def test_a_sweep_without_a_name_gets_one(no_launch: None) -> None:
+    assert sweep_name(None, None) == f"sweep_{launch_id()}"
