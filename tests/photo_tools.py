@@ -109,7 +109,8 @@ def parquet(root: Path, splits, *, words=False, suffix=False, val="val", paths=T
     root.mkdir(parents=True, exist_ok=True)
     synsets = sorted({row[0] for row in splits["train"]}, reverse=words)  # in words, the order is another
     names = [WORDS[SYNSETS.index(s)] for s in synsets] if words else synsets
-    info = {"info": {"features": {"label": {"names": names}}}}
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    info = {"info": {"features": features}}
     for split, rows in splits.items():
         for shard in range(shards):
             part = rows[shard::shards]

@@ -197,7 +197,7 @@ def _copies(config: Config) -> Iterator[tuple[Path, int, str]]:
     except DataError:
         return  # reported with the data
     for split, listing in layout.splits.items():
-        store = listing.ranked().store
+        store = listing.store
         if isinstance(store, ParquetRows):
             path = packed_path(store, Path(config.dataset.cache))
             if not path.is_file():

@@ -35,10 +35,10 @@ def repeated_names(layout: Layout) -> list[str]:
     """Names the files that are in a class of a split twice, in different parts of it."""
     said = []
     for split, listing in layout.splits.items():
-        ranked = listing.ranked()
-        same = (ranked.labels[1:] == ranked.labels[:-1]) & (ranked.names[1:] == ranked.names[:-1])
+        labels, names, where = listing.labels, listing.names, listing.store.where
+        same = (labels[1:] == labels[:-1]) & (names[1:] == names[:-1])
         for row in np.flatnonzero(same).tolist():
-            said.append(f"{split} has {ranked.store.where(row)} and {ranked.store.where(row + 1)}; remove one of them")
+            said.append(f"{split} has {where(row)} and {where(row + 1)}; remove one of them")
     return said
 
 

@@ -23,7 +23,7 @@ Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
 class Listing(NamedTuple):
-    """The images of one split, in any order.
+    """The images of one split.
 
     Attributes:
         labels: Class indices, int64, shape (n,).
@@ -52,7 +52,7 @@ class Layout:
         kind: Which layout it is, in words, with its place.
         found: All classes that are there.
         classes: Those that were chosen, in label order.
-        splits: `train` and `val`; only images of the chosen classes.
+        splits: `train` and `val`; only images of the chosen classes, ranked.
     """
 
     kind: str
@@ -84,7 +84,7 @@ def class_folders(base: Path, choose: Choose) -> Layout | None:
     splits = {split: _list_folders(places[split], classes) for split in SPLITS}
     if told is not None:
         splits["val"] = _list_told(parts["val"][0], told, classes)
-    return Layout(kind, found, classes, splits)
+    return Layout(kind, found, classes, {split: listing.ranked() for split, listing in splits.items()})
 
 
 def synset_of(name: str) -> str | None:

@@ -116,7 +116,7 @@ def load(
     notes = [layout.kind] + ([choice.described(layout.classes)] if what.lists else [])
 
     def photos(split: str, rows: int | None) -> Photos:
-        listing = layout.splits[split].ranked()
+        listing = layout.splits[split]
         made = Photos(listing.store, listing.labels, listing.names, size or SIZE, stored_size).first(rows)
         return replace(made, store=pack(made.store, Path(cache))) if isinstance(made.store, ParquetRows) else made
 

@@ -103,7 +103,7 @@ def arrange(kind: str, tables: Mapping[str, Table], choose: Choose) -> Layout:
     splits = {}
     for split, table in tables.items():
         labels = np.array([place.get(name, -1) for name in ordered[split]], np.int64)[table.listing.labels]
-        splits[split] = table.listing._replace(labels=labels).take(np.flatnonzero(labels >= 0))
+        splits[split] = table.listing._replace(labels=labels).take(np.flatnonzero(labels >= 0)).ranked()
     return Layout(kind, found, classes, splits)
 
 

@@ -242,6 +242,13 @@ def test_a_hub_name_through_the_datasets_package(monkeypatch, in_folders):
         load_folder("hub:me/mine")
 
 
+def test_a_hub_name_through_the_package_itself(tmp_path, monkeypatch, in_folders):
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    tools.parquet(tmp_path, tools.samples(), words=True, suffix=True, val="validation")
+    assert load_folder(f"hub:{tmp_path}", size=16).fingerprint == in_folders.fingerprint
+
+
 @pytest.mark.data
 def test_imagenette(data_dir, tmp_path):
     dataset = load_imagenette(str(data_dir), size=64, cache=str(tmp_path), train_rows=200, val_rows=50)
