@@ -78,6 +78,7 @@ class BudgetControl:
         samples: Training samples.
         batch_size: Rows of a batch; an epoch trains one at least.
         expected: Cost of an epoch before one was seen.
+        cheapest: The same at the smallest rate.
         exact: Whether that cost is counted, not estimated.
     """
 
@@ -88,6 +89,7 @@ class BudgetControl:
     batch_size: int
     expected: EpochCost
     exact: bool
+    cheapest: EpochCost | None = None
 
     @property
     def lowest(self) -> float:
@@ -104,6 +106,8 @@ class BudgetControl:
         if math.isnan(self.expected.whole):
             return f"budget: {_amount(b.amount)} {unit} over {self.epochs} epochs; the first epoch tells what one costs"
         low, high = budget_range(self.setpoint, self.epochs, self.expected, self.lowest)
+        if self.cheapest is not None:
+            low, _ = budget_range(self.setpoint, self.epochs, self.cheapest, self.lowest)
         slack = 0.0 if self.exact else ESTIMATE_MARGIN
         about = "" if self.exact else "about "
         if not low * (1 - slack) <= b.amount <= high * (1 + slack):
@@ -132,12 +136,12 @@ class BudgetControl:
         return budgeted(self.setpoint, epoch, self.epochs, left, self.cost(history), self.lowest)
 
     def cost(self, history: list[Spent]) -> EpochCost:
-        """Expected cost of an epoch, from those that were seen; the newest count most.
+        """Expected cost of an epoch, from those that were seen; of training, the newest count most.
 
         The first, which holds what a method does once, counts only while it is alone.
         """
         whole: float | None = None
-        choosing: float | None = None
+        choosing = [] if math.isnan(self.expected.whole) else [self.expected.choosing]
         before = Spent()
         for epoch, now in enumerate(history):
             rows = now.rows - before.rows
@@ -148,12 +152,10 @@ class BudgetControl:
                 each = (now.training - before.training) / rows * self.samples
                 whole = each if whole is None else MEMORY * each + (1 - MEMORY) * whole
             if not self.setpoint.dense(epoch, self.epochs):
-                once = now.choosing - before.choosing
-                choosing = once if choosing is None else MEMORY * once + (1 - MEMORY) * choosing
+                # Some methods score every few epochs only: the mean does not follow the last one up and down.
+                choosing.append(now.choosing - before.choosing)
             before = now
-        return EpochCost(
-            self.expected.whole if whole is None else whole, self.expected.choosing if choosing is None else choosing
-        )
+        return EpochCost(self.expected.whole if whole is None else whole, sum(choosing) / max(1, len(choosing)))
 
 
 def control_for(
@@ -164,7 +166,7 @@ def control_for(
     samples: int,
     batch_size: int,
     flops: Flops | None,
-    scored_share: float,
+    scored_share: Callable[[float], float],
     rehearse: Callable[[], tuple[float, float]],
     has_meter: bool,
 ) -> BudgetControl:
@@ -177,7 +179,7 @@ def control_for(
         samples: Training samples.
         batch_size: Rows of a batch.
         flops: Of a sample, if they could be counted.
-        scored_share: Forward passes for each offered row that choosing costs.
+        scored_share: Forward passes for each offered row that choosing costs, at a rate.
         rehearse: Seconds of training and of scoring a row.
         has_meter: Whether joules are measured.
 
@@ -190,17 +192,21 @@ def control_for(
         )
     if budget.kind == "flops" and flops is None:
         raise ConfigError("method.budget.flops: this network's FLOPs cannot be counted; give a budget in another unit")
-    whole, choosing = 1.0, 0.0
+    whole, forward = 1.0, 0.0
     if budget.kind == "flops" and flops is not None:
-        whole, choosing = float(flops.forward + flops.backward), scored_share * flops.forward
+        whole, forward = float(flops.forward + flops.backward), float(flops.forward)
     elif budget.kind == "seconds":
-        whole, choosing = rehearse()
-        choosing *= scored_share
-    cost = EpochCost(samples * whole, samples * choosing)
-    if budget.kind == "joules":
-        # What a row costs is known after the first epoch; until then the set-point's own rates hold.
-        cost = EpochCost(math.nan)
-    return BudgetControl(budget, setpoint, epochs, samples, batch_size, cost, budget.kind != "seconds")
+        whole, forward = rehearse()
+    elif budget.kind == "joules":
+        whole = math.nan  # known after the first epoch; until then the set-point's own rates hold
+
+    def cost(rate: float) -> EpochCost:
+        return EpochCost(samples * whole, samples * scored_share(rate) * forward)
+
+    return BudgetControl(
+        budget, setpoint, epochs, samples, batch_size,
+        cost(setpoint.rate), budget.kind != "seconds", cost(batch_size / samples),
+    )  # fmt: skip
 
 
 def _amount(value: float) -> str:

@@ -251,7 +251,7 @@ def build_run(
             samples=len(dataset.train),
             batch_size=recipe.batch_size,
             flops=flops,
-            scored_share=hooks.scored_share(config.method.rate),
+            scored_share=hooks.scored_share,
             rehearse=lambda: rehearse(
                 stepper, train, recipe.batch_size, scoring=hooks.scored_share(config.method.rate) > 0
             ),
