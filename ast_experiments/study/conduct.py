@@ -66,9 +66,11 @@ def conduct(agenda: Agenda) -> None:
                 return
             _run(agenda, todo[0])
     except (Interrupted, KeyboardInterrupt) as signal:
-        done = sum(map(agenda.finished, agenda.jobs()))
+        done, left = sum(map(agenda.finished, agenda.jobs())), agenda.left()[0] + len(agenda.failed)
         reason = str(signal).partition(";")[0] or "stopped"
-        raise Interrupted(f"{reason}; {done} runs are done; go on with: ast-bench {agenda.folder}") from None
+        raise Interrupted(
+            f"{reason}; {done} of {done + left} runs are done; go on with: ast-bench {agenda.folder}"
+        ) from None
 
 
 def _run(agenda: Agenda, job: Job) -> None:

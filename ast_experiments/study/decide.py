@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ast_experiments.config import Config
 
 TRAINING = ("train", "score", "plan", "data_wait")
+BESIDE = ("val", "checkpoint")
 UNITS = {"joules": "joules", "seconds": "seconds", "flops": "FLOPs", "samples": "sample-visits"}
 
 
@@ -70,8 +71,8 @@ def price(run: Run, kind: str) -> Price:
     epochs = round(run.figures["epochs"])
     if not phases:
         return Price(total, 0.0, 0.0, epochs)
-    training, validation = sum(phases.get(phase, 0.0) for phase in TRAINING), phases.get("val", 0.0)
-    return Price(training, validation, max(0.0, total - training - validation), epochs)
+    training, beside = (sum(phases.get(phase, 0.0) for phase in group) for group in (TRAINING, BESIDE))
+    return Price(training, beside, max(0.0, total - training - beside), epochs)
 
 
 def match(plan: Plan, method: Arm, runs: Sequence[Run], config_of: Callable[[Arm], Config]) -> dict[str, Any]:

@@ -18,24 +18,24 @@ class Price:
 
     Attributes:
         training: Training rows, choosing and loading them.
-        validation: Validation.
-        fixed: All else that counts; the same whatever the length of the run.
+        beside: What comes with an epoch whatever is trained in it: validation and checkpoints.
+        fixed: All else that counts, whatever the length of the run.
         epochs: Of the run.
     """
 
     training: float
-    validation: float
+    beside: float
     fixed: float
     epochs: int
 
     @property
     def total(self) -> float:
         """All of it."""
-        return self.training + self.validation + self.fixed
+        return self.training + self.beside + self.fixed
 
     def of(self, epochs: float, rate: float = 1.0) -> float:
         """What a run of so many epochs would cost at a rate, if this price is that of dense training."""
-        return self.fixed + epochs / self.epochs * (self.validation + rate * self.training)
+        return self.fixed + epochs / self.epochs * (self.beside + rate * self.training)
 
 
 def epochs_costing(cost: float, dense: Price) -> int:
@@ -46,7 +46,7 @@ def epochs_costing(cost: float, dense: Price) -> int:
 def rate_costing(cost: float, epochs: int, dense: Price) -> float:
     """The rate at which `epochs` epochs of uniform draws cost as much; not above 0 or above 1 where none does."""
     each = (cost - dense.fixed) / epochs * dense.epochs
-    return (each - dense.validation) / dense.training
+    return (each - dense.beside) / dense.training
 
 
 def alike(one: float, other: float) -> bool:

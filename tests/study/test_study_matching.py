@@ -6,8 +6,8 @@ import pytest
 
 from ast_experiments.study.matching import Price, alike, epochs_costing, lr_grid, rate_costing, rotated
 
-PLAIN = Price(training=1000.0, validation=0.0, fixed=0.0, epochs=10)
-WHOLE = Price(training=1000.0, validation=100.0, fixed=50.0, epochs=10)
+PLAIN = Price(training=1000.0, beside=0.0, fixed=0.0, epochs=10)
+WHOLE = Price(training=1000.0, beside=100.0, fixed=50.0, epochs=10)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_epochs(dense: Price, cost: float, epochs: int) -> None:
 @pytest.mark.parametrize("epochs", [5, 10, 25])
 @pytest.mark.parametrize("dense", [PLAIN, WHOLE])
 def test_the_rate_costs_what_it_should(dense: Price, epochs: int, rate: float) -> None:
-    cost = dense.fixed + epochs * (dense.validation + rate * dense.training) / 10
+    cost = dense.fixed + epochs * (dense.beside + rate * dense.training) / 10
     assert dense.of(epochs, rate) == pytest.approx(cost)
     assert rate_costing(cost, epochs, dense) == pytest.approx(rate)
 
