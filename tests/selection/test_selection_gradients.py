@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from ast_experiments.models.simple_cnn import SimpleCNN
 from ast_experiments.selection import significance, sundew
+from ast_experiments.selection.controllers import TopK
 from ast_experiments.selection.methods.ast_fresh import Fresh
 from ast_experiments.selection.types import Outputs
 
@@ -44,6 +45,7 @@ def gradients(model, selector, batch):
         (sundew.SundewBatch(start=0.98, high=9.0), lambda losses, *_: losses / 100),  # two random rows
         (sundew.build_two_stage(start=9.0, high=10.0), significance.loss_entropy),  # the top tenth
         (sundew.SundewReport(start=0.4), significance.loss_intensity_report),
+        (TopK(), significance.loss_entropy),
     ],
 )
 def test_masked_equals_gathered(controller, score, weighted):
@@ -56,7 +58,11 @@ def test_masked_equals_gathered(controller, score, weighted):
         weights=torch.rand(40, dtype=torch.float64) + 0.5 if weighted else None,
     )
     results = [
-        gradients(model, prepared(Fresh(controller, score, execution=execution), samples=40, batch_size=40), batch)
+        gradients(
+            model,
+            prepared(Fresh(controller, score, execution=execution, packing=False), samples=40, batch_size=40),
+            batch,
+        )
         for execution in ("gather", "masked")
     ]
     (gathered, active), (masked, also_active) = results
