@@ -68,6 +68,7 @@ def bare_arm(dataset: Dataset) -> Callable[[], None]:
     model: nn.Module = SimpleCNN().to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     augment = Augment(data.crop_padding, data.horizontal_flip)
+    assert isinstance(dataset.train, Images)
     table = pad(torch.from_numpy(dataset.train.images).to(hardware.device), augment.padding)
     labels = torch.from_numpy(dataset.train.labels).to(hardware.device)
     normalise = Normalise(data.mean, data.std, dataset.image_shape, hardware.device)
