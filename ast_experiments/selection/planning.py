@@ -64,7 +64,7 @@ class Windows:
         """The rows with the lowest keys in each window, and the lowest key beyond them.
 
         Args:
-            keys: All different within a window, shape (rows,).
+            keys: Different within a window, but for rows that the quota does not reach, shape (rows,).
             quota: How many rows of each window, shape (count,).
 
         Returns:
