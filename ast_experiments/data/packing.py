@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ from ast_experiments.data.stores import Packed
 from ast_experiments.errors import DataError
 
 _CHUNK = 100
+_WORTH_A_LINE = 1_000_000_000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +95,11 @@ def pack(store: ParquetRows, cache: Path) -> Packed:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # of the processes of a run, one copies
         if not path.is_file():
-            check_space(packed_bytes(store), folder)
+            size = packed_bytes(store)
+            check_space(size, folder)
+            logger.info("copying %.2f GB of images to %s, once", size / 1e9, path)
+            if size > _WORTH_A_LINE:
+                print(f"copying {size / 1e9:.0f} GB of images to {path}, once", file=sys.stderr, flush=True)
             _write(store, path)
     bounds = np.load(path.with_suffix(".npy"))
     return Packed(path, bounds[0], bounds[1], store)

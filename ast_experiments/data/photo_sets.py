@@ -30,12 +30,14 @@ class PhotoSet(NamedTuple):
         places: Folders below `root` to look in, before `root` itself.
         lists: Names of the class lists that it may have, each with the published numbers of training and validation
             images; none where any classes will do.
+        caution: What a reader of its accuracies has to know.
     """
 
     name: str
     title: str
     places: tuple[str, ...] = ()
     lists: Mapping[str, tuple[int, int]] = {}
+    caution: str | None = None
 
 
 CLS_LOC = "ILSVRC/Data/CLS-LOC"
@@ -44,6 +46,7 @@ IMAGENETTE = PhotoSet(
     "Imagenette",
     ("imagenette", "imagenette2", "imagenette2-320", "imagenette2-160", "imagenette160"),
     {"imagenette": (9_469, 3_925)},
+    "most validation images are ImageNet training images: with weights pretrained on ImageNet, accuracy is optimistic",
 )
 IMAGENET100 = PhotoSet(
     "imagenet100",
@@ -125,7 +128,8 @@ def load(
         kept, note = memory.room(train.table_bytes + val.table_bytes, f"squares of {stored_size} px")
         notes.append(note)
         train, val = (split.decoded() if kept else split for split in (train, val))
-    return Dataset(what.name, train, val, layout.classes, "; ".join(notes), choice.facts(layout.classes))
+    facts = choice.facts(layout.classes) | ({"data_caution": what.caution} if what.caution else {})
+    return Dataset(what.name, train, val, layout.classes, "; ".join(notes), facts)
 
 
 def find(what: PhotoSet, root: str, choose: Choose) -> Layout:

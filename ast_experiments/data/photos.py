@@ -19,6 +19,7 @@ from ast_experiments.data.stores import Store
 from ast_experiments.errors import DataError
 
 _JPEG = b"\xff\xd8\xff"
+_CHUNK = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +121,12 @@ class Photos:
         side = self.stored_size or 0
         pixels = torch.empty((len(self), side, side, 3), dtype=torch.uint8)
 
-        def fill(row: int) -> None:
-            pixels[row] = self.image(row).part(0, 0, side, side)
+        def fill(start: int) -> None:
+            for row in range(start, min(start + _CHUNK, len(self))):
+                pixels[row] = self.image(row).part(0, 0, side, side)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(fill, range(len(self)), chunksize=64):
-                pass
+            list(pool.map(fill, range(0, len(self), _CHUNK)))
         return replace(self, table=Table(pixels, np.arange(len(self))))
 
 
