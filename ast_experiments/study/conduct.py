@@ -116,6 +116,7 @@ def _warm_up(agenda: Agenda) -> None:
     config = dataclasses.replace(
         config,
         max_steps=WARM_STEPS,
+        dataset=dataclasses.replace(config.dataset, val_rows=config.recipe.batch_size),
         tracking=dataclasses.replace(config.tracking, console=False, wandb="disabled", report=False),
         energy=dataclasses.replace(config.energy, idle_seconds=0.0),
     )
