@@ -43,3 +43,9 @@ def tiny_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = pa.table({"img": images, "label": pa.array(labels, pa.int64())})
         pq.write_table(table, root / f"{split}-00000-of-00001.parquet")
     return root
+
+
+@pytest.fixture(autouse=True)
+def _own_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of a launch, which workers inherit through the environment, does not outlive a test."""
+    monkeypatch.delenv("AST_EXPERIMENTS_LAUNCH", raising=False)

@@ -73,7 +73,7 @@ def test_every_experiment_and_debug_choice_passes_the_preflight(file: Path) -> N
 def test_every_sweep_is_one_and_its_jobs_are_valid(file: Path) -> None:
     folder = preflight([choice(file)], multirun=False)
     assert folder is not None
-    assert folder.parts[:2] == ("outputs", "sweeps")
+    assert folder.folder.parts[:2] == ("outputs", "sweeps")
 
 
 @pytest.mark.parametrize(
