@@ -86,10 +86,10 @@ class ExactGate:
         """
         n = len(scores)
         count, owed = exact_count(target, n, owed)
-        order = scores.argsort(descending=True, stable=True)
+        ordered = scores.sort(descending=True, stable=True)
         mask = torch.zeros(n, dtype=torch.bool, device=scores.device)
-        mask[order[:count]] = True
-        return mask, count, scores[order[min(count, n - 1)]], owed
+        mask[ordered.indices[:count]] = True
+        return mask, count, ordered.values[min(count, n - 1)], owed
 
 
 @dataclass(frozen=True, slots=True)

@@ -323,3 +323,21 @@ def test_packed_ranks_train_what_one_process_does(monkeypatch):
     assert {(len(ids), rows) for ids, rows in first + second} == {(BATCH // 2, BATCH)}
     rows = [i for ids, _ in first + second for i in ids] + left + over
     assert sorted(rows) == sorted([i for ids, _ in alone for i in ids] + waiting)
+
+
+def test_exact_counts_never_wait_for_the_device():
+    # Tensors without values cannot be read: whatever would wait for a device raises.
+    selector = Fresh(TopK(), significance.loss)
+    selector.prepare(dataclasses.replace(context(samples=SAMPLES, batch_size=BATCH), device=torch.device("meta")))
+    trained = 0
+    for ids in chunks(selector.plan(0, 0.3)):
+        loaded = batch_of(ids)
+        loaded = dataclasses.replace(
+            loaded, **{name: getattr(loaded, name).to("meta") for name in ("ids", "images", "labels")}
+        )
+        outputs = Outputs(torch.empty(len(ids), 10, device="meta"), torch.empty(len(ids), device="meta"))
+        for batch in selector.select(loaded, lambda *_, outputs=outputs, **__: outputs):
+            assert (len(batch), batch.ids.device.type) == (BATCH, "meta")
+            trained += 1
+            assert selector.signals()["control/gate_share"] == pytest.approx(0.3, abs=0.01)
+    assert trained == int(0.3 * SAMPLES) // BATCH

@@ -150,3 +150,11 @@ def test_proxy_net_learns_in_turn_over_a_resume():
     for shown in range(4, 8):
         nets[1].show(batch_of([shown]), shown / 10)
     assert nets[1]._net.learned == [([0], 0.0), ([3], 0.3), ([6], 0.6)]
+
+
+def test_nothing_is_read_from_the_device():
+    # Tensors without values cannot be read: whatever would wait for a device raises.
+    loading = Oversampling(context(samples=64, batch_size=8))
+    loaded = dataclasses.replace(batch_of(range(20)), ids=torch.empty(20, dtype=torch.int64, device="meta"))
+    loaded = dataclasses.replace(loaded, images=loaded.images.to("meta"), labels=loaded.labels.to("meta"))
+    assert len(loading.best(loaded, torch.empty(20, device="meta"))) == 8
