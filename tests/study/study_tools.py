@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ast_experiments.config import Config
 from ast_experiments.study.agenda import Agenda
+from ast_experiments.study.plan import Arm, config_of
 from ast_experiments.study.state import Job
 
 FORWARD, SAMPLES, VALIDATED = 1.0e6, 1000, 200
+
+_composed = cache(config_of)
+
+
+def composed(common: Sequence[str], arm: Arm) -> Config:
+    """The config of an arm, composed once in all tests."""
+    return _composed(tuple(common), arm)
 
 
 def write_result(agenda: Agenda, job: Job, *, rate: float = 1.0, joules: bool = False, **changes: Any) -> Path:

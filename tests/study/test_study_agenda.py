@@ -5,22 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from study_tools import write_result
+from study_tools import composed, write_result
 
 from ast_experiments.errors import UserError
 from ast_experiments.study.agenda import Agenda
 from ast_experiments.study.plan import Arm, Study, arms_of, parse_methods
 from ast_experiments.study.state import TRIAL_SEED, Job, Plan, note, read_plan
 
-CONFIGS: dict = {}  # composed once: the settings for all arms are the same in every test
+
+@pytest.fixture(autouse=True)
+def _composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ast_experiments.study.agenda.config_of", composed)
 
 
 def agenda_of(folder: Path, methods: str, *, seeds: int = 3, lr_trials: int = 0, cost: str = "auto") -> Agenda:
     common = ("recipe.epochs=10", "recipe.warmup_epochs=1")
     arms = arms_of(parse_methods(methods))
-    agenda = Agenda(Plan(Study("study", common, arms, tuple(range(seeds)), lr_trials, cost)), folder)
-    agenda._configs = CONFIGS
-    return agenda
+    return Agenda(Plan(Study("study", common, arms, tuple(range(seeds)), lr_trials, cost)), folder)
 
 
 def places(agenda: Agenda) -> list[str]:
