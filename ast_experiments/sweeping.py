@@ -50,7 +50,13 @@ def job(cfg: DictConfig) -> float | None:
         config = typed(cfg)
         config = dataclasses.replace(config, group=config.group or sweep.name)
         with _taken(folder):
-            result = _run(config, folder, overrides)
+            before = _before(config, folder)
+            if before.get("status") == "finished":
+                print(f"finished already: {folder.name}", flush=True)
+                return before.get("final_accuracy")
+            from ast_experiments.training.launch import execute
+
+            result = execute(config, folder, overrides)
     except Exception as error:
         logger.exception("the job failed")
         _tell(overrides, f"{type(error).__name__}: {error}", folder)
@@ -58,18 +64,18 @@ def job(cfg: DictConfig) -> float | None:
     return result.get("final_accuracy")
 
 
-def _run(config: Config, folder: Path, overrides: Sequence[str]) -> Mapping[str, Any]:
-    from ast_experiments.training import result as results
-    from ast_experiments.training.build import config_hash
-    from ast_experiments.training.launch import execute
+def _before(config: Config, folder: Path) -> Mapping[str, Any]:
+    """What the job has left here at another time; empty if nothing.
 
-    before = results.read(folder) or {}
+    Raises:
+        UserError: If it was of another config.
+    """
+    from ast_experiments.training.build import config_hash
+
+    before = _result(folder)
     if before.get("config_hash", config_hash(config)) != config_hash(config):
         raise UserError(f"{folder} holds a run of another config; give the sweep another name, group=NAME")
-    if before.get("status") == "finished":
-        print(f"finished already: {folder.name}", flush=True)
-        return before
-    return execute(config, folder, overrides)
+    return before
 
 
 @contextmanager

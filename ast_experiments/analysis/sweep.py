@@ -203,12 +203,13 @@ def advise(point_list: Sequence[Point], target: float | None, law: Theory | None
 
 
 def _reasons(best: Point, equal: Sequence[Point], held: Sequence[Point], law: Theory | None) -> tuple[str, ...]:
-    figures, others = best.figures, len(equal) - 1
+    figures = best.figures
     overshoot, accuracy = figures["overshoot"], [p.figures["final_accuracy"] for p in held]
-    equals = f", as {others} other{'s' * (others > 1)} within {EQUAL_RMS - 1:.0%} or {EQUAL_SHARE:.0%} of the target"
+    rms = f"RMS error {figures['rms_error']:.4f}"
     found = [
-        f"Of {len(held)} pairs that settled it holds the rate best, with an RMS error of {figures['rms_error']:.4f}"
-        + (f"{equals}." if others else "."),
+        f"It holds the rate best of the {len(held)} pairs that settled: {rms}."
+        if len(equal) == 1
+        else f"{len(equal)} of the {len(held)} pairs that settled hold the rate equally well; here {rms}.",
         f"It settles at log row {figures['settling_window']:.0f}"
         + (f" and overshoots by {overshoot:.0%}." if overshoot is not None else "."),
     ]

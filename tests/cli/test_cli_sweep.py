@@ -94,7 +94,7 @@ def test_a_killed_sweep_goes_on_where_it_was(train: Callable[..., Done], tmp_pat
     code = "from ast_experiments.train import main; main()"
     process = subprocess.Popen([sys.executable, "-c", code, *command], cwd=tmp_path, stdout=subprocess.DEVNULL)
     sweep = Path("outputs/sweeps/mine")
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 400
     while not list(sweep.glob("*seed=1*/checkpoints/last.pt")):
         assert process.poll() is None
         assert time.monotonic() < deadline
