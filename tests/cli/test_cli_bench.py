@@ -34,11 +34,10 @@ def test_a_killed_study_repeats_no_finished_run(
     assert json.loads((second / "result.json").read_text())["status"] == "running"
 
     monkeypatch.chdir(tmp_path)
-    for argument in ([os.path.relpath(study)], [*STUDY, *QUIET]):
-        monkeypatch.setattr("sys.argv", ["ast-bench", *argument])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 0
+    monkeypatch.setattr("sys.argv", ["ast-bench", os.path.relpath(study)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
     assert (first / "result.json").read_bytes() == before
     result = json.loads((second / "result.json").read_text())
     assert (result["status"], result["epochs"], result["resumed"]) == ("finished", 8, 1)
