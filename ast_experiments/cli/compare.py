@@ -139,9 +139,6 @@ def tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> li
     return [page, table, content]
 
 
-_tell = tell
-
-
 def _folder(paths: Sequence[Path]) -> Path:
     from ast_experiments.analysis.runs import is_run
 

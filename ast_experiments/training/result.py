@@ -69,7 +69,7 @@ def describe(config: Config) -> dict[str, Any]:
         "group": config.group,
         "tags": list(config.tags),
         "epochs_planned": config.recipe.epochs,
-        "target": getattr(config.method, "rate_final", None) or getattr(config.method, "rate", 1.0),
+        "target": getattr(config.method, "rate_final", None) or getattr(config.method, "rate", None),
         "config_hash": config_hash(config),
     }
 
@@ -107,7 +107,8 @@ def reached(run: Run) -> dict[str, Any]:
     quarter = max(1, round(len(history.offered) / 4))
     if sum(history.offered[-quarter:]):
         result["last_quarter_activation_rate"] = sum(history.trained[-quarter:]) / sum(history.offered[-quarter:])
-        result["last_quarter_target"] = sum(history.targets[-quarter:]) / quarter
+        if run.setpoint is not None:
+            result["last_quarter_target"] = sum(history.targets[-quarter:]) / quarter
     if history.accuracy:
         best = max(history.accuracy, key=lambda entry: entry[1])
         result |= {

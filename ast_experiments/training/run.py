@@ -186,6 +186,10 @@ class Run:
             return self.setpoint.target(self.at.epoch, self.epochs)
         return ranks.from_first(self.budget.target(self.at.epoch, self.history.spent))
 
+    def _aim(self, key: str, target: float) -> dict[str, float]:
+        """The target rate under its key; nothing for a method that is given none."""
+        return {} if self.setpoint is None else {key: target}
+
     def _train_epoch(self, plan: Plan, target: float, tick: Callable[[], None]) -> None:
         loader = own_batches(self.train, plan, self.at.epoch, self.at.batch)
         with self.ledger.phase("train"):
@@ -225,7 +229,7 @@ class Run:
             "trained": len(batch) if active is None else active.sum(),
             "loss_sum": outputs.losses.sum() if active is None else (outputs.losses * active).sum(),
             "train/lr": lr,
-            "control/target": target,
+            **self._aim("control/target", target),
             **self.hooks.signals(),
         }
         for key, values in plan.trace.items():
@@ -311,7 +315,7 @@ class Run:
             "progress": self.at.epoch / self.epochs,
             "samples_seen": ledger.trained,
             **entries,
-            "epoch/target": target,
+            **self._aim("epoch/target", target),
             "energy/nominal_savings": nominal_savings(ledger.trained, ledger.offered, *self.costs),
             "energy/skipped_share": skipped_share(ledger.trained, ledger.offered),
             "rows/trained": ledger.trained,

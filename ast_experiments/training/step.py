@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ast_experiments import ranks
 from ast_experiments.energy.ledger import Ledger
+from ast_experiments.errors import UserError
 from ast_experiments.selection.types import Batch, Outputs
 from ast_experiments.training.hardware import Hardware
 
@@ -93,7 +94,7 @@ class Stepper:
         images, labels = batch.images, batch.labels
         if self._mix is not None:
             images, labels = self._mix(images, labels)
-        with self.hardware.autocast():
+        with self.hardware.autocast(), _explained(len(batch)):
             logits = self._forward(images)
         losses = self.losses(logits, labels)
         outputs = Outputs(logits.detach(), losses.detach())
@@ -165,6 +166,20 @@ def build_mixer(mixup: float, cutmix: float, classes: int) -> Mixer | None:
     if len(kinds) < 2:
         return kinds[0] if kinds else None
     return v2.RandomChoice(kinds)
+
+
+@contextmanager
+def _explained(rows: int) -> Iterator[None]:
+    """What torch says of a batch of one row where BatchNorm has one pixel, in terms of settings."""
+    try:
+        yield
+    except ValueError as error:
+        if rows > 1 or "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "a batch of one row reached a BatchNorm layer over one pixel, which has no variance: collect rows with "
+            "method.packing=true, or choose a larger dataset.size or another recipe.batch_size"
+        ) from error
 
 
 @contextmanager

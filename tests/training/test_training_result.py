@@ -16,6 +16,7 @@ from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.sources import Found
 from ast_experiments.errors import ConfigError, DataError, Diverged, Interrupted, UserError
+from ast_experiments.selection.setpoint import SetPoint
 from ast_experiments.train import guarded
 from ast_experiments.training import result as results
 from ast_experiments.training.run import History, Position
@@ -38,7 +39,7 @@ def described(*overrides: str) -> dict[str, Any]:
         ),
         (
             ["method=dense"],
-            {"method": "dense", "scoring": None, "controller": None, "significance": None, "target": 1.0},
+            {"method": "dense", "scoring": None, "controller": None, "significance": None, "target": None},
         ),
         (["method=random", "method.rate=0.3"], {"controller": None, "significance": None, "target": 0.3}),
         (["method.pick=topk"], {"controller": None, "significance": "loss", "target": 0.4}),
@@ -62,7 +63,7 @@ def run_of(history: History, *, trained: int, offered: int, scored: int = 0) -> 
     meter, hooks = Meter(Found(None, "off"), Found(None, "off")), SimpleNamespace(facts=dict)
     return SimpleNamespace(
         history=history, ledger=ledger, at=at, costs=(1.0, 0.01), flops=None, budget=None, hooks=hooks, meter=meter,
-        goal=Goal(80.0),
+        goal=Goal(80.0), setpoint=SetPoint(0.3),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from ast_experiments.energy.ledger import Ledger
+from ast_experiments.errors import UserError
 from ast_experiments.selection.types import Batch, Outputs
 from ast_experiments.training.evaluate import evaluate
 from ast_experiments.training.hardware import Hardware
@@ -204,3 +205,10 @@ def test_evaluate_against_hand_computation(training: bool, cut: int) -> None:
     assert measured["val/loss"] == pytest.approx(sum(cross_entropy(logits, labels)) / 7, rel=1e-6)
     assert model.training is training
     assert not any(model.modes)
+
+
+def test_one_row_and_batchnorm_over_one_pixel() -> None:
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(1, 3))
+    with pytest.raises(UserError, match=r"one row reached a BatchNorm.* method\.packing=true"):
+        stepper(model).train(batch(1), own_weights)
+    stepper(model).train(batch(2), own_weights)
