@@ -4,13 +4,12 @@
     AST_DATA_DIR=... python scripts/bench_methods.py --real
 
 Every method trains SimpleCNN with the same recipe at a rate of 0.4, or as near as its definition allows, and takes
-turns with the others, one epoch each. With f the share of a forward pass in the FLOPs of a step, and p that of the
-narrow network's forward pass, theory says
-
-    cost = rows trained / rows offered + scoring passes x f (or p, and p / f steps of the narrow network)
-
-where the scoring passes are those of the method's definition. FLOPs are counted, seconds are medians over the rounds
-of training, scoring, planning and loading. Validation is in neither.
+turns with the others, one epoch each. By its definition a method loads, trains and scores so many rows of those that
+it is offered, and lets a narrow network score or learn so many; theory is the sum of these at their prices. In FLOPs
+loading is free and the rest is counted. In seconds each price is what the bare piece of work takes a row, without a
+method around it: it is measured beside the arms, once a round. What an epoch takes is counted in FLOPs too, and in
+seconds of training, scoring, planning and loading, as medians over the rounds. Validation is in neither. All are
+relative to `dense`.
 """
 
 from __future__ import annotations
@@ -19,25 +18,56 @@ import argparse
 import dataclasses
 import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from bench_loop import synthetic
 
 from ast_experiments.compose import compose, typed
 from ast_experiments.data.images import Dataset
-from ast_experiments.energy.flops import count_flops
+from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.models.build import side_model
+from ast_experiments.selection.types import Batch
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.training import build
+from ast_experiments.training.optim import Schedule, build_optimizer
 from ast_experiments.training.run import Run
+from ast_experiments.training.side import SideNet, side_net_maker
+from ast_experiments.training.step import Scorer
 
-RATE = 0.4
+RATE, BATCH = 0.4, 128
 PHASES = ("train", "score", "plan", "data_wait")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done to rows; of an epoch in rows for each row offered, or as prices for one row.
+
+    Attributes:
+        load: Made into a batch.
+        train: Trained on.
+        score: Scored by the network itself.
+        narrow_score: Scored by a narrow network.
+        narrow_train: Trained on by a narrow network.
+    """
+
+    load: float
+    train: float
+    score: float = 0.0
+    narrow_score: float = 0.0
+    narrow_train: float = 0.0
+
+    def at(self, prices: Work) -> float:
+        """The sum of all, at these prices."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(prices), strict=True)
+        return sum(amount * price for amount, price in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,53 +76,49 @@ class Arm:
 
     Attributes:
         overrides: What is typed for it.
+        work: Of an epoch, by the method's definition, from the share of rows that it trains.
         rate: Rows trained for each row offered, by its definition; None takes what was measured, where the definition
             depends on the losses.
-        scoring: From f, p and the rate to the cost of choosing, by its definition.
         epochs: Epochs that make a period of the method; so many are timed together.
     """
 
     overrides: tuple[str, ...]
+    work: Callable[[float], Work] = lambda rate: Work(rate, rate)
     rate: float | None = RATE
-    scoring: Callable[[float, float, float], float] = lambda f, p, rate: 0.0
     epochs: int = 1
 
 
-def _narrow(steps: float) -> Callable[[float, float, float], float]:
-    """A pass of the narrow network over every row, and its steps on a share of the rows (a step is 1/f passes)."""
-    return lambda f, p, rate: p + steps * rate * p / f
+def _fresh(rate: float) -> Work:
+    return Work(1, rate, score=1)
+
+
+def _narrow(rate: float) -> Work:
+    return Work(1, rate, narrow_score=1, narrow_train=rate / 4)
 
 
 ARMS = {
-    "dense": Arm(("method=dense",), 1.0),
+    "dense": Arm(("method=dense",), rate=1.0),
     "random": Arm(("method=random",)),
     "rs2": Arm(("method=rs2",)),
     "ast stale, threshold": Arm(("method=ast", "method.pick=threshold")),
     "ast stale, topk": Arm(("method=ast", "method.pick=topk")),
     "ast stale, proportional": Arm(("method=ast", "method.pick=proportional")),
-    "ast gather, packed": Arm(("method=ast", "method.scoring=gather"), RATE, lambda f, p, rate: f),
-    "ast gather, as published": Arm(
-        ("method=ast", "method.scoring=gather", "method.packing=false"), RATE, lambda f, p, rate: f
-    ),
-    "ast gather, narrow net": Arm(
-        ("method=ast", "method.scoring=gather", "method.score_net=proxy"), RATE, _narrow(0.25)
-    ),
-    "ast masked": Arm(("method=ast", "method.scoring=masked"), RATE, lambda f, p, rate: 1 - rate),
-    "infobatch": Arm(("method=infobatch", "method.drop=0.9"), None),
+    "ast gather, packed": Arm(("method=ast", "method.scoring=gather"), _fresh),
+    "ast gather, as published": Arm(("method=ast", "method.scoring=gather", "method.packing=false"), _fresh),
+    "ast gather, narrow net": Arm(("method=ast", "method.scoring=gather", "method.score_net=proxy"), _narrow),
+    "ast masked": Arm(("method=ast", "method.scoring=masked"), lambda rate: Work(1, 1)),
+    "infobatch": Arm(("method=infobatch", "method.drop=0.9"), rate=None),
     "curriculum": Arm(("method=curriculum", f"method.start={RATE}")),
     "orderdp": Arm(("method=orderdp", "method.draw=0.5", "method.keep=0.8")),
-    "seta": Arm(("method=seta", "method.drop=0.5", "method.window=0.8"), None),
-    "kakurenbo": Arm(("method=kakurenbo", "method.hide=0.6"), None, lambda f, p, rate: (1 - rate) * f),
+    "seta": Arm(("method=seta", "method.drop=0.5", "method.window=0.8"), rate=None),
+    "kakurenbo": Arm(("method=kakurenbo", "method.hide=0.6"), lambda rate: Work(1, rate, score=1 - rate), rate=None),
     "selective_backprop, stale": Arm(
-        ("method=selective_backprop",), RATE, lambda f, p, rate: (1 - rate) * f / 3, epochs=3
+        ("method=selective_backprop",), lambda rate: Work(rate + (1 - rate) / 3, rate, score=(1 - rate) / 3), epochs=3
     ),
-    "selective_backprop, fresh": Arm(
-        ("method=selective_backprop", "method.scoring=fresh"), RATE, lambda f, p, rate: f
-    ),
-    "rho_loss": Arm(("method=rho_loss", f"method.rate={RATE}", "holdout=0.1", "method.irreducible_epochs=1"), RATE,
-                    lambda f, p, rate: f),
-    "proxy": Arm(("method=proxy", f"method.rate={RATE}"), RATE, _narrow(0.25)),
-}  # fmt: skip
+    "selective_backprop, fresh": Arm(("method=selective_backprop", "method.scoring=fresh"), _fresh),
+    "rho_loss": Arm(("method=rho_loss", f"method.rate={RATE}", "holdout=0.1", "method.irreducible_epochs=1"), _fresh),
+    "proxy": Arm(("method=proxy", f"method.rate={RATE}"), _narrow),
+}
 
 
 @dataclass(slots=True)
@@ -124,10 +150,10 @@ def _flops(ledger: Ledger) -> tuple[int, int]:
 
 def start(dataset: Dataset, folder: Path, arm: Arm, threads: int | None) -> Entry:
     """A run that is past its first epochs, in which methods learn what they choose by."""
-    fixed = ["experiment=cifar10_dense", "tracking=jsonl", "tracking.report=false", "recipe.epochs=1000"]
+    fixed = ["experiment=cifar10_dense", "tracking=jsonl", "tracking.report=false", f"recipe.batch_size={BATCH}"]
     if threads:
         fixed.append(f"hardware.threads={threads}")
-    config = typed(compose([*fixed, "eval_every=1000", *arm.overrides]))
+    config = typed(compose([*fixed, "recipe.epochs=1000", "eval_every=1000", *arm.overrides]))
     folder.mkdir()
     tracker = Trackers([JsonlTracker(folder / "metrics.jsonl")])
     run = build.build_run(config, folder, lambda _: tracker, dataset=dataset)
@@ -138,14 +164,83 @@ def start(dataset: Dataset, folder: Path, arm: Arm, threads: int | None) -> Entr
     return Entry(run)
 
 
-def _narrow_forward() -> int:
-    """FLOPs of a forward pass of the narrow network at its default width, for one image."""
-    settings = typed(compose(["experiment=cifar10_dense", "method=proxy"]))
-    width = settings.method.proxy_width
-    net = side_model(dataclasses.asdict(settings.model), 10, 3, 32, width=width, arch=None)
-    flops = count_flops(net, (3, 32, 32), 10)
-    assert flops is not None
-    return flops.forward
+class Bare:
+    """The pieces of work that epochs are made of, done by themselves: an epoch of each, in seconds a row.
+
+    Args:
+        run: A dense run, whose network, loader and optimiser are used.
+        rows: Training samples.
+    """
+
+    def __init__(self, run: Run, rows: int) -> None:
+        settings = typed(compose(["experiment=cifar10_dense", "method=proxy"]))
+        self._run, self._samples, width = run, rows, settings.method.proxy_width
+        hardware = run.stepper.hardware
+
+        def make(width: float, arch: str | None, size: int | None) -> torch.nn.Module:
+            model = side_model(dataclasses.asdict(settings.model), 10, 3, size or 32, width=width, arch=arch)
+            return model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
+
+        def count(model: torch.nn.Module, size: int | None) -> Flops:
+            flops = count_flops(model, (3, size or 32, size or 32), 10)
+            assert flops is not None
+            return flops
+
+        def optimise(model: torch.nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
+            recipe = settings.recipe
+            optimizer = build_optimizer(
+                model,
+                recipe.optimizer,
+                lr=recipe.lr,
+                momentum=recipe.momentum,
+                weight_decay=recipe.weight_decay,
+                decay_norm_and_bias=recipe.decay_norm_and_bias,
+            )
+            return optimizer, Schedule(
+                optimizer, "constant", epochs=1, by_epoch=False, warmup_epochs=0, warmup_lr=0.0, min_lr=0.0
+            )
+
+        ledger = Ledger(hardware.device)
+        self._narrow: SideNet = side_net_maker(make, optimise, count, hardware, ledger)(width)
+        self._scorer = Scorer(run.stepper, ledger)
+        self._flops = count(make(width, None, None), None)
+        self._times: list[Work] = []
+
+    def step(self) -> None:
+        """Time an epoch of each piece of work."""
+        run = self._run
+        epoch, size = len(self._times), BATCH
+        rows = self._samples // size * size
+        ids = np.random.default_rng(epoch).permutation(self._samples)[:rows]
+        batches: list[Batch] = []
+        load = _seconds(lambda: batches.extend(run.train.batches(ids, size, epoch)))
+        self._times.append(
+            Work(
+                load / rows,
+                _seconds(lambda: [run.stepper.train(batch, lambda batch, outputs: None) for batch in batches]) / rows,
+                _seconds(lambda: [self._scorer(batch) for batch in batches]) / rows,
+                _seconds(lambda: [self._narrow.score(batch) for batch in batches]) / rows,
+                _seconds(lambda: [self._narrow.learn(batch, 0.5) for batch in batches]) / rows,
+            )
+        )
+
+    def seconds(self) -> Work:
+        """Prices in seconds a row: medians."""
+        return Work(*(statistics.median(each) for each in zip(*map(dataclasses.astuple, self._times), strict=True)))
+
+    def flops(self) -> Work:
+        """Prices in FLOPs a row."""
+        own, narrow = self._run.flops, self._flops
+        assert own is not None
+        return Work(0, own.forward + own.backward, own.forward, narrow.forward, narrow.forward + narrow.backward)
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
 
 
 def main() -> None:
@@ -166,28 +261,49 @@ def main() -> None:
             name: start(dataset, Path(scratch) / str(index), arm, args.threads)
             for index, (name, arm) in enumerate(arms.items())
         }
+        bare = Bare(start(dataset, Path(scratch) / "bare", ARMS["dense"], args.threads).run, len(dataset.train))
         for _ in range(args.rounds):
+            bare.step()
             for name, entry in entries.items():
                 entry.step(arms[name].epochs)
-    _print(arms, entries, args.rounds, len(dataset.train))
+    _print(
+        arms,
+        entries,
+        bare,
+        len(dataset.train),
+        f"{torch.get_num_threads()} threads, {len(dataset.train):,} rows, {args.rounds} rounds",
+    )
 
 
-def _print(arms: dict[str, Arm], entries: dict[str, Entry], rounds: int, rows: int) -> None:
+def _print(arms: dict[str, Arm], entries: dict[str, Entry], bare: Bare, rows: int, what: str) -> None:
     dense = entries["dense"]
-    assert dense.run.flops is not None
-    step = dense.run.flops.forward + dense.run.flops.backward
-    f = dense.run.flops.forward / step
-    p = _narrow_forward() / step
     base_s, base_flops = statistics.median(dense.seconds), dense.flops / dense.offered
-    print(f"{torch.get_num_threads()} threads, {rows:,} rows, medians of {rounds} rounds; f = {f:.3f}, p = {p:.4f}")
-    print(f"{'method':28} {'rate':>6} {'theory':>7} {'FLOPs':>7} {'seconds':>8} {'seconds/theory':>15}")
+    every = ARMS["dense"].work(1.0)
+    prices, seconds = bare.flops(), bare.seconds()
+    names = [field.name for field in dataclasses.fields(Work)]
+    for unit, of in (("FLOPs", prices), ("seconds", seconds)):
+        shares = (
+            f"{name} {value / every.at(of):.3f}" for name, value in zip(names, dataclasses.astuple(of), strict=True)
+        )
+        print(f"prices in {unit}, of a dense row: {', '.join(shares)}")
+    loop = base_s / rows / every.at(seconds)
+    print(f"{what}; dense takes {loop:.3f} of its bare pieces")
+    heads = ("rate", "theory", "FLOPs", "theory, s", "seconds", "seconds / theory, s")
+    print(f"{'method':28}" + "".join(f"{head:>{max(9, len(head) + 2)}}" for head in heads))
     for name, entry in entries.items():
         measured = entry.trained / entry.offered
-        rate = arms[name].rate or measured
-        theory = rate + arms[name].scoring(f, p, rate)
-        flops = entry.flops / entry.offered / base_flops
-        seconds = statistics.median(entry.seconds) / base_s
-        print(f"{name:28} {measured:6.3f} {theory:7.3f} {flops:7.3f} {seconds:8.3f} {seconds / theory:15.3f}")
+        work = arms[name].work(arms[name].rate or measured)
+        took, theory_s = statistics.median(entry.seconds) / base_s, work.at(seconds) / every.at(seconds)
+        figures = (
+            measured,
+            work.at(prices) / every.at(prices),
+            entry.flops / entry.offered / base_flops,
+            theory_s,
+            took,
+            took / theory_s,
+        )
+        cells = (f"{figure:{max(9, len(head) + 2)}.3f}" for figure, head in zip(figures, heads, strict=True))
+        print(f"{name:28}" + "".join(cells))
 
 
 if __name__ == "__main__":
