@@ -117,14 +117,24 @@ def check(config: Config) -> None:
 
     from ast_experiments.config import CifarResNetConfig
     from ast_experiments.training.build import build_setpoint, builder, settings_of
-    from ast_experiments.training.hardware import check_device, check_precision
+    from ast_experiments.training.hardware import check_device, check_precision, check_processes
 
     hw = config.hardware
     check_precision(check_device(hw.device), hw.precision)
+    check_processes(hw.device, hw.processes)
+    if hw.auto_batch and getattr(config.method, "scoring", None) == "masked":
+        raise ConfigError(
+            "hardware.auto_batch: method.scoring=masked weighs whole batches, which cannot be trained in parts; "
+            "type hardware.auto_batch=false and a smaller recipe.batch_size"
+        )
     checkpoint = getattr(config.model, "checkpoint", None)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise ConfigError(f"model.checkpoint: there is no file {checkpoint}")
     build_setpoint(config)
+    if config.tracking.tensorboard:
+        from ast_experiments.tracking.tensorboard import check_installed
+
+        check_installed()
     _check_mixing(config)
     _check_side_network(config)
     if hasattr(config.model, "arch"):

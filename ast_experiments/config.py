@@ -23,6 +23,8 @@ NonNegative = Annotated[float, Ge(0)]
 Smoothing = Annotated[float, Gt(0), Le(1)]
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
+Means = Annotated[list[float], Field(min_length=1)]
+Deviations = Annotated[list[Positive], Field(min_length=1)]
 
 
 # --- dataset
@@ -35,14 +37,13 @@ class SamplesConfig:
     name: str
     train_rows: Count | None
     val_rows: Count | None
-    mean: Annotated[list[float], Field(min_length=1)]
-    std: Annotated[list[Positive], Field(min_length=1)]
     horizontal_flip: bool
 
     @model_validator(mode="after")
     def _channels(self) -> Self:
-        if len(self.mean) != len(self.std):
-            raise ValueError(f"dataset.std: has {len(self.std)} values, but dataset.mean has {len(self.mean)}")
+        mean, std = getattr(self, "mean", None), getattr(self, "std", None)
+        if mean is not None and std is not None and len(mean) != len(std):
+            raise ValueError(f"dataset.std: has {len(std)} values, but dataset.mean has {len(mean)}")
         return self
 
 
@@ -50,6 +51,8 @@ class SamplesConfig:
 class DatasetConfig(SamplesConfig):
     """Small images, kept in memory."""
 
+    mean: Means
+    std: Deviations
     crop_padding: Annotated[int, Ge(0), Le(64)]
 
 
@@ -63,15 +66,17 @@ class CifarConfig(DatasetConfig):
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class PhotosConfig(SamplesConfig):
-    """Photographs of any size, decoded when they are asked for."""
+    """Photographs of any size, decoded when they are asked for; what is None of their pictures, the model says."""
 
     root: str
     cache: str
     size: Annotated[int, Ge(8), Le(4096)] | None
+    mean: Means | None
+    std: Deviations | None
     crop_scale: Annotated[list[Rate], Field(min_length=2, max_length=2)]
     crop_ratio: Annotated[list[Positive], Field(min_length=2, max_length=2)]
-    crop_share: Rate
-    interpolation: Literal["bilinear", "bicubic"]
+    crop_share: Rate | None
+    interpolation: Literal["bilinear", "bicubic"] | None
     stored_size: Annotated[int, Ge(8), Le(4096)] | None
     brightness: NonNegative
     contrast: NonNegative
@@ -428,6 +433,17 @@ class LossEntropyConfig:
 # --- recipe, hardware, energy, tracking
 
 
+@dataclass(config=NESTED, frozen=True, kw_only=True)
+class FirstStageConfig:
+    """Epochs at the beginning with a schedule and label smoothing of their own."""
+
+    share: Annotated[float, Strict(), Gt(0), Lt(1)]
+    lr_scale: Annotated[float, Strict(), Gt(0)]
+    warmup: Annotated[float, Strict(), Ge(0), Lt(1)]
+    min_lr: Annotated[float, Strict(), Ge(0)]
+    label_smoothing: Annotated[float, Strict(), Ge(0), Lt(1)]
+
+
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class RecipeConfig:
     """How the network is optimised."""
@@ -446,6 +462,7 @@ class RecipeConfig:
     warmup_epochs: NonNegative
     warmup_lr: NonNegative
     min_lr: NonNegative
+    first_stage: FirstStageConfig | None
     clip_grad: Positive | None
     label_smoothing: Annotated[float, Ge(0), Lt(1)]
     mixup: NonNegative
@@ -473,8 +490,12 @@ class HardwareConfig:
     compile: bool
     deterministic: bool
     data_on_device: bool | None
-    workers: Annotated[int, Ge(0), Le(256)]
+    workers: Annotated[int, Ge(0), Le(256)] | None
     threads: Count | None
+    processes: Annotated[int, Ge(1), Le(1024)] | Literal["all"] | None
+    batch_scale: Positive
+    auto_batch: bool
+    max_hours: Positive | None
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -514,8 +535,11 @@ class TrackingConfig:
     name: str
     console: bool
     wandb: Literal["auto", "online", "offline", "disabled"]
+    wandb_timeout_s: Positive
     project: str
     entity: str | None
+    artifacts: bool
+    tensorboard: bool
     log_every: Count
     report: bool
 

@@ -17,5 +17,17 @@ class Diverged(UserError):
     """The loss is no longer a number."""
 
 
+class OutOfMemory(UserError):
+    """The device has no room for a batch."""
+
+
+class InValidation(Exception):
+    """The memory of the device ran out while `rows` rows were validated at once."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(f"out of memory while {rows} rows were validated at once")
+        self.rows = rows
+
+
 class Interrupted(BaseException):
     """Training stopped on a signal, after saving. Not an `Exception`, so that it ends a sweep too."""

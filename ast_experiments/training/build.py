@@ -31,10 +31,12 @@ from ast_experiments.selection.numeric import generator
 from ast_experiments.selection.protocol import Context, hooks_of
 from ast_experiments.selection.setpoint import Budget, SetPoint
 from ast_experiments.tracking import Tracker
+from ast_experiments.training.auto_batch import rows_at_once
 from ast_experiments.training.budget import control_for
-from ast_experiments.training.hardware import Hardware, build_hardware
-from ast_experiments.training.optim import Schedule, build_optimizer
+from ast_experiments.training.hardware import Hardware, build_hardware, scaled_batch, worker_count
+from ast_experiments.training.optim import FirstStage, Schedule, build_optimizer
 from ast_experiments.training.rehearsal import rehearse
+from ast_experiments.training.resolve import pictures, resolved
 from ast_experiments.training.run import Run
 from ast_experiments.training.side import SideNet, side_net_maker
 from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
@@ -43,6 +45,8 @@ SETPOINT = RATES
 HOLD_OUT = 11  # purpose of the draw
 NOMINAL = ("active_cost", "skipped_cost")
 AUGMENT = ("mean", "std", *VIEW_SETTINGS)
+MISFIT = (RuntimeError, AssertionError, ValueError)
+"""What networks raise that are given images of a wrong size."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +70,7 @@ def build_dataset(config: Config) -> Dataset:
         DataError: If it is not there or not what it should be.
         ConfigError: If normalisation or batch size do not fit it.
     """
+    config = resolved(config)
     settings = config.dataset
     dataset = builder("dataset", settings.name)(**settings_of(settings, *AUGMENT))
     dataset = _soft_labels(dataset, config.recipe.soft_labels)
@@ -168,10 +173,23 @@ def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Modu
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(2, channels, height, height, device=hardware.device))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+    except MISFIT as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"model={config.model.name}: does not take images of {height} pixels ({reason})") from error
     return model.train()
+
+
+def scaled(config: Config) -> Config:
+    """The config with `hardware.batch_scale` put into its recipe."""
+    recipe = config.recipe
+    rows, factor = scaled_batch(recipe.batch_size, config.hardware.batch_scale, recipe.optimizer)
+    rates = {key: factor * getattr(recipe, key) for key in ("lr", "warmup_lr", "min_lr")}
+    first = recipe.first_stage and dataclasses.replace(recipe.first_stage, min_lr=factor * recipe.first_stage.min_lr)
+    return dataclasses.replace(
+        config,
+        recipe=dataclasses.replace(recipe, batch_size=rows, first_stage=first, **rates),
+        hardware=dataclasses.replace(config.hardware, batch_scale=1.0),
+    )
 
 
 def build_run(
@@ -188,6 +206,7 @@ def build_run(
         make_tracker: Called with facts about data and hardware when the rest is built.
         dataset: Instead of the one that the config names.
     """
+    config = scaled(resolved(config))
     hw = config.hardware
     hardware = build_hardware(
         device=hw.device,
@@ -219,6 +238,9 @@ def build_run(
     scorer = Scorer(stepper, ledger, _forward_flops(model, channels_first, len(dataset.classes), flops))
     _check_score_size(config, model, channels_first)
     hooks = hooks_of(build_selector(config))
+    own_batch, eval_batch = recipe.batch_size // ranks.size(), recipe.eval_batch_size
+    if hw.auto_batch:
+        own_batch, eval_batch = rows_at_once(stepper, channels_first, own_batch, eval_batch)
     # From here on everything is charged: what a method prepares counts as training.
     meter = build_meter(hardware.device, **settings_of(config.energy, "target_accuracy", *NOMINAL))
     meter.start()
@@ -263,9 +285,11 @@ def build_run(
         "data_source": dataset.source,
         "data_fingerprint": dataset.fingerprint,
         **dataset.facts,
+        **({"pictures": made} if (made := pictures(config)) else {}),
         "train_samples": len(dataset.train),
         "val_samples": len(dataset.val),
         "parameters": sum(p.numel() for p in model.parameters()),
+        "batch": {"rows": recipe.batch_size, "at_once": own_batch, "processes": ranks.size(), "lr": recipe.lr},
     }
     return Run(
         folder=folder,
@@ -277,7 +301,7 @@ def build_run(
         train=train,
         val=val,
         val_ids=np.arange(len(dataset.val), dtype=np.int64),
-        eval_batch=recipe.eval_batch_size,
+        eval_batch=eval_batch,
         epochs=recipe.epochs,
         ledger=ledger,
         meter=meter,
@@ -296,10 +320,15 @@ def build_run(
 
 
 def config_hash(config: Config) -> str:
-    """Identifies what determines a run's numbers: everything but names, tags, meters and where the numbers go."""
-    settings = dataclasses.asdict(config)
+    """Identifies what determines a run's numbers: everything but names, tags, meters and where the numbers go.
+
+    What the config leaves to the model is filled in first.
+    """
+    settings = dataclasses.asdict(resolved(config))
     for key in ("tracking", "group", "tags", "experiment_name", "checkpoint_every_s", "profile"):
         del settings[key]
+    for key in ("workers", "processes", "auto_batch", "max_hours"):
+        del settings["hardware"][key]
     settings["energy"] = {key: settings["energy"][key] for key in NOMINAL}
     settings["dataset"].pop("root", None)
     settings["dataset"].pop("download", None)
@@ -315,7 +344,7 @@ def _check_score_size(config: Config, model: nn.Module, image_shape: tuple[int, 
     try:
         with torch.no_grad(), mode_of(model, "eval"):
             model(next(model.parameters()).new_zeros((2, image_shape[0], size, size)))
-    except RuntimeError as error:
+    except MISFIT as error:
         raise ConfigError(
             f"method.score_size: {config.model.name} takes no images of {size} pixels here; type method.score_size=null"
         ) from error
@@ -339,6 +368,8 @@ def _optimiser(config: Config, model: nn.Module) -> tuple[torch.optim.Optimizer,
         warmup_epochs=recipe.warmup_epochs,
         warmup_lr=recipe.warmup_lr,
         min_lr=recipe.min_lr,
+        label_smoothing=recipe.label_smoothing,
+        first=None if recipe.first_stage is None else FirstStage(**dataclasses.asdict(recipe.first_stage)),
     )
     return optimizer, schedule
 
@@ -383,7 +414,7 @@ def _loaders(config: Config, dataset: Dataset, held: Any, hardware: Hardware) ->
             images,
             device=hardware.device,
             on_device=hw.data_on_device,
-            workers=hw.workers,
+            workers=worker_count(hw.workers),
             augment=augment,
             mean=settings.mean,
             std=settings.std,

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from ast_experiments import ranks
-from ast_experiments.errors import ConfigError
+from ast_experiments.errors import ConfigError, InValidation
 
+MOST_WORKERS = 16
+MEMORY_WORDS = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -113,6 +115,47 @@ def check_precision(device: str, precision: str) -> None:
     """
     if device == "cpu" and precision == "float16":
         raise ConfigError("hardware.precision: float16 does not train on the CPU; type hardware.precision=bfloat16")
+
+
+def check_processes(device: str, processes: int | str | None) -> int:
+    """How many processes share a run; `all` stands for the number of GPUs.
+
+    Raises:
+        ConfigError: If there are more processes than GPUs for them.
+    """
+    if processes is None:
+        return 1
+    gpus = torch.cuda.device_count() if check_device(device) == "cuda" else 0
+    if processes == "all":
+        return max(1, gpus)
+    if 0 < gpus < int(processes):
+        raise ConfigError(f"hardware.processes: {processes} need as many GPUs, here are {gpus}; type {gpus} or all")
+    return int(processes)
+
+
+def worker_count(workers: int | None) -> int:
+    """Loading processes of this process; None shares the cores that it may use with the other ranks."""
+    if workers is not None:
+        return workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_WORKERS, cores // ranks.size()))
+
+
+def scaled_batch(batch_size: int, scale: float, optimizer: str) -> tuple[int, float]:
+    """Rows of a batch of another size, and the factor on the learning rate that goes with it.
+
+    The factor grows with the batch for SGD (Goyal et al. 2017, section 2.1), with its root for optimisers that divide
+    by the size of the gradient (Malladi et al. 2022, the square root scaling rule).
+    """
+    rows = max(1, round(batch_size * scale))
+    factor = rows / batch_size
+    return rows, factor if optimizer in ("sgd", "momentum") else factor**0.5
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device has no room left."""
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY_WORDS)
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError | InValidation)
 
 
 @contextmanager

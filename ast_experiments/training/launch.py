@@ -8,18 +8,21 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments import ranks
 from ast_experiments.config import Config
-from ast_experiments.errors import Interrupted, UserError
+from ast_experiments.errors import Interrupted, InValidation, OutOfMemory, UserError
+from ast_experiments.tracking.wandb import agent_run_id, disabled, end_service
 from ast_experiments.training import result as results
 
 if TYPE_CHECKING:
     from ast_experiments.training.signals import Stop
+
+FINISH_S = 10.0  # that a tracker has to finish, beside the time that W&B has for its upload
 
 logger = logging.getLogger(__name__)
 
@@ -39,17 +42,20 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
         Exception: Whatever the run raised, after it was written down.
         Interrupted: If a signal stopped it; everything is saved.
     """
-    from omegaconf import OmegaConf
-
+    from ast_experiments.training.hardware import check_processes
+    from ast_experiments.training.resolve import resolved, told
     from ast_experiments.training.signals import Stop
 
+    count = check_processes(config.hardware.device, config.hardware.processes)
+    if count > 1 and not ranks.launched():
+        return _share(config, folder, overrides, count)
     ranks.join()
     if ranks.rank() > 0:
         return _follow(config, folder)
     before = results.read(folder) or {}
     result: dict[str, Any] = {
         "status": "failed",
-        "run_id": before.get("run_id") or secrets.token_hex(4),
+        "run_id": before.get("run_id") or agent_run_id() or secrets.token_hex(4),
         "folder": str(folder),
         **results.describe(config),
         "overrides": list(overrides),
@@ -57,16 +63,45 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
         "resumed": before.get("resumed", 0) + bool(before),
         **results.environment(),
     }
-    if before.get("config_hash", result["config_hash"]) != result["config_hash"]:
-        raise UserError(f"{folder} holds a run of another config; give another hydra.run.dir, or none")
+    _check_same(config, before, folder)
+    asked, config = config, resolved(config)
     if config.tracking.console:
         print(f"{result['method']} on {result['dataset']}, in {_relative({'': folder})['']}", flush=True)
-    with Stop() as stop:
+        if line := told(asked, config):
+            print(line, flush=True)
+    with Stop(config.hardware.max_hours) as stop:
         # From now on the directory is a run that can be read, whatever happens to the process.
-        OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), folder / "config.yaml")
+        _save(config, folder)
         results.write(folder, result | {"status": "running"})
         _execute(config, folder, result, stop)
     return result
+
+
+def _share(config: Config, folder: Path, overrides: Sequence[str], count: int) -> dict[str, Any]:
+    """The same by several processes, of which the first one writes."""
+    from ast_experiments.training.processes import run_ranks
+
+    _check_same(config, results.read(folder) or {}, folder)
+    _save(config, folder)
+    try:
+        run_ranks(folder, overrides, count)
+    finally:
+        result = results.read(folder) or {}
+        if result.get("status") == "running":  # killed: it could not say so itself
+            result |= {"status": "failed", "error": "a process of the run was killed"}
+            results.write(folder, result)
+    return result
+
+
+def _check_same(config: Config, before: Mapping[str, Any], folder: Path) -> None:
+    if before.get("config_hash", results.config_hash(config)) != results.config_hash(config):
+        raise UserError(f"{folder} holds a run of another config; give another hydra.run.dir, or none")
+
+
+def _save(config: Config, folder: Path) -> None:
+    from omegaconf import OmegaConf
+
+    OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), folder / "config.yaml")
 
 
 def _follow(config: Config, folder: Path) -> dict[str, Any]:
@@ -76,15 +111,19 @@ def _follow(config: Config, folder: Path) -> dict[str, Any]:
     from ast_experiments.training.hardware import algorithms
     from ast_experiments.training.signals import Stop
 
-    with Stop() as stop:
-        run = build_run(config, folder, lambda facts: Trackers([]))
-        run.stop = stop
+    run = None
+    with Stop(config.hardware.max_hours) as stop:
         try:
+            run = build_run(config, folder, lambda facts: Trackers([]))
+            run.stop = stop
             with algorithms(run.stepper.hardware):
                 run.fit()
             return results.reached(run)
+        except Exception as error:
+            raise _explained(error, config, folder) from error
         finally:
-            run.meter.close()
+            if run is not None:
+                run.meter.close()
 
 
 def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop) -> None:
@@ -106,10 +145,12 @@ def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop) -
     except KeyboardInterrupt:
         result |= {"status": "interrupted", "error": "stopped at once by a second signal"}
         raise
-    except OSError as error:
-        result["error"] = f"{type(error).__name__}: {error}"
+    except Exception as error:
+        explained = _explained(error, config, folder)
+        told = explained if isinstance(explained, OutOfMemory) else error
+        result["error"] = f"{type(told).__name__}: {told}"
         logger.error("the run failed\n%s", traceback.format_exc())
-        raise UserError(f"{folder}: {error}; when that is mended type ast-resume {folder}") from error
+        raise explained from (None if explained is error else error)
     except BaseException as error:
         result["error"] = f"{type(error).__name__}: {error}"
         logger.error("the run failed\n%s", traceback.format_exc())
@@ -119,6 +160,25 @@ def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop) -
             result |= results.reached(run)
             run.meter.close()
         _finish(config, folder, result, trackers)
+
+
+def _explained(error: Exception, config: Config, folder: Path) -> Exception:
+    """The error itself, or what to do about it in one line."""
+    from ast_experiments.training.hardware import out_of_memory
+
+    again = f"ast-resume {_relative({'': folder})['']}"
+    if out_of_memory(error):
+        recipe, scale = config.recipe, config.hardware.batch_scale
+        rows, less = f"recipe.batch_size={recipe.batch_size}", f"recipe.batch_size={max(1, recipe.batch_size // 2)}"
+        if isinstance(error, InValidation):
+            rows, less = (f"recipe.eval_batch_size={n}" for n in (error.rows, max(1, error.rows // 2)))
+        elif scale != 1:
+            rows, less = f"{rows} hardware.batch_scale={scale:g}", f"hardware.batch_scale={scale / 2:g}"
+        resume = "" if config.hardware.auto_batch else f"go on with: {again} hardware.auto_batch=true, or "
+        return OutOfMemory(f"out of memory with {rows}; {resume}start a new run with {less}")
+    if isinstance(error, OSError):
+        return UserError(f"{folder}: {error}; when that is mended type {again}")
+    return error
 
 
 def _finish(config: Config, folder: Path, result: dict[str, Any], trackers: list[Any]) -> None:
@@ -154,10 +214,13 @@ def _attempt(action: Callable[[], object], complaint: str) -> None:
 
 def _trackers(config: Config, folder: Path, result: dict[str, Any], facts: dict[str, Any], made: list[Any]) -> Any:
     from ast_experiments.tracking import Trackers
+    from ast_experiments.tracking.apart import Apart
     from ast_experiments.tracking.jsonl import JsonlTracker
 
     result |= facts
     results.write(folder, result | {"status": "running"})
+    if config.tracking.console and (told := _batches(config, **facts["batch"])):
+        print(told, flush=True)
     metrics = folder / "metrics.jsonl"
     trackers: list[Any] = [JsonlTracker(metrics)]
     paths: dict[str, Any] = {}
@@ -169,7 +232,12 @@ def _trackers(config: Config, folder: Path, result: dict[str, Any], facts: dict[
         if wandb is not None:
             result["wandb"] = {"id": wandb.run_id, "mode": wandb.mode, "directory": str(wandb.directory or "")}
             paths["W&B"] = wandb.url or wandb.directory
-            trackers.append(wandb)
+            trackers.append(Apart(wandb, patience=config.tracking.wandb_timeout_s + FINISH_S, give_up=end_service))
+    if config.tracking.tensorboard:
+        from ast_experiments.tracking.tensorboard import TensorboardTracker
+
+        paths["TensorBoard"] = folder / "tensorboard"
+        trackers.append(Apart(TensorboardTracker(paths["TensorBoard"]), patience=FINISH_S))
     if config.tracking.console:
         from ast_experiments.tracking.console import ConsoleTracker
 
@@ -179,10 +247,23 @@ def _trackers(config: Config, folder: Path, result: dict[str, Any], facts: dict[
     return made[0]
 
 
-def _wandb(config: Config, folder: Path, result: dict[str, Any]) -> Any:
-    from ast_experiments.tracking.wandb import WandbTracker, resolve_mode
+def _batches(config: Config, *, rows: int, at_once: int, processes: int, lr: float) -> str:
+    """What the hardware makes of the recipe's batches; empty where it takes them as they are."""
+    told = []
+    if rows != config.recipe.batch_size:
+        told.append(f"(recipe.batch_size={config.recipe.batch_size}) at a learning rate of {lr:.4g}")
+    if processes > 1:
+        told.append(f"shared by {processes} processes")
+    if at_once < rows // processes:
+        told.append(f"{at_once} rows at once, their gradients added up; BatchNorm sees the parts")
+    return f"batches of {rows} rows {', '.join(told)}" if told else ""
 
-    if resolve_mode(config.tracking.wandb) == "disabled":
+
+def _wandb(config: Config, folder: Path, result: dict[str, Any]) -> Any:
+    from ast_experiments.tracking.wandb import WandbTracker
+    from ast_experiments.training import checkpoint
+
+    if disabled(config.tracking.wandb):
         return None
     labels = (result["dataset"], result["model"], result["method"], result["scoring"], result["controller"])
     return WandbTracker(
@@ -196,6 +277,8 @@ def _wandb(config: Config, folder: Path, result: dict[str, Any]) -> Any:
         name=f"{folder.name}",
         config=dataclasses.asdict(config) | {"overrides": result["overrides"]},
         run_id=result["run_id"],
+        artifacts=[folder / "checkpoints" / checkpoint.NAME] if config.tracking.artifacts else (),
+        timeout=config.tracking.wandb_timeout_s,
     )
 
 

@@ -20,7 +20,7 @@ from ast_experiments.energy.goal import Goal
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.nominal import nominal_savings, skipped_share
-from ast_experiments.errors import Diverged, Interrupted, UserError
+from ast_experiments.errors import Diverged, Interrupted, InValidation, UserError
 from ast_experiments.selection.protocol import Hooks
 from ast_experiments.selection.setpoint import SetPoint
 from ast_experiments.selection.types import Batch, Plan
@@ -28,6 +28,7 @@ from ast_experiments.tracking import Tracker
 from ast_experiments.training import checkpoint
 from ast_experiments.training.budget import BudgetControl, Spent, spent
 from ast_experiments.training.evaluate import evaluate
+from ast_experiments.training.hardware import out_of_memory
 from ast_experiments.training.optim import Schedule
 from ast_experiments.training.signals import Stop
 from ast_experiments.training.step import Scorer, Stepper
@@ -204,6 +205,7 @@ class Run:
                 self.at.unlogged += offered
                 self.ledger.offered += offered
                 lr = self.schedule.set((self.at.epoch + index / plan.batches) / self.epochs, plan.lr_scale)
+                self.stepper.label_smoothing = self.schedule.label_smoothing
                 self.at.batch += 1
                 for batch in self.hooks.select(loaded, self.scorer):
                     self._step(batch, plan, target, lr)
@@ -296,7 +298,12 @@ class Run:
             ranks.copy_first(model.buffers())
             ids = self.val_ids[ranks.part(len(self.val_ids))]
             batches = self.val.batches(ids, self.eval_batch, 0, keep_short=True)
-            measured = evaluate(model, batches, self.stepper.hardware)
+            try:
+                measured = evaluate(model, batches, self.stepper.hardware)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                raise InValidation(self.eval_batch) from error
         if self.flops is not None:
             self.ledger.charge("val", len(ids) * self.flops.forward)
         self.history.accuracy.append((self.at.epoch, measured["val/accuracy"], measured["val/loss"]))
@@ -401,7 +408,7 @@ class Run:
         if len(state["ranks"]) != ranks.size():
             raise UserError(
                 f"the checkpoint in {self.folder} was written by {len(state['ranks'])} processes, not {ranks.size()}; "
-                f"go on with torchrun --nproc-per-node={len(state['ranks'])}"
+                f"go on with: ast-resume {self.folder} hardware.processes={len(state['ranks'])}"
             )
         own = state["ranks"][ranks.rank()]
         stepper = self.stepper

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -38,6 +38,10 @@ class Stepper:
         clip_grad: Norm to clip gradients at, or None.
         ema: timm's moving average of the weights, or None.
         mix: Mixes the rows of a batch, after selection; a row's loss is that of the mixture it came first in.
+
+    Attributes:
+        at_once: Rows that go through the network together; None for whole batches. The gradient of a larger batch is
+            added up from parts, which differs from the whole in what BatchNorm sees.
     """
 
     def __init__(
@@ -52,7 +56,8 @@ class Stepper:
         mix: Mixer | None = None,
     ) -> None:
         self.model, self.optimizer, self.hardware, self.ema = model, optimizer, hardware, ema
-        self._smoothing, self._clip, self._mix = label_smoothing, clip_grad, mix
+        self.label_smoothing, self._clip, self._mix = label_smoothing, clip_grad, mix
+        self.at_once: int | None = None
         self._forward: Callable[[Tensor], Tensor] = torch.compile(model) if hardware.compile else model
         if ranks.size() > 1:
             devices = [hardware.device] if hardware.device.type == "cuda" else None
@@ -62,12 +67,11 @@ class Stepper:
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Per-sample cross-entropy in nats with the recipe's label smoothing, float32, shape (n,)."""
-        return per_sample_loss(logits, labels, self._smoothing)
+        return per_sample_loss(logits, labels, self.label_smoothing)
 
     def train(self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]) -> tuple[Outputs, Tensor | None]:
         """Train on a batch; returns the detached outputs and the weights that were used."""
-        loss, outputs, weights = self._loss(batch, weigh)
-        self.scaler.scale(loss).backward()
+        outputs, weights = self._backward(batch, weigh)
         if self._clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self._parameters, self._clip)
@@ -78,32 +82,62 @@ class Stepper:
             self.ema.update(self.model)
         return outputs, weights
 
-    def rehearse(self, batch: Batch) -> None:
-        """The arithmetic of a step without the update: for timing. Weights, statistics and draws stay as they are."""
+    def rehearse(self, batch: Batch, *, alone: bool = False) -> None:
+        """The arithmetic of a step without the update. Weights, statistics and draws stay as they are.
+
+        Args:
+            batch: What to rehearse with.
+            alone: Whether to do it without the other ranks.
+        """
         kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        self._loss(batch, lambda batch, outputs: batch.weights)[0].backward()
-        self.optimizer.zero_grad(set_to_none=True)
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(kept[name])
+        forward = self._forward
+        try:
+            if alone and isinstance(forward, nn.parallel.DistributedDataParallel):
+                self._forward = forward.module
+            self._backward(batch, lambda batch, outputs: batch.weights)
+        finally:
+            self._forward = forward
+            self.optimizer.zero_grad(set_to_none=True)
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(kept[name])
+
+    def _backward(
+        self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]
+    ) -> tuple[Outputs, Tensor | None]:
+        """Adds the gradient of a batch."""
+        images, labels = batch.images, batch.labels
+        if self._mix is not None and len(batch):
+            images, labels = self._mix(images, labels)
+        parts = _parts(len(batch), self.at_once)
+        done: list[tuple[Outputs, Tensor | None]] = []
+        for rows in parts:
+            part = batch if len(parts) == 1 else batch.take(rows, batch.rows)
+            with self._alone() if rows is not parts[-1] else nullcontext():
+                loss, outputs, weights = self._loss(part, images[rows], labels[rows], weigh)
+                self.scaler.scale(loss).backward()
+            done.append((outputs, weights))
+        return done[0] if len(done) == 1 else _joined(done)
 
     def _loss(
-        self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]
+        self, batch: Batch, images: Tensor, labels: Tensor, weigh: Callable[[Batch, Outputs], Tensor | None]
     ) -> tuple[Tensor, Outputs, Tensor | None]:
         if not len(batch):
             return self._no_loss(batch, weigh)
-        images, labels = batch.images, batch.labels
-        if self._mix is not None:
-            images, labels = self._mix(images, labels)
         with self.hardware.autocast(), _explained(len(batch)):
             logits = self._forward(images)
         losses = self.losses(logits, labels)
         outputs = Outputs(logits.detach(), losses.detach())
         weights = weigh(batch, outputs)
         weighted = losses if weights is None else weights * losses
-        if ranks.size() == 1:
+        if ranks.size() == 1 and len(batch) == batch.rows:
             return weighted.mean(), outputs, weights
-        # Gradients are averaged over the ranks; the loss is a mean over the rows of all of them.
+        # Gradients are averaged over the ranks; the loss is a mean over the rows of all of them and of all parts.
         return weighted.sum() * (ranks.size() / batch.rows), outputs, weights
+
+    def _alone(self) -> Any:
+        """While inside, gradients are not exchanged with other ranks."""
+        shared = isinstance(self._forward, nn.parallel.DistributedDataParallel)
+        return self._forward.no_sync() if shared else nullcontext()  # pyright: ignore
 
     def _no_loss(
         self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]
@@ -140,8 +174,22 @@ class Scorer:
         stepper = self._stepper
         self._ledger.charge_score(len(batch), self._flops(size))
         with self._ledger.phase("score"), torch.no_grad(), mode_of(stepper.model, mode), stepper.hardware.autocast():
-            logits = stepper.model(shrunk(batch.images, size))
+            images = shrunk(batch.images, size)
+            parts = [stepper.model(images[rows]) for rows in _parts(len(batch), stepper.at_once)]
+            logits = parts[0] if len(parts) == 1 else torch.cat(parts)
             return Outputs(logits, stepper.losses(logits, batch.labels))
+
+
+def _parts(rows: int, at_once: int | None) -> list[slice]:
+    """As few parts of at most `at_once` rows as there can be, their sizes equal but for one row; one at least."""
+    count = 1 if at_once is None else max(1, -(-rows // at_once))
+    return [slice(rows * at // count, rows * (at + 1) // count) for at in range(count)]
+
+
+def _joined(parts: Sequence[tuple[Outputs, Tensor | None]]) -> tuple[Outputs, Tensor | None]:
+    outputs = Outputs(*(torch.cat([getattr(part, key) for part, _ in parts]) for key in ("logits", "losses")))
+    weights = [weights for _, weights in parts if weights is not None]
+    return outputs, torch.cat(weights) if weights else None
 
 
 def shrunk(images: Tensor, size: int | None) -> Tensor:
