@@ -17,7 +17,7 @@ from ast_experiments.analysis.compare_words import spelt
 from ast_experiments.analysis.draw import INKS, chart, legend
 
 MARKERS = "os^DvPX<>*hd"
-HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo")
+HATCHES = ("", "////", "----", "xxxx", "\\\\\\\\", "++++", "||||")
 COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
 LEGEND = 9
 """More arms than these are named by the table alone."""
