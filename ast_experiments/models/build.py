@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ast_experiments.errors import ConfigError
@@ -67,9 +68,9 @@ def timm_model(
         settings["img_size"] = size
     source = {"file": checkpoint} if checkpoint else None
     try:
-        if checkpoint is not None:
-            _check_weights(arch, checkpoint)
-        return timm.create_model(arch, pretrained=pretrained or bool(source), pretrained_cfg_overlay=source, **settings)
+        if source is None:
+            return timm.create_model(arch, pretrained=pretrained, **settings)
+        return _with_weights(arch, source, settings)
     except TypeError as error:
         raise ConfigError(f"model.arch={arch}: {error}; type model.drop_path=0.0") from error
     except (OSError, RuntimeError) as error:
@@ -124,24 +125,41 @@ def _narrow_resnet(width: float) -> dict[str, Any]:
     return {"channels": tuple(max(1, round(width * c)) for c in (64, 128, 256, 512))}
 
 
-def _check_weights(arch: str, checkpoint: str) -> None:
-    """Refuse what timm only warns of: a file of which not one tensor fits the network."""
-    import timm
-    from timm.models import load_state_dict
+def _with_weights(arch: str, source: dict[str, str], settings: dict[str, Any]) -> nn.Module:
+    """The network with the weights in a file, which timm takes in several layouts.
 
-    known = set(timm.create_model(arch).state_dict())
-    if not known & set(load_state_dict(checkpoint)):
-        raise ConfigError(f"model.checkpoint={checkpoint}: holds no weights of {arch}; name the file of that network")
+    What timm only warns of is refused: a file of another network. It is known by what it leaves as it was drawn.
+    """
+    import timm
+
+    random = torch.get_rng_state()
+    drawn = timm.create_model(arch, **settings)
+    torch.set_rng_state(random)
+    model: Any = timm.create_model(arch, pretrained=True, pretrained_cfg_overlay=source, **settings)
+    heads = model.pretrained_cfg.get("classifier") or ()
+    heads = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
+    given = kept = 0
+    for (name, before), after in zip(drawn.named_parameters(), model.parameters(), strict=True):
+        if not name.startswith(heads) and (before != before.flatten()[0]).any():
+            same = torch.equal(before, after)
+            given, kept = given + (not same) * after.numel(), kept + same * after.numel()
+    if given < kept:
+        raise ConfigError(
+            f"model.checkpoint={source['file']}: holds {given / (given + kept):.0%} of the weights of {arch}; "
+            "name the file of that network"
+        )
+    return model
 
 
 def check_arch(arch: str) -> str | None:
-    """None if timm knows the architecture, else a line that names the nearest ones."""
+    """None if timm knows the architecture and the tag of its weights, else a line that names the nearest ones."""
     import difflib
 
     import timm
 
-    base = arch.partition(".")[0]
+    base, _, tag = arch.partition(".")
     if timm.is_model(base):
-        return None
+        tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{base}.*")] if tag else []
+        return None if tag in (*tags, "") else f"timm has no weights '{tag}' of {base}; there are: {', '.join(tags)}"
     nearest = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.4)
     return f"timm has no model '{arch}'" + (f"; nearest: {', '.join(nearest)}" if nearest else "")

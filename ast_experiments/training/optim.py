@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 FUSED = ("sgd", "momentum", "adam", "adamw")
+_EDGE = 1e-9  # epochs that rounding may lack
 
 
 def build_optimizer(
@@ -29,6 +31,33 @@ def build_optimizer(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FirstStage:
+    """Epochs at the beginning with a cosine of their own; then the schedule begins as if they had not been.
+
+    Attributes:
+        share: Of the run, in (0, 1).
+        lr_scale: Its peak over the peak of the rest.
+        warmup: Share of the stage in which the rate rises from 0; by epoch, each trains at the rate of its end.
+        min_lr: Learning rate at its end.
+        label_smoothing: In it.
+    """
+
+    share: float
+    lr_scale: float
+    warmup: float
+    min_lr: float
+    label_smoothing: float
+
+    def lr(self, peak: float, at: float, epochs: float, by_epoch: bool) -> float:
+        """The learning rate at an epoch of the stage, which has `epochs`, for a peak of the rest."""
+        peak, rising = peak * self.lr_scale, self.warmup * epochs
+        if at + _EDGE < rising:
+            return peak * min(1.0, (at + by_epoch) / rising)
+        falling = (at - rising) / (epochs - rising)
+        return self.min_lr + (peak - self.min_lr) * (1 + math.cos(math.pi * falling)) / 2
+
+
 class Schedule:
     """Sets the learning rate from training progress, so that every run ends fully decayed.
 
@@ -40,6 +69,11 @@ class Schedule:
         warmup_epochs: Linear warm-up from `warmup_lr`.
         warmup_lr: Learning rate at the start of the warm-up.
         min_lr: Learning rate at the end.
+        label_smoothing: What `label_smoothing` says after the first stage.
+        first: What comes first.
+
+    Attributes:
+        label_smoothing: That of the step that the rate was set for.
     """
 
     def __init__(
@@ -52,26 +86,39 @@ class Schedule:
         warmup_epochs: float,
         warmup_lr: float,
         min_lr: float,
+        label_smoothing: float = 0.0,
+        first: FirstStage | None = None,
     ) -> None:
         from timm.scheduler.cosine_lr import CosineLRScheduler
         from timm.scheduler.multistep_lr import MultiStepLRScheduler
         from timm.scheduler.poly_lr import PolyLRScheduler
 
+        self._before = 0.0 if first is None else first.share * epochs
+        left = epochs - self._before - warmup_epochs
         warmup: dict[str, Any] = {"warmup_t": warmup_epochs, "warmup_lr_init": warmup_lr}
-        decay: dict[str, Any] = {"t_initial": epochs - warmup_epochs, "lr_min": min_lr, "warmup_prefix": True, **warmup}
+        decay: dict[str, Any] = {"t_initial": left, "lr_min": min_lr, "warmup_prefix": True, **warmup}
         makers = {
             "constant": lambda: MultiStepLRScheduler(optimizer, decay_t=[math.inf], **warmup),  # pyright: ignore
             "cosine": lambda: CosineLRScheduler(optimizer, **decay),
             "poly": lambda: PolyLRScheduler(optimizer, power=2.0, **decay),
             "linear": lambda: PolyLRScheduler(optimizer, power=1.0, **decay),
         }
+        self._peaks = [group["lr"] for group in optimizer.param_groups]
         self._scheduler = makers[kind]()
+        self._first, self.label_smoothing, self._later_smoothing = first, label_smoothing, label_smoothing
         self._optimizer, self._epochs, self._by_epoch = optimizer, epochs, by_epoch
 
     def set(self, progress: float, scale: float = 1.0) -> float:
         """Set the learning rate for a step that begins at `progress` in [0, 1); returns it."""
         at = progress * self._epochs
-        self._scheduler.step(math.floor(at + 1e-9) if self._by_epoch else at)  # pyright: ignore[reportArgumentType]
+        at = math.floor(at + _EDGE) if self._by_epoch else at
+        if self._first is not None and at + _EDGE < self._before:
+            self.label_smoothing = self._first.label_smoothing
+            for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+                group["lr"] = self._first.lr(peak, at, self._before, self._by_epoch)
+        else:
+            self.label_smoothing = self._later_smoothing
+            self._scheduler.step(max(0, at - self._before))  # pyright: ignore[reportArgumentType]
         if scale != 1.0:
             for group in self._optimizer.param_groups:
                 group["lr"] *= scale
