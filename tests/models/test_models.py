@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,54 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         timm_model(10, 3, 32, arch="test_resnet", **(TIMM | {"checkpoint": str(file)}))
 
 
+def test_weights_in_the_layout_of_their_authors(tmp_path: Path) -> None:
+    """Timm renames the tensors of many published files; not one name of these fits before."""
+    given = timm_model(1000, 3, 32, arch="test_convnext", **TIMM).state_dict()
+    names = (
+        (r"^stem\.(\d)", r"downsample_layers.0.\1"),
+        (r"^stages\.(\d)\.downsample", r"downsample_layers.\1"),
+        (r"^stages\.(\d)\.blocks", r"stages.\1"),
+        (r"conv_dw", "dwconv"),
+        (r"mlp\.fc", "pwconv"),
+        (r"^head\.norm", "norm"),
+        (r"^head\.fc", "head"),
+    )
+
+    def theirs(name: str) -> str:
+        for ours, original in names:
+            name = re.sub(ours, original, name)
+        return name
+
+    renamed = {theirs(name): tensor for name, tensor in given.items()}
+    assert not [name for name in renamed.keys() & given if given[name].dim() > 1]
+    file = tmp_path / "weights.pt"
+    torch.save({"model": renamed}, file)
+    model = timm_model(10, 3, 32, arch="test_convnext", **(TIMM | {"checkpoint": str(file)}))
+    for name, tensor in model.state_dict().items():
+        assert name.startswith("head.fc.") or torch.equal(tensor, given[name]), name
+
+
+def test_weights_of_a_smaller_relative_are_refused(tmp_path: Path) -> None:
+    """Every tensor of the file fits, and most of the network would stay random."""
+    file = tmp_path / "weights.pt"
+    given = timm_model(1000, 3, 32, arch="test_resnet", **TIMM).state_dict()
+    torch.save({name: tensor for name, tensor in given.items() if name.startswith(("conv1", "layer1"))}, file)
+    with pytest.raises(ConfigError, match=r"holds \d% of the weights of test_resnet; name the file of that network"):
+        timm_model(10, 3, 32, arch="test_resnet", **(TIMM | {"checkpoint": str(file)}))
+
+
+def test_weights_do_not_move_the_draws(tmp_path: Path) -> None:
+    """The new head is that of the same seed without a file."""
+    file = tmp_path / "weights.pt"
+    torch.save(timm_model(1000, 3, 32, arch="test_resnet", **TIMM).state_dict(), file)
+    heads = []
+    for checkpoint in (None, str(file)):
+        torch.manual_seed(3)
+        model: Any = timm_model(10, 3, 32, arch="test_resnet", **(TIMM | {"checkpoint": checkpoint}))
+        heads.append(torch.cat([model.fc.weight.flatten(), torch.rand(3)]))
+    assert torch.equal(*heads)
+
+
 @pytest.mark.parametrize(
     ("arch", "problem"),
     [
@@ -153,11 +202,10 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         ("resnet18.a1_in1k", None),
         ("vit_tiny_patch16_224", None),
         ("resnet5000", r"timm has no model 'resnet5000'; nearest: resnet\d+"),
+        ("resnet18.a9_in1k", r"timm has no weights 'a9_in1k' of resnet18; there are: a1_in1k, "),
         ("%%%%", r"timm has no model '%%%%'$"),
     ],
 )
 def test_check_arch(arch: str, problem: str | None) -> None:
-    import re
-
     said = check_arch(arch)
     assert said is None if problem is None else said is not None and re.match(problem, said)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ast_experiments.training.optim import Schedule, build_optimizer
+from ast_experiments.training.optim import FirstStage, Schedule, build_optimizer
 
 PEAK, LOW, EPOCHS = 0.4, 0.01, 10
 FORMS: dict[str, Callable[[float], float]] = {
@@ -122,3 +122,30 @@ def test_biases_and_norms_decay_only_if_asked(name: str, everything: bool) -> No
 def test_momentum_is_nesterov_for_sgd(name: str, nesterov: bool) -> None:
     made = build_optimizer(Small(), name, lr=0.1, momentum=0.8, weight_decay=0.0, decay_norm_and_bias=True)
     assert {(group["nesterov"], group["momentum"]) for group in made.param_groups} == {(nesterov, 0.8)}
+
+
+def test_a_first_stage_as_published() -> None:
+    """Ten epochs: half the peak, the peak, then a cosine over eight; then a cosine of its own over forty."""
+    first = FirstStage(share=0.2, lr_scale=2.0, warmup=0.2, min_lr=1e-6, label_smoothing=0.1)
+    rate = schedule("cosine", optimizer(0.005, 0.05), epochs=50, by_epoch=True, min_lr=1e-5, first=first)
+    rates, smoothings = [], []
+    for epoch in range(50):
+        rates.append(rate.set((epoch + 0.4) / 50))
+        smoothings.append(rate.label_smoothing)
+    expected = [0.005, 0.01]
+    expected += [1e-6 + (0.01 - 1e-6) * (1 + math.cos(math.pi * epoch / 8)) / 2 for epoch in range(8)]
+    expected += [1e-5 + (0.005 - 1e-5) * (1 + math.cos(math.pi * epoch / 40)) / 2 for epoch in range(40)]
+    assert rates == pytest.approx(expected, rel=1e-9)
+    assert smoothings == [0.1] * 10 + [0.0] * 40
+
+
+def test_a_first_stage_by_step_and_for_every_group() -> None:
+    first = FirstStage(share=0.5, lr_scale=2.0, warmup=0.2, min_lr=0.0, label_smoothing=0.0)
+    on = optimizer(0.1, 0.4)
+    rate = schedule("linear", on, min_lr=0.0, first=first)
+    seen = []
+    for progress in (0.05, 0.1, 0.3, 0.5, 0.75):
+        rate.set(progress, scale=0.5)
+        seen.append([group["lr"] / 0.5 for group in on.param_groups])
+    shares = [1.0, 2.0, 1.0, 1.0, 0.5]  # half of the rise, the peak, half of the fall; the peak and half of the rest
+    assert seen == [pytest.approx([0.1 * share, 0.4 * share]) for share in shares]
