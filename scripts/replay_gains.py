@@ -9,9 +9,11 @@ samples). Each epoch is gated in a random order, `--passes` times over, each tim
 
 Measured: two replays of the same stream, one begun at the threshold that the target exceeds, the other at the one that
 twice the target exceeds. What they differ by is the swing; the noise of sampling and the drift of the scores, which
-both see, fall out. Its envelope is the largest difference within a period, that of the dominant pole but at least 32
-windows; of slow swings times f^(1/4), by which a swing changes of itself while the density f drifts. The envelope
-grows if it doubles before it halves, and fades if it halves first; if neither ever happens its last value decides.
+both see, fall out. Its envelope is the largest difference within a period, that of the dominant pole but at least 128
+windows; of swings slower than 32 windows times f^(1/4), by which a swing changes of itself while the density f drifts.
+It fades if it falls to half of the swing at the beginning before it rises to twice its own first value, which holds how
+far the swing shoots over at once; else it grows. If neither ever happens, its last value against the swing at the
+beginning decides.
 
 Predicted: `analysis/stability.py`. The upper bound on kp falls as the density rises. At the threshold the density is f,
 here the mean over the epochs; but a swing takes the level to where the scores lie denser. So a second density is looked
@@ -37,7 +39,7 @@ from ast_experiments.selection.numeric import generator
 from ast_experiments.selection.sundew import SundewBatch
 
 FACTOR = 1.5
-WINDOWS = 32
+WINDOWS, SLOW = 128, 32
 LAW: Law = "published"
 
 
@@ -86,11 +88,11 @@ def grows(swing: np.ndarray, period: float, stiffness: np.ndarray) -> bool:
         stiffness: Density of the scores, relative to that at the beginning, shape (windows,).
     """
     length = int(np.clip(period, WINDOWS, len(swing) // 4))
-    size = np.abs(swing) * (stiffness**0.25 if period > WINDOWS else 1.0)
+    size = np.abs(swing) * (stiffness**0.25 if period > SLOW else 1.0)
     count = len(swing) // length
-    envelope = size[: count * length].reshape(count, length).max(axis=1) / size[0]
-    changed = np.flatnonzero((envelope >= 2) | (envelope <= 0.5))
-    return bool(envelope[changed[0] if len(changed) else -1] > 1)
+    envelope = size[: count * length].reshape(count, length).max(axis=1)
+    changed = np.flatnonzero((envelope >= 2 * envelope[0]) | (envelope <= size[0] / 2))
+    return bool(envelope[changed[0] if len(changed) else -1] > size[0])
 
 
 class Grid(NamedTuple):
