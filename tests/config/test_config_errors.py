@@ -36,7 +36,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "dataset.mean=null": ("dataset.mean: None is wrong", "valid list"),
     "dataset=folder dataset.mean=[0.5] dataset.std=[1,1]": ("dataset.std: has 2 values, but dataset.mean has 1",),
     "model=timm model.arch=resnet50.a9": ("model.arch: timm has no weights 'a9' of resnet50; there are: a1_in1k",),
-    "recipe=published_two_stage recipe.first_stage.share=1": ("recipe.first_stage.share: 1.0 is wrong", "less than 1"),
+    "recipe=published_two_stage recipe.first_stage.share=1": ("recipe.first_stage.share: 1 is wrong", "less than 1"),
     "recipe.lr=${nothing}": ("recipe.lr: ", "nothing"),
     # out of range
     "method.rate=1.7": ("method.rate: 1.7 is wrong", "less than or equal to 1"),

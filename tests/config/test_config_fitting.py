@@ -26,8 +26,11 @@ def test_what_the_method_has_is_kept() -> None:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_takes_every_method(experiment: str) -> None:
+    one_epoch = typed(compose([f"experiment={experiment}"])).recipe.epochs == 1
     for method in METHODS:
-        more = ["holdout=0.1"] if method == "rho_loss" else []
+        more = ["holdout=0.1"] * (method == "rho_loss") + ["recipe.epochs=2"] * one_epoch
+        if CHOICES["method"][method].unmixable:
+            more += ["recipe.mixup=0", "recipe.cutmix=0"]
         config = typed(compose(fitted([f"experiment={experiment}", f"method={method}", *more], CONF)))
         assert config.method.name == method
         check(config)

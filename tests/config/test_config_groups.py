@@ -36,7 +36,7 @@ def config_of(*overrides: str) -> Config:
 
 
 def test_the_groups_are_the_folders() -> None:
-    assert sorted(GROUPS) == sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    assert sorted([*GROUPS, "hydra"]) == sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
     assert sorted([*CHOICES, *SHARED, "experiment", "sweep", "debug"]) == sorted(GROUPS)
 
 
@@ -67,6 +67,14 @@ def test_every_experiment_and_debug_choice_passes_the_preflight(file: Path) -> N
     assert preflight([choice(file)], multirun=False) is None
     if file.parent.name == "experiment":
         assert config_of(choice(file)).experiment_name == file.stem
+
+
+@pytest.mark.parametrize("arch", ["vit_small_patch16_224", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["imagenet100_stale", "imagenet100_two_stage", "imagenette_stale"])
+def test_experiments_on_photographs_take_other_networks(name: str, arch: str) -> None:
+    overrides = [f"experiment={name}", f"model.arch={arch}"]
+    assert preflight(overrides, multirun=False) is None
+    assert config_of(*overrides).model.arch == arch
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=choice)
@@ -152,6 +160,8 @@ def test_setpoint_follows_the_method() -> None:
         (["controller.settling_windows=3.0"], False),
         (["tracking.log_every=2"], False),
         (["max_steps=5"], False),
+        (["hardware.workers=1", "hardware.processes=2", "hardware.auto_batch=true", "hardware.max_hours=8.5"], True),
+        (["hardware.batch_scale=2.0"], False),
     ],
     ids=str,
 )

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import photo_tools
 import pytest
 
 from ast_experiments.compose import CONF, compose, typed
+from ast_experiments.config import PhotosConfig
 from ast_experiments.training.launch import execute
 
 QUIET = ["tracking=jsonl", "tracking.console=false", "tracking.report=false"]
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
+@pytest.fixture(scope="module")
+def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs of 6 classes, 24 for training and 12 for validation."""
+    root = tmp_path_factory.mktemp("tiny_photos")
+    photo_tools.folders(root, photo_tools.samples())
+    return root
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiment_runs_two_steps(tmp_path: Path, tiny_cifar10: Path, name: str) -> None:
+def test_experiment_runs_two_steps(tmp_path: Path, tiny_cifar10: Path, tiny_photos: Path, name: str) -> None:
     config = typed(compose([f"experiment={name}", *QUIET]))
-    limits = ["max_steps=2", "dataset.train_rows=512", "dataset.val_rows=64"]
-    if hasattr(config.dataset, "root"):
-        limits.append(f"dataset.root={tiny_cifar10}")
-    if config.model.name.startswith("resnet"):
-        limits.append("recipe.batch_size=8")
+    limits = ["max_steps=2"]
+    if isinstance(config.dataset, PhotosConfig):
+        limits += [f"dataset.root={tiny_photos}", "dataset.size=32", "recipe.batch_size=8", "hardware.workers=0"]
+        # All but the weights; test_config_groups composes and checks the network itself.
+        limits += ["model.arch=test_resnet", "model.pretrained=false"]
+    else:
+        limits += ["dataset.train_rows=512", "dataset.val_rows=64"]
+        limits += [f"dataset.root={tiny_cifar10}"] * hasattr(config.dataset, "root")
+        limits += ["recipe.batch_size=8"] * config.model.name.startswith("resnet")
     result = execute(typed(compose([f"experiment={name}", *QUIET, *limits])), tmp_path)
     assert result["status"] == "finished"
     assert result["steps"] == 2
