@@ -29,6 +29,7 @@ from ast_experiments.data.loaders import HostLoader
 from ast_experiments.data.photos import Photos
 from ast_experiments.data.pictures import VIEW_SETTINGS, build_views
 from ast_experiments.training.build import build_dataset, settings_of
+from ast_experiments.training.resolve import resolved
 
 BATCH = 64
 SKIPPED = 0.6
@@ -40,7 +41,7 @@ def photographs(args: argparse.Namespace) -> tuple[Photos, Any]:
     overrides = [f"dataset={name}", f"dataset.size={args.size}", f"recipe.batch_size={BATCH}"]
     overrides += [f"dataset.root={args.root}"] if args.root else []
     overrides += [f"dataset.{key}=0.4" for key in ("brightness", "contrast", "saturation")] if args.jitter else []
-    config = typed(compose(overrides))
+    config = resolved(typed(compose(overrides)))
     return build_dataset(config).train.first(args.rows), config.dataset  # pyright: ignore[reportReturnType]
 
 
