@@ -28,7 +28,7 @@ GROUPS = (
 )  # fmt: skip
 LAUNCH = "AST_EXPERIMENTS_LAUNCH"
 UNNAMED = frozenset({"hydra", "group", "sweep", "tags", "tracking", "checkpoint_every_s", "profile"})
-LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit"}
+LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "slurm": "submitit"}
 """Launchers that come with an extra, and its name."""
 
 

@@ -492,10 +492,18 @@ class HardwareConfig:
     data_on_device: bool | None
     workers: Annotated[int, Ge(0), Le(256)] | None
     threads: Count | None
-    processes: Annotated[int, Ge(1), Le(1024)] | Literal["all"] | None
+    processes: int | str | None
     batch_scale: Positive
     auto_batch: bool
     max_hours: Positive | None
+
+    @model_validator(mode="after")
+    def _number(self) -> Self:
+        if self.processes not in ("all", None) and not (isinstance(self.processes, int) and self.processes > 0):
+            raise ValueError(
+                f"hardware.processes: {self.processes!r} is wrong; type a number, all (one for each GPU) or null"
+            )
+        return self
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

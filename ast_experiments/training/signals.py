@@ -29,16 +29,21 @@ class Stop:
     def __init__(self, max_hours: float | None = None) -> None:
         self._max_hours = max_hours
         self._signal: signal.Signals | None = None
+        self._asked: str | None = None
         self._before: dict[signal.Signals, Any] = {}
+
+    def ask(self, reason: str) -> None:
+        """Count as a signal from now on, with the reason as its name."""
+        self._asked = reason
 
     @property
     def received(self) -> str | None:
-        """Why to stop: the name of the signal, or the setting; None to go on."""
+        """Why to stop: the name of the signal, the setting, or the reason; None to go on."""
         if self._signal is not None:
             return self._signal.name
         if self._max_hours is not None and time.monotonic() - ast_experiments.STARTED >= self._max_hours * 3600:
             return f"hardware.max_hours={self._max_hours:g}"
-        return None
+        return self._asked
 
     def __enter__(self) -> Stop:
         try:
@@ -50,7 +55,7 @@ class Stop:
     def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self._signal in WARNINGS and kind is not None and issubclass(kind, Interrupted):
+        if self._signal in WARNINGS and self._signal and kind and issubclass(kind, Interrupted):
             waiting = self._before[self._signal]
             if callable(waiting):
                 waiting(self._signal, None)
