@@ -85,7 +85,7 @@ def _run(agenda: Agenda, job: Job) -> None:
     begun = time.monotonic()
     error: dict[str, str] = {}
     try:
-        with _logged(place), watching(head, place, seconds, quiet=agenda.verbose):
+        with logged(place), watching(head, place, seconds, quiet=agenda.verbose):
             execute(agenda.job_config(job), place.resolve(), [*agenda.plan.study.common, *job.arm.overrides])
     except (Exception, SystemExit) as raised:
         text = str(raised) if isinstance(raised, UserError) else f"{type(raised).__name__}: {raised}"
@@ -98,7 +98,7 @@ def _run(agenda: Agenda, job: Job) -> None:
     note(agenda.folder, "failed" if error else "finished", job, took_s=round(took, 3), **error, **facts)
     if not error:
         print(f"{head}: {result['final_accuracy']:.2f} % in {duration(took)}{_rest(agenda)}", flush=True)
-    _clean_up()
+    clean_up()
 
 
 def _rest(agenda: Agenda) -> str:
@@ -121,12 +121,12 @@ def _warm_up(agenda: Agenda) -> None:
         energy=dataclasses.replace(config.energy, idle_seconds=0.0),
     )
     # What is wrong with it is wrong with the runs too, and they tell.
-    with tempfile.TemporaryDirectory() as folder, _logged(Path(folder)), suppress(Exception):
+    with tempfile.TemporaryDirectory() as folder, logged(Path(folder)), suppress(Exception):
         execute(config, Path(folder))
 
 
 @contextmanager
-def _logged(folder: Path) -> Iterator[None]:
+def logged(folder: Path) -> Iterator[None]:
     """What is logged meanwhile goes to train.log of a run, and nowhere else."""
     handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"))
@@ -142,7 +142,7 @@ def _logged(folder: Path) -> Iterator[None]:
         handler.close()
 
 
-def _clean_up() -> None:
+def clean_up() -> None:
     """Free what the last run held.
 
     Raises:

@@ -20,6 +20,7 @@ from ast_experiments.tracking.wandb import agent_run_id, disabled, end_service
 from ast_experiments.training import result as results
 
 if TYPE_CHECKING:
+    from ast_experiments.tracking.watch import Watch
     from ast_experiments.training.signals import Stop
 
 FINISH_S = 10.0  # that a tracker has to finish, beside the time that W&B has for its upload
@@ -27,13 +28,14 @@ FINISH_S = 10.0  # that a tracker has to finish, beside the time that W&B has fo
 logger = logging.getLogger(__name__)
 
 
-def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def execute(config: Config, folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> dict[str, Any]:
     """Run, or go on with, the experiment in a run directory.
 
     Args:
         config: Checked.
         folder: The run directory; a checkpoint in it is continued.
         overrides: What was typed, for the record.
+        watch: Sees the log rows of a run in this process; a reason that it returns stops the run as a signal does.
 
     Returns:
         The result, as written to result.json.
@@ -73,7 +75,7 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = ()) -> dict
         # From now on the directory is a run that can be read, whatever happens to the process.
         _save(config, folder)
         results.write(folder, result | {"status": "running"})
-        _execute(config, folder, result, stop)
+        _execute(config, folder, result, stop, watch)
     return result
 
 
@@ -126,15 +128,17 @@ def _follow(config: Config, folder: Path) -> dict[str, Any]:
                 run.meter.close()
 
 
-def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop) -> None:
+def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop, watch: Watch | None) -> None:
     """Build and fit; leaves in `result` what came of it."""
+    from ast_experiments.tracking.watch import Watcher
     from ast_experiments.training.build import build_run
     from ast_experiments.training.hardware import algorithms
 
     trackers: list[Any] = []
+    watcher = () if watch is None else (Watcher(watch, stop.ask),)
     run = None
     try:
-        run = build_run(config, folder, lambda facts: _trackers(config, folder, result, facts, trackers))
+        run = build_run(config, folder, lambda facts: _trackers(config, folder, result, facts, trackers, watcher))
         run.stop = stop
         with algorithms(run.stepper.hardware):
             run.fit()
@@ -212,7 +216,9 @@ def _attempt(action: Callable[[], object], complaint: str) -> None:
         print(f"{complaint}: {error}", file=sys.stderr)
 
 
-def _trackers(config: Config, folder: Path, result: dict[str, Any], facts: dict[str, Any], made: list[Any]) -> Any:
+def _trackers(
+    config: Config, folder: Path, result: dict[str, Any], facts: dict[str, Any], made: list[Any], watcher: Sequence[Any]
+) -> Any:
     from ast_experiments.tracking import Trackers
     from ast_experiments.tracking.apart import Apart
     from ast_experiments.tracking.jsonl import JsonlTracker
@@ -243,7 +249,7 @@ def _trackers(config: Config, folder: Path, result: dict[str, Any], facts: dict[
 
         title = f"{result['method']} on {result['dataset']}"
         trackers.append(ConsoleTracker(config.recipe.epochs, title, paths=_relative(paths)))
-    made.append(Trackers(trackers))
+    made.append(Trackers([*trackers, *watcher]))
     return made[0]
 
 
