@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: the JSONL record, and copies on the console and in W&B.
+"""What a run writes down while it trains: the JSONL record, and copies on the console, in W&B and in TensorBoard.
 
 A log row is a flat mapping: `kind` ("step" or "epoch"), `step` (training batches so far), `epoch` (epochs
 done, fractional), `progress` (0 to 1), `samples_seen` (rows trained so far) and any number of metrics, each
@@ -53,7 +53,7 @@ class Trackers:
     what it holds. An essential one (the record) raises to the caller.
 
     Args:
-        trackers: In the order in which they are called; saved state is kept by the name of their class.
+        trackers: In the order in which they are called; saved state is kept by their `name`, or that of their class.
     """
 
     def __init__(self, trackers: Iterable[Tracker]) -> None:
@@ -94,14 +94,14 @@ class Trackers:
             raise failure
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state of every tracker by the name of its class."""
+        """Returns the state of every tracker by its name."""
         states: dict[str, Any] = {}
-        self._each(lambda tracker: states.update({type(tracker).__name__: tracker.state_dict()}), "save state")
+        self._each(lambda tracker: states.update({_name(tracker): tracker.state_dict()}), "save state")
         return states
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Hands every tracker its own state; one without saved state gets an empty one."""
-        self._each(lambda tracker: tracker.load_state_dict(state.get(type(tracker).__name__, {})), "load state")
+        self._each(lambda tracker: tracker.load_state_dict(state.get(_name(tracker), {})), "load state")
 
     def _each(self, call: Callable[[Tracker], None], action: str) -> None:
         for tracker in tuple(self._live):
@@ -119,10 +119,14 @@ def _essential(tracker: Tracker) -> bool:
     return getattr(tracker, "essential", False)
 
 
+def _name(tracker: Tracker) -> str:
+    return getattr(tracker, "name", type(tracker).__name__)
+
+
 def _report(tracker: Tracker, action: str, error: Exception) -> None:
     logger.warning(
         "%s failed to %s (%s: %s); it is dropped and training goes on.",
-        type(tracker).__name__,
+        _name(tracker),
         action,
         type(error).__name__,
         error,

@@ -27,6 +27,19 @@ def plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return clean
 
 
+def flat(result: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a nested result as one level of keys, such as "control/rms_error"; what is None or not finite is absent.
+
+    Args:
+        result: Mappings in mappings; lists stay as they are.
+        prefix: What every key begins with.
+    """
+    level: dict[str, Any] = {}
+    for key, value in result.items():
+        level |= flat(value, f"{prefix}{key}/") if isinstance(value, Mapping) else plain({f"{prefix}{key}": value})
+    return level
+
+
 def _finite(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from ast_experiments.tracking.rows import flat
+
 UsedMode = Literal["online", "offline", "disabled"]
 Mode = Literal["auto", "online", "offline", "disabled"]
+
+CHECK_S = 10.0
+"""Seconds that a server has to say anything at all, before a run is begun with it."""
 
 _ENVIRONMENT_MODES: dict[str, UsedMode] = {
     "online": "online",
@@ -28,9 +36,10 @@ logger = logging.getLogger(__name__)
 class WandbTracker:
     """Logs rows to a W&B run whose files lie in `run_dir/wandb`.
 
-    Never asks for a key, never waits without bound, prints nothing. Online without a key, or with a server
+    Never asks for a key, and waits for no server longer than it is told. Online without a key, or with a server
     that does not answer in time, becomes offline with a warning: `wandb sync` sends the files later. A server
-    that answers but refuses the run costs it its id: it goes on offline as `<run_id>-offline`.
+    that answers but refuses the run costs it its id: it goes on offline as `<run_id>-offline`. In a process that an
+    agent of W&B Sweeps started, the agent's id, project and entity are taken.
 
     Rows that share a step are merged into one W&B row. Each namespace of metrics ("control/", "val/", ...)
     is drawn against the axis of the row that first carried it: `samples_seen` for step rows, `epoch` for
@@ -48,8 +57,8 @@ class WandbTracker:
         name: Display name.
         config: Resolved configuration, plain containers.
         run_id: Id of the run; the same id continues a run.
-        init_timeout: Seconds to wait for the server before going offline.
-        finish_timeout: Seconds to wait for the upload at the end.
+        artifacts: Files that an online run uploads when it finishes, as one artifact of type "model".
+        timeout: Seconds to wait for the server before going offline, and again for the upload at the end.
     """
 
     def __init__(
@@ -57,7 +66,7 @@ class WandbTracker:
         run_dir: str | os.PathLike[str],
         *,
         mode: Mode = "auto",
-        project: str = "ast-experiments",
+        project: str | None = "ast-experiments",
         entity: str | None = None,
         group: str | None = None,
         job_type: str | None = None,
@@ -65,11 +74,13 @@ class WandbTracker:
         name: str | None = None,
         config: Mapping[str, Any] | None = None,
         run_id: str | None = None,
-        init_timeout: float = 30.0,
-        finish_timeout: float = 60.0,
+        artifacts: Sequence[Path] = (),
+        timeout: float = 60.0,
     ) -> None:
         import wandb
 
+        if os.environ.get("WANDB_SWEEP_ID"):  # W&B warns where it is told what the agent has told it
+            project = entity = run_id = None
         os.makedirs(run_dir, exist_ok=True)  # W&B would turn to the system's temporary directory
         options = {
             "dir": os.fspath(run_dir),
@@ -83,18 +94,18 @@ class WandbTracker:
             "id": run_id,
             "resume": "allow" if run_id else None,
         }
-        self.mode: UsedMode = resolve_mode(mode)
+        self.mode: UsedMode = resolve_mode(mode, min(CHECK_S, timeout))
         try:
-            settings = _settings(finish_timeout, init_timeout if self.mode == "online" else None)
-            self._run = wandb.init(mode=self.mode, settings=settings, **options)
+            self._run = wandb.init(mode=self.mode, settings=_settings(timeout), **options)
         except Exception as error:
             if self.mode != "online":
                 raise
-            logger.warning("W&B refuses the run (%s); it goes on offline.", error)
+            logger.warning("W&B refuses the run (%s); it goes on offline.", str(error)[:300])
             self.mode = "offline"
             if run_id:  # W&B's process holds the id of the run that it could not begin
                 options["id"] = f"{run_id}-offline"
-            self._run = wandb.init(mode=self.mode, settings=_settings(finish_timeout), **options)
+            self._run = wandb.init(mode=self.mode, settings=_settings(timeout), **options)
+        self._artifacts = tuple(artifacts)
         self._finished = False
         self._namespaces: set[str] = set()
         for axis in ("epoch", "progress", "samples_seen"):
@@ -125,17 +136,30 @@ class WandbTracker:
         self._run.log(metrics, step=int(row["step"]))
 
     def flush(self) -> None:
-        """Does nothing: W&B's own process writes every second."""
+        """Does nothing: W&B's own process writes twice a second."""
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Copies the result into the summary and closes the run; safe to call twice."""
+        """Copies the result into the summary, flat, and closes the run; safe to call twice."""
         if self._finished:
             return
         self._finished = True
         try:
-            self._run.summary.update({key: value for key, value in result.items() if value is not None})
+            self._run.summary.update(flat({key: value for key, value in result.items() if key != "wandb"}))
+            if self.mode == "online" and result.get("status") == "finished":
+                self._upload()
         finally:
             self._run.finish(exit_code=_EXIT_CODES.get(result.get("status", "failed"), 1))
+
+    def _upload(self) -> None:
+        import wandb
+
+        files = [path for path in self._artifacts if path.is_file()]
+        if not files:
+            return
+        artifact = wandb.Artifact(f"checkpoint-{self.run_id}", type="model")
+        for path in files:  # a copy of a large file in W&B's cache helps nobody
+            artifact.add_file(os.fspath(path), policy="immutable", skip_cache=True)
+        self._run.log_artifact(artifact)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the run's id; pass it as `run_id` to continue the run."""
@@ -147,31 +171,52 @@ class WandbTracker:
             logger.warning("The checkpoint belongs to W&B run %s, not %s.", state["run_id"], self.run_id)
 
 
-def resolve_mode(mode: Mode) -> UsedMode:
+def resolve_mode(mode: Mode, timeout: float = CHECK_S) -> UsedMode:
     """Returns the mode that is used: the argument, then `WANDB_MODE`; online only with key and server."""
-    if mode == "auto":
-        mode = _ENVIRONMENT_MODES.get(os.environ.get("WANDB_MODE", "").lower(), "auto")
+    mode = _wanted(mode)
     if mode == "offline" or mode == "disabled":  # noqa: PLR1714 - a set would not narrow the type
         return mode
     if not api_key_configured():
         if mode == "online":
             logger.warning("W&B has no API key (set WANDB_API_KEY or run `wandb login`); it is kept offline.")
         return "offline"
-    if not server_answers():
+    if not server_answers(timeout):
         logger.warning("W&B's server does not answer; the run is kept offline.")
         return "offline"
     return "online"
 
 
-def server_answers(timeout: float = 10.0) -> bool:
-    """Tells whether W&B's server says anything at all within `timeout` seconds."""
+def disabled(mode: Mode) -> bool:
+    """Tells whether the argument or `WANDB_MODE` leaves W&B out; asks nobody."""
+    return _wanted(mode) == "disabled"
+
+
+def agent_run_id() -> str | None:
+    """Returns the id that an agent of W&B Sweeps gave to the run of this process; None outside an agent."""
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+
+
+def _wanted(mode: Mode) -> Mode:
+    return _ENVIRONMENT_MODES.get(os.environ.get("WANDB_MODE", "").lower(), mode) if mode == "auto" else mode
+
+
+def server_answers(timeout: float = CHECK_S) -> bool:
+    """Tells whether W&B's server says anything at all within `timeout` seconds, name resolution included."""
+    url = _setup().settings.base_url
+    said: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    threading.Thread(target=lambda: said.put(_answers(url, timeout)), daemon=True).start()
+    try:
+        return said.get(timeout=timeout)
+    except queue.Empty:
+        return False
+
+
+def _answers(url: str, timeout: float) -> bool:
     import urllib.error
     import urllib.request
 
-    import wandb
-
     try:
-        urllib.request.urlopen(wandb.setup().settings.base_url, timeout=timeout).close()
+        urllib.request.urlopen(url, timeout=timeout).close()
     except urllib.error.HTTPError:
         return True
     except (OSError, ValueError):
@@ -189,7 +234,7 @@ def api_key_configured() -> bool:
         from wandb.sdk.lib import wbauth
     except ImportError:  # before W&B had this module, this attribute looked in all places, quietly
         return bool(wandb.api.api_key)
-    settings = wandb.setup().settings
+    settings = _setup().settings
     try:
         return bool(settings.api_key or wbauth.read_netrc_auth(host=settings.base_url))
     except wandb.Error as error:
@@ -197,7 +242,24 @@ def api_key_configured() -> bool:
         return False
 
 
-def _settings(finish_timeout: float, init_timeout: float | None = None) -> Any:
+def end_service() -> None:
+    """Ends W&B's own process, which would be waited for at exit and could be stuck; the next run starts another."""
+    import wandb
+
+    with suppress(Exception):
+        _setup()._connection._proc._process.kill()  # W&B has no public way to it
+    with suppress(Exception, SystemExit):
+        wandb.teardown()
+
+
+def _setup() -> Any:
+    """W&B's settings of this process; it says nothing of where it found a key."""
+    import wandb
+
+    return wandb.setup(settings=wandb.Settings(silent=True))
+
+
+def _settings(timeout: float) -> Any:
     import wandb
 
     wanted = {
@@ -205,10 +267,9 @@ def _settings(finish_timeout: float, init_timeout: float | None = None) -> Any:
         "console": "off",  # a progress bar makes a useless console log; train.log has the text
         "symlink": False,
         "reinit": "create_new",  # several runs in one process must not share one
-        "finish_timeout": finish_timeout,
-        "x_transaction_log_flush_interval": 1,
+        "init_timeout": timeout,
+        "finish_timeout": timeout,
+        "x_transaction_log_flush_interval": 0.5,  # the other half of a second passes before rows come here
     }
-    if init_timeout is not None:
-        wanted["init_timeout"] = init_timeout
     known = wandb.Settings.model_fields
     return wandb.Settings(**{key: value for key, value in wanted.items() if key in known})

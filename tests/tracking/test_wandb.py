@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import subprocess
-import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import wandb
+from wandb_server import of_type, read_back
 
 from ast_experiments.tracking.wandb import Mode, WandbTracker, api_key_configured, resolve_mode
-
-WANDB = Path(sys.executable).with_name("wandb")
-
-
-@pytest.fixture(autouse=True)
-def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-
-
-def inspect(directory: Path) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [WANDB, "leet", "inspect", "--json", directory],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def of_type(records: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [record[kind] for record in records if record["type"] == kind]
 
 
 def log_run(tracker: WandbTracker, first: int, last: int) -> None:
@@ -75,7 +45,7 @@ def test_offline_run_holds_the_whole_curve(tmp_path: Path, capfd: pytest.Capture
     assert tracker.directory is not None
     assert tracker.directory.parent == tmp_path / "wandb"
 
-    records = inspect(tracker.directory)
+    records = read_back(tracker.directory)
     history = {each["item"]["_step"]: each["item"] for each in of_type(records, "history")}
     assert sorted(history) == list(range(1, 41))
     for step, item in history.items():
@@ -110,7 +80,7 @@ def test_failed_run_says_so_and_resumes_under_its_id(tmp_path: Path) -> None:
     state = first.state_dict()
     first.finish({"status": "failed", "error": "RuntimeError: oops"})
     assert first.directory is not None
-    assert of_type(inspect(first.directory), "exit")[0]["exit_code"] == 1
+    assert of_type(read_back(first.directory), "exit")[0]["exit_code"] == 1
 
     time.sleep(1.1)  # W&B names directories by the second
     second = WandbTracker(tmp_path, mode="offline", run_id=state["run_id"])
@@ -119,7 +89,7 @@ def test_failed_run_says_so_and_resumes_under_its_id(tmp_path: Path) -> None:
     second.finish({"status": "finished"})
     assert second.directory is not None
     assert second.directory != first.directory
-    steps = [each["item"]["_step"] for each in of_type(inspect(second.directory), "history")]
+    steps = [each["item"]["_step"] for each in of_type(read_back(second.directory), "history")]
     assert steps == list(range(11, 21))
 
 
@@ -129,60 +99,6 @@ def test_disabled_leaves_nothing(tmp_path: Path) -> None:
     tracker.finish({"status": "finished"})
     assert tracker.directory is None
     assert not list(tmp_path.iterdir())
-
-
-ONLINE = """
-import logging, sys
-logging.basicConfig(level="WARNING", stream=sys.stdout)
-from ast_experiments.tracking.wandb import WandbTracker
-tracker = WandbTracker(sys.argv[1], mode="online", run_id="x", init_timeout=5)
-tracker.log({"kind": "step", "step": 1, "samples_seen": 1, "train/loss": 1.0})
-tracker.finish({"status": "finished"})
-print(tracker.mode, tracker.run_id, tracker.directory)
-"""
-
-
-class Refuse(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_error(403)
-
-    do_POST = do_GET  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        del format, args
-
-
-@pytest.mark.parametrize(
-    ("answers", "said", "run_id"), [(False, "does not answer", "x"), (True, "refuses the run", "x-offline")]
-)
-def test_a_server_that_does_not_take_the_run(answers: bool, said: str, run_id: str, tmp_path: Path) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    if not answers:
-        server.shutdown()
-        server.server_close()
-    environment = {
-        **os.environ,
-        "WANDB_API_KEY": "0" * 40,
-        "WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}",
-        "no_proxy": "127.0.0.1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", ONLINE, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-    )
-    server.server_close()
-    assert done.returncode == 0, done.stderr
-    *log, last = done.stdout.strip().splitlines()
-    assert said in "\n".join(log)
-    mode, used_id, directory = last.split()
-    assert (mode, used_id) == ("offline", run_id)
-    assert len(of_type(inspect(Path(directory)), "history")) == 1
 
 
 @pytest.mark.parametrize(
@@ -201,7 +117,7 @@ def test_a_server_that_does_not_take_the_run(answers: bool, said: str, run_id: s
     ],
 )
 def test_mode(mode: Mode, environment: str | None, key: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ast_experiments.tracking.wandb.server_answers", lambda: True)
+    monkeypatch.setattr("ast_experiments.tracking.wandb.server_answers", lambda timeout: True)
     if environment:
         monkeypatch.setenv("WANDB_MODE", environment)
     if key:
