@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,15 +52,18 @@ def job(cfg: DictConfig) -> float | None:
         with _taken(folder):
             before = _before(config, folder)
             if before.get("status") == "finished":
-                print(f"finished already: {folder.name}", flush=True)
+                if speaks():
+                    print(f"finished already: {folder.name}", flush=True)
                 return before.get("final_accuracy")
             from ast_experiments.training.launch import execute
 
             result = execute(config, folder, overrides)
     except Exception as error:
         logger.exception("the job failed")
-        _tell(overrides, f"{type(error).__name__}: {error}", folder)
-    _report(sweep)
+        if speaks():
+            _tell(overrides, f"{type(error).__name__}: {error}", folder)
+    if speaks():
+        _report(sweep)
     return result.get("final_accuracy")
 
 
@@ -78,20 +81,32 @@ def _before(config: Config, folder: Path) -> Mapping[str, Any]:
     return before
 
 
+def speaks() -> bool:
+    """Whether this process is the one that talks to the user: rank 0 under torchrun."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def _taken(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of a run directory.
+    """Keeps a second process out of a run directory. Of the ranks of one run, the first one does.
 
     Raises:
         UserError: If another one is in it.
     """
     from filelock import FileLock, Timeout
 
+    from ast_experiments import ranks
+
+    lock = FileLock(folder / ".lock", timeout=0)
+    with suppress(Timeout):
+        if ranks.rank() == 0:
+            lock.acquire()
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise UserError(f"{folder} is in the hands of another process; wait for that one") from None
+        if not ranks.from_first(lock.is_locked):
+            raise UserError(f"{folder} is in the hands of another process; wait for that one")
+        yield
+    finally:
+        lock.release()
 
 
 def begin(sweep: Sweep) -> None:

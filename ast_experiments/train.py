@@ -14,6 +14,7 @@ from ast_experiments.cli.usage import usage
 from ast_experiments.compose import CONF, Sweep, explain, launch_id, preflight, register_resolvers, typed
 from ast_experiments.errors import ConfigError, Interrupted, UserError
 from ast_experiments.fitting import fitted
+from ast_experiments.sweeping import speaks
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -48,7 +49,7 @@ def guarded(command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        for line in str(error).splitlines() if _speaks() else ():
+        for line in str(error).splitlines() if speaks() else ():
             print(f"error: {line}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
     except OSError as error:
@@ -115,21 +116,16 @@ def _sweep(sweep: Sweep, hand_over: Callable[[Callable[[DictConfig], Any]], None
     # Workers may not inherit the name that the directory was given here.
     folder = str(sweep.folder).replace("'", r"\'")
     sys.argv.append(f"hydra.sweep.dir='{folder}'")
-    if _speaks():
+    if speaks():
         sweeping.begin(sweep)
     finished = True
     try:
         with sweeping.watched(sweep):
             hand_over(sweeping.job)
     finally:
-        if _speaks():
+        if speaks():
             finished = sweeping.conclude(sweep)
     return 0 if finished else EXIT_FAILED
-
-
-def _speaks() -> bool:
-    """Whether this process is the one that talks to the user: rank 0 under torchrun."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _meet() -> None:
