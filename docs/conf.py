@@ -1,0 +1,64 @@
+"""The documentation site: sphinx-build -W -c docs . build/docs, from the top of the project.
+
+The pages are the Markdown files of the repository, read where they are, so that a link works in both. The front page
+is README.md, and the list of pages in it is the navigation. Nothing is loaded from outside.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import reference
+
+project = "ast-experiments"
+root_doc = "README"
+include_patterns = ["*.md", "docs/*.md", "outputs/README.md"]
+exclude_patterns = [".*", "build", "wandb", "outputs/[!R]*"]
+extensions = ["myst_parser"]
+myst_heading_anchors = 4
+highlight_language = "none"
+html_theme = "furo"
+html_title = project
+html_copy_source = False
+
+
+def complete(app: Sphinx, page: str, source: list[str]) -> None:
+    """Adds what is made of other files: the navigation to README.md, the tables to docs/configuration.md."""
+    if page == root_doc:
+        source[0] += navigation(source[0], app.env.found_docs - {root_doc})
+    elif page == "docs/configuration":
+        source[0] += reference.tables()
+
+
+def navigation(readme: str, pages: set[str]) -> str:
+    """The lists of links under `### ` headings as tables of contents; pages that are in none follow."""
+    text = ""
+    for heading, links in re.findall(r"^### (.*)\n((?:(?!#).*\n)*)", readme, re.MULTILINE):
+        listed = re.findall(r"^\* \[(.*?)\]\((.*?)\.md\)", links, re.MULTILINE)
+        pages = pages - {page for _, page in listed}
+        text += contents(heading, [f"{title} <{page}>" for title, page in listed])
+    return text + (contents("More", sorted(pages)) if pages else "")
+
+
+def contents(heading: str, entries: list[str]) -> str:
+    """A table of contents for the side of the page."""
+    return "\n".join(["", "```{toctree}", ":hidden:", f":caption: {heading}", "", *entries, "```", ""])
+
+
+def front_page(app: Sphinx, problem: Exception | None) -> None:
+    """Gives the front page the name under which servers look for it."""
+    if problem is None:
+        shutil.copy(app.outdir / f"{root_doc}.html", app.outdir / "index.html")
+
+
+def setup(app: Sphinx) -> None:
+    """Connects the above."""
+    app.connect("source-read", complete)
+    app.connect("build-finished", front_page)
