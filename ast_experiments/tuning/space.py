@@ -25,7 +25,7 @@ RESERVED = {
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:log)?")
-_LIKE_A_RANGE = re.compile(r"[^./\\'\"\s][^/\\'\"\s]*\.\.[^/\\'\"\s]*")
+_LIKE_A_RANGE = re.compile(r"(?!\.\.)[^/\\'\"\s]*\.\.[^/\\'\"\s]*")
 
 
 @dataclass(frozen=True, slots=True)
