@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,16 @@ from run_tools import run
 
 from ast_experiments import ranks
 from ast_experiments.errors import Interrupted
+from ast_experiments.training import auto_batch
 from ast_experiments.training import run as loop
 from ast_experiments.training.run import Run
+
+
+def few(attempt: Callable[[int], None], most: int) -> int:
+    """As if the devices had different room."""
+    rows = min(most, 5 + ranks.rank())
+    attempt(rows)
+    return rows
 
 
 def main() -> None:
@@ -31,6 +40,7 @@ def main() -> None:
 
     Run._step = noisy  # type: ignore[method-assign]
     loop.MEETING_STEPS = 2
+    auto_batch.largest_that_fits = few
     for folder, overrides, stop in json.loads(Path(sys.argv[1]).read_text()):
         stop_at[0] = stop
         with suppress(Interrupted):

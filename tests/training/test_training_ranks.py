@@ -29,6 +29,7 @@ METHODS = {
         "method.rate=0.1",
     ],
     "masked": ["method.scoring=masked"],
+    "in parts": ["method=dense", "hardware.auto_batch=true"],
     "clip, ema, soft": ["recipe.clip_grad=0.5", "recipe.ema_decay=0.9", "recipe.label_smoothing=0.1"],
 }
 # Adam would divide gradients that are nothing but rounding by their own size.
@@ -81,6 +82,11 @@ def test_two_ranks_equal_one(tmp_path: Path, two_ranks: Path, name: str) -> None
         for key in a:
             same = a[key] == b[key] if isinstance(a[key], str) else close(a[key], b[key])
             assert same, (key, a[key], b[key])
+
+
+def test_ranks_agree_on_the_rows_of_a_part(two_ranks: Path) -> None:
+    batch = json.loads((two_ranks / "in parts" / "result.json").read_text())["batch"]
+    assert (batch["rows"], batch["processes"], batch["at_once"]) == (32, 2, 5)
 
 
 @pytest.mark.parametrize("name", STOPPED)
