@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from wandb.cli.cli import cli
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb_server import WandbServer, of_type, read_back
 
 import wandb
@@ -222,12 +224,23 @@ def test_a_run_arrives_whole(server: WandbServer, tmp_path: Path, capfd: pytest.
     assert uploaded == (tmp_path / "checkpoints" / "last.pt").read_bytes()
 
 
-def test_an_agents_run_takes_its_id(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_of_an_agent_takes_its_id(server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = yaml.safe_load((Path(__file__).parents[2] / "scripts" / "wandb_sweep.yaml").read_text())
+    # The agent's own steps from the file and a trial's parameters to a command line.
+    arguments = create_sweep_command_args({"args": {name: {"value": 0.125} for name in sweep["parameters"]}})
+    command = [
+        part
+        for macro in create_sweep_command(sweep["command"])
+        for part in (arguments["args_no_hyphens"] if macro == "${args_no_hyphens}" else [macro])
+    ]
+    assert command[:3] == ["${env}", "ast-train", "experiment=cifar10_stale"]  # ${env} becomes /usr/bin/env
+    assert typed(compose(command[2:])).controller.kp == 0.125
+
     for name, value in {"SWEEP_ID": "sweep1", "RUN_ID": "trial7", "PROJECT": "theirs", "ENTITY": "tester"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     end_service()
-    tracker = WandbTracker(tmp_path, mode="online", run_id="trial7", project="ours", timeout=20)
-    log(tracker, 1, 2)
-    tracker.finish(RESULT)
+    config = typed(compose([*command[3:], "recipe.epochs=2", "dataset.train_rows=300", "tracking.report=false"]))
+    result = execute(config, tmp_path)
     fields = server.runs["trial7"].fields
     assert (fields["sweep"], fields["project"]) == ("sweep1", "theirs")
+    assert result["run_id"] == result["wandb"]["id"] == "trial7"

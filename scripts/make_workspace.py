@@ -1,0 +1,223 @@
+"""Saves three views of a W&B project: data sets side by side, a study of gains, a study of energy.
+
+The panels draw what runs log, so the views may be made before the first run. What a run cannot know, its difference to
+the dense runs, `ast-compare` finds; with `--compare` it is written into the summaries of the runs, as `relative/...`.
+
+Needs the extra `workspaces` and an API key:
+
+    uv sync --inexact --extra workspaces
+    uv run python scripts/make_workspace.py ENTITY/ast-experiments
+    uv run python scripts/make_workspace.py ENTITY/ast-experiments --compare outputs/sweeps/SWEEP
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
+from wandb_workspaces.reports.v2.interface import ParallelCoordinatesPlotColumn
+
+from ast_experiments.errors import UserError
+from ast_experiments.tracking.wandb import api_key_configured
+from ast_experiments.train import guarded
+
+RELATIVE = (
+    *(f"points_above_dense{end}" for end in ("", "_low", "_high")),
+    *(f"{cost}_saved" for cost in ("flops", "seconds", "joules")),
+)
+"""What is taken of an arm's figures in `compare.json`; every run of the arm gets it."""
+
+
+def views(entity: str, project: str) -> list[ws.Workspace]:
+    """The views, not yet saved."""
+    parts = {
+        "Data sets side by side": ("progress", ("dataset.name", "method.name"), datasets()),
+        "Gains of a controller": ("samples_offered", ("dataset.name",), gains()),
+        "Energy": ("epoch", ("dataset.name", "method.name"), energy()),
+    }
+    return [
+        ws.Workspace(
+            entity=entity,
+            project=project,
+            name=name,
+            sections=sections,
+            settings=ws.WorkspaceSettings(x_axis=axis, max_runs=50),
+            runset_settings=ws.RunsetSettings(groupby=[ws.Config(key) for key in groups]),
+        )
+        for name, (axis, groups, sections) in parts.items()
+    ]
+
+
+def datasets() -> list[ws.Section]:
+    """Runs of different lengths and sizes over the share of their epochs that is done."""
+    control = {
+        "Activation rate": ("epoch/activation_rate", "epoch/target"),
+        "Rate that the controller sees": ("control/activation_rate_ema",),
+        "Threshold": ("control/threshold",),
+    }
+    reached = {
+        "Accuracy, %": ("val/accuracy",),
+        "Rows skipped": ("energy/skipped_share",),
+        "FLOPs saved, scoring charged": ("compute/savings",),
+    }
+    relative = {
+        "Points above the dense runs": ("relative/points_above_dense",),
+        "FLOPs saved against the dense runs": ("relative/flops_saved",),
+        "Seconds saved against the dense runs": ("relative/seconds_saved",),
+        "Joules saved against the dense runs": ("relative/joules_saved",),
+    }
+    return [
+        _section("Control", _lines("progress", control)),
+        _section("What it reaches, and saves", _lines("progress", reached)),
+        _section("Against dense", _bars(relative)),
+    ]
+
+
+def gains() -> list[ws.Section]:
+    """Gains in use against what they lead to; `control/kp` is there for derived gains too."""
+    outcomes = {
+        "control/rms_error": "RMS rate error",
+        "control/settling_rows": "rows until settled",
+        "control/overshoot": "overshoot",
+        "final_accuracy": "accuracy, %",
+        "nominal_savings": "nominal savings",
+    }
+    columns = [
+        *(ParallelCoordinatesPlotColumn(wr.SummaryMetric(f"control/{gain}"), gain, log=True) for gain in ("kp", "ki")),
+        *(ParallelCoordinatesPlotColumn(wr.SummaryMetric(key), label) for key, label in outcomes.items()),
+    ]
+    maps = [
+        wr.ScatterPlot(
+            title=f"{label} over the gains",
+            x=wr.SummaryMetric("control/kp"),
+            y=wr.SummaryMetric("control/ki"),
+            z=wr.SummaryMetric(key),
+            log_x=True,
+            log_y=True,
+        )
+        for key, label in outcomes.items()
+    ]
+    curves = {
+        "Rate that the controller sees": ("control/activation_rate_ema", "control/target"),
+        "Threshold": ("control/threshold",),
+        "Proportional term": ("control/proportional",),
+        "Integral term": ("control/integral",),
+    }
+    return [
+        _section(
+            "Gains and outcomes", [wr.ParallelCoordinatesPlot(columns=columns, title="Gains and outcomes"), *maps]
+        ),
+        _section("Control", _lines("samples_offered", curves)),
+    ]
+
+
+def energy() -> list[ws.Section]:
+    """Measured joules and counted FLOPs against accuracy; panels of what was not measured stay empty."""
+    spent = {
+        "energy/gpu_joules": "joules of the GPU",
+        "energy/cpu_joules": "joules of the processor",
+        "flops/train": "FLOPs of training",
+        "flops/score": "FLOPs of scoring",
+    }
+    against = [
+        wr.ScatterPlot(title=f"Accuracy, %, by {label}", x=wr.SummaryMetric(key), y=wr.SummaryMetric("final_accuracy"))
+        for key, label in spent.items()
+    ]
+    curves = {
+        "Joules of the GPU": ("energy/gpu_joules", "energy/gpu_joules_above_idle"),
+        "Joules of the processor": ("energy/cpu_joules",),
+        "Power of the GPU, W": ("energy/gpu_power_w",),
+        "FLOPs": ("compute/train_flops", "compute/score_flops"),
+        "Seconds": ("time/train_s", "time/score_s", "time/data_wait_s", "time/val_s"),
+    }
+    saved = {
+        "Savings: nominal, counted": ("nominal_savings", "compute_savings"),
+        "Joules saved": ("relative/joules_saved",),
+    }
+    return [
+        _section("Accuracy against cost", against),
+        _section("Cost over the run", _lines("epoch", curves)),
+        _section("Saved", _bars(saved)),
+    ]
+
+
+def relative(folders: Sequence[Path]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Id and `relative/...` figures of every run that `ast-compare` can set beside dense runs."""
+    from ast_experiments.analysis.compare import compare
+    from ast_experiments.analysis.compare_export import figures
+    from ast_experiments.analysis.compare_runs import load
+
+    loaded = load(folders)
+    for name in sorted({run.dataset for run in loaded.runs}):
+        comparison = compare(loaded, name)
+        for judged in comparison.judged:
+            found = figures(comparison, judged)
+            told = {f"relative/{key}": found[key] for key in RELATIVE if key in found}
+            for run in judged.arm.runs if told else ():
+                yield run.record.result["run_id"], told
+
+
+def push(found: Iterator[tuple[str, dict[str, float]]], run: Callable[[str], Any]) -> int:
+    """Write figures into the summaries of runs.
+
+    Args:
+        found: Id and figures of each run.
+        run: Finds a run of W&B's public API by its id.
+
+    Returns:
+        How many runs got some.
+    """
+    count = 0
+    for count, (run_id, told) in enumerate(found, start=1):  # noqa: B007 - counted to the end
+        run(run_id).summary.update(told)
+    return count
+
+
+def _lines(x: str, panels: dict[str, tuple[str, ...]]) -> list[Any]:
+    return [wr.LinePlot(title=title, x=x, y=list(keys), title_x=x) for title, keys in panels.items()]
+
+
+def _bars(panels: dict[str, tuple[str, ...]]) -> list[Any]:
+    return [wr.BarPlot(title=title, metrics=list(keys)) for title, keys in panels.items()]
+
+
+def _section(name: str, panels: list[Any]) -> ws.Section:
+    return ws.Section(name=name, panels=panels, is_open=True)
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("project", metavar="ENTITY/PROJECT")
+    parser.add_argument("--compare", nargs="+", type=Path, default=[], metavar="RUNS", help="directories of runs")
+    parser.add_argument("--show", action="store_true", help="print the views as JSON and save nothing")
+    args = parser.parse_args()
+    entity, _, project = args.project.partition("/")
+    if not project:
+        raise UserError(f"{args.project}: names no project; type ENTITY/PROJECT, e.g. {args.project}/ast-experiments")
+    made = views(entity, project)
+    if args.show:
+        print(
+            json.dumps([view._to_model().spec.model_dump(by_alias=True, exclude_none=True) for view in made], indent=1)
+        )
+        return 0
+    if not api_key_configured():
+        raise UserError("W&B has no API key; set WANDB_API_KEY or run `wandb login`")
+    for view in made:
+        view.save()
+        print(view.url)
+    if args.compare:
+        import wandb
+
+        api = wandb.Api()
+        count = push(relative(args.compare), lambda run_id: api.run(f"{entity}/{project}/{run_id}"))
+        print(f"{count} runs now know how they stand beside the dense ones")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(guarded(_main))

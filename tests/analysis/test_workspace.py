@@ -1,0 +1,93 @@
+"""The saved views of W&B: what their panels draw is what runs log, on any data set."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from compare_tools import write_arm
+
+from ast_experiments.compose import compose, typed
+from ast_experiments.tracking.rows import flat
+from ast_experiments.training.launch import execute
+
+pytest.importorskip("wandb_workspaces")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    folder = str(ROOT / "scripts")
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module("make_workspace")
+    finally:
+        sys.path.remove(folder)
+
+
+def metrics_of(spec: Any) -> Iterator[str]:
+    """What the panels of a view draw."""
+    if isinstance(spec, dict):
+        for name in ("xAxis", "yAxis", "zAxis", "metrics", "accessor"):
+            found = spec.get(name) or []
+            yield from [found] if isinstance(found, str) else found
+        for value in spec.values():
+            yield from metrics_of(value)
+    elif isinstance(spec, list):
+        for value in spec:
+            yield from metrics_of(value)
+
+
+def logged(folder: Path) -> tuple[set[str], set[str]]:
+    """Keys of the rows and keys of the summary, which also has the last value of every row's key."""
+    rows = {key for line in (folder / "metrics.jsonl").read_text().splitlines() for key in json.loads(line)}
+    return rows, rows | set(flat(json.loads((folder / "result.json").read_text())))
+
+
+def test_every_panel_draws_what_runs_of_any_data_set_log(
+    script: ModuleType, tiny_cifar10: Path, tmp_path: Path
+) -> None:
+    documented = (ROOT / "docs" / "metrics.md").read_text()
+    specs = [view._to_model().spec.model_dump(by_alias=True)["section"] for view in script.views("entity", "project")]
+    drawn = [
+        metric.removeprefix("summary:")
+        for spec in specs
+        for section in spec["panelBankConfig"]["sections"]
+        for metric in metrics_of(section["panels"])
+    ]
+    assert len(set(drawn)) > 30
+    small = ["dataset.train_rows=512", "dataset.val_rows=128", "model.widths=[8,8,8]"]
+    for name, overrides in {
+        "digits": ["dataset=digits", "dataset.train_rows=300"],
+        "cifar10": ["dataset=cifar10", f"dataset.root={tiny_cifar10}", *small],
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        execute(typed(compose([*overrides, "recipe.epochs=4", "tracking=jsonl", "tracking.report=false"])), folder)
+        _, there = logged(folder)
+        for metric in set(drawn) - there:
+            measured = metric.startswith("energy/") and f"`{metric}`" in documented
+            computed = metric.startswith("relative/") and metric.removeprefix("relative/") in script.RELATIVE
+            assert measured or computed, f"{metric} is not logged on {name}"
+
+
+def test_what_compare_finds_goes_to_every_run_of_an_arm(script: ModuleType, tmp_path: Path) -> None:
+    for dataset in ("cifar10", "imagenette"):
+        for method, accuracies, cost in (("dense", [90, 91], 100), ("ast", [89, 90], 50), ("random", [80, 81], 50)):
+            write_arm(tmp_path / dataset, method, accuracies, cost, dataset=dataset)
+    pushed: dict[str, dict[str, float]] = {}
+    count = script.push(
+        script.relative([tmp_path]), lambda run_id: SimpleNamespace(summary=pushed.setdefault(run_id, {}))
+    )
+    assert count == len(pushed) == 8  # two seeds of two methods on two data sets
+    for run_id, told in pushed.items():
+        gap = -1 if "ast" in run_id else -10
+        assert told["relative/points_above_dense"] == pytest.approx(gap), run_id
+        assert told["relative/flops_saved"] == pytest.approx(0.5)
+        assert set(told) <= {f"relative/{key}" for key in script.RELATIVE}
