@@ -53,7 +53,7 @@ def run_ranks(folder: Path, overrides: Sequence[str], count: int) -> None:
         raised = [pickle.loads(note.read_bytes()) for note in sorted(Path(notes).iterdir())]
         for error in sorted(raised, key=lambda error: isinstance(error, Interrupted)):
             raise error
-        for rank, code in enumerate(codes):
+        for rank, code in sorted(enumerate(codes), key=lambda end: end[1] or 0):  # one that was killed comes first
             if code:
                 raise UserError(f"process {rank} of {count} ended with exit code {code}; see {folder / 'train.log'}")
 
