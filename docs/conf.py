@@ -27,14 +27,16 @@ highlight_language = "none"
 html_theme = "furo"
 html_title = project
 html_copy_source = False
+html_show_copyright = False
 
 
 def complete(app: Sphinx, page: str, source: list[str]) -> None:
-    """Adds what is made of other files: the navigation to README.md, the tables to docs/configuration.md."""
+    """Adds the navigation and the tables; a link that is called as its file gets the title of the page."""
     if page == root_doc:
         source[0] += navigation(source[0], app.env.found_docs - {root_doc})
     elif page == "docs/configuration":
         source[0] += reference.tables()
+    source[0] = re.sub(r"\[[\w./-]+\.md\]\(", "[](", source[0])
 
 
 def navigation(readme: str, pages: set[str]) -> str:

@@ -61,7 +61,7 @@ def heads(group: str) -> str:
     """What each choice of a group is, by the head of its file; commands in it as code."""
     lines = []
     for file in sorted((CONF / group).glob("*.yaml")):
-        text = [re.sub(r"^(ast-\w+ .*|ast-train)$", r"`\1`.", line) for line in read(file)[0]]
+        text = [f"`{line}`." if re.match(r"ast-\w+( |$)", line) else plain(line) for line in read(file)[0]]
         lines.append(f"* `{group}={file.stem}`: {' '.join(text)}")
     return "\n".join(lines)
 
@@ -84,7 +84,7 @@ def table(kinds: Mapping[str, Any], choices: Mapping[str, Mapping[str, Setting]]
     for key, kind in kinds.items():
         there = {name: settings[key] for name, settings in choices.items() if key in settings}
         values = varied({name: setting.value for name, setting in there.items()}, lambda text: f"`{text}`")
-        meaning = varied({name: setting.comment for name, setting in there.items()}, str)
+        meaning = varied({name: setting.comment for name, setting in there.items()}, plain)
         cells = (f"`{prefix}{key}`", values, in_words(kind), meaning)
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(["| setting | value | type and range | meaning |", "|---|---|---|---|", *rows]) if rows else ""
@@ -98,6 +98,11 @@ def varied(texts: Mapping[str, str], form: Callable[[str], str]) -> str:
         names = ", ".join(f"`{name}`" for name, said in texts.items() if said == text)
         parts.append(form(text) if 2 * count > len(texts) else f"in {names}: {form(text)}")
     return "; ".join(parts)
+
+
+def plain(text: str) -> str:
+    """Text in which Markdown takes no path for emphasis."""
+    return text.replace("/*", r"/\*")
 
 
 def in_words(kind: Any) -> str:

@@ -66,7 +66,7 @@ def test_every_setting_is_there_with_type_and_meaning(
         for _, kind, meaning in rows[key]:
             assert kind
             assert meaning
-    assert f"* `{group}={file.stem}`: {head[0]}" in text
+    assert f"* `{group}={file.stem}`: {reference.plain(head[0])}" in text
 
 
 def test_settings_of_a_run_are_there(rows: dict[str, Any]) -> None:
