@@ -34,7 +34,7 @@ def test_experiment_runs_two_steps(tmp_path: Path, tiny_cifar10: Path, tiny_phot
     else:
         limits += ["dataset.train_rows=512", "dataset.val_rows=64"]
         limits += [f"dataset.root={tiny_cifar10}"] * hasattr(config.dataset, "root")
-        limits += ["recipe.batch_size=8"] * config.model.name.startswith("resnet")
+        limits += [f"recipe.batch_size={8 if config.model.name.startswith('resnet') else 32}"]
     result = execute(typed(compose([f"experiment={name}", *QUIET, *limits])), tmp_path)
     assert result["status"] == "finished"
     assert result["steps"] == 2
