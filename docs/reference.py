@@ -83,7 +83,7 @@ def table(kinds: Mapping[str, Any], choices: Mapping[str, Mapping[str, Setting]]
     rows = []
     for key, kind in kinds.items():
         there = {name: settings[key] for name, settings in choices.items() if key in settings}
-        values = varied({name: setting.value for name, setting in there.items()}, lambda text: f"`{text}`")
+        values = varied({name: setting.value for name, setting in there.items()}, code)
         meaning = varied({name: setting.comment for name, setting in there.items()}, plain)
         cells = (f"`{prefix}{key}`", values, in_words(kind), meaning)
         rows.append(f"| {' | '.join(cells)} |")
@@ -98,6 +98,11 @@ def varied(texts: Mapping[str, str], form: Callable[[str], str]) -> str:
         names = ", ".join(f"`{name}`" for name, said in texts.items() if said == text)
         parts.append(form(text) if 2 * count > len(texts) else f"in {names}: {form(text)}")
     return "; ".join(parts)
+
+
+def code(value: str) -> str:
+    """A value as it is typed; one from the environment in two parts, which a narrow page can break."""
+    return "`{}`".format(re.sub(r"\$\{oc\.env:(\w+),'(.*)'\}", r"$\1`, else `\2", value))
 
 
 def plain(text: str) -> str:

@@ -119,6 +119,13 @@ def test_what_differs_is_named(values: dict[str, str], words: str, reference: An
     assert reference.varied(values, "`{}`".format) == words
 
 
+@pytest.mark.parametrize(
+    ("value", "words"), [("1e-3", "`1e-3`"), ("${oc.env:DIR,'~/.cache'}", "`$DIR`, else `~/.cache`")]
+)
+def test_values_as_typed(value: str, words: str, reference: Any) -> None:
+    assert reference.code(value) == words
+
+
 def test_a_file_is_read_as_it_is_written(tmp_path: Path, reference: Any) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(
