@@ -136,6 +136,7 @@ def check(config: Config) -> None:
 
         check_installed()
     _check_mixing(config)
+    _check_budget(config)
     _check_side_network(config)
     if hasattr(config.model, "arch"):
         from ast_experiments.models.build import check_arch
@@ -159,6 +160,26 @@ def _check_side_network(config: Config) -> None:
         problem = check_arch(config.method.proxy_arch)
         if problem:
             raise ConfigError(f"method.proxy_arch: {problem}")
+
+
+def _check_budget(config: Config) -> None:
+    """Refuse budgets that no target rate can keep."""
+    from ast_experiments.config import SundewReportConfig
+
+    budget, method = getattr(config.method, "budget", None), config.method
+    kind = next((kind for kind, amount in vars(budget).items() if amount is not None), None) if budget else None
+    if kind is None or method.name != "ast":
+        return
+    if method.scoring == "masked":
+        raise ConfigError(
+            f"method.budget.{kind}: method.scoring=masked costs the same at every rate, so no rate keeps a budget; "
+            "type method.scoring=gather or stale"
+        )
+    if method.pick in (None, "threshold") and isinstance(config.controller, SundewReportConfig):
+        raise ConfigError(
+            f"method.budget.{kind}: controller={config.controller.name} does not hold the rate that it is given, which "
+            "a budget is kept by; type controller=pi, quantile or topk"
+        )
 
 
 def _check_mixing(config: Config) -> None:
@@ -294,6 +315,9 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     parent, _, leaf = key.rpartition(".")
     try:
         node = compose(chosen)
+        if key.startswith(("method.budget", "method.rate")) and "rate" not in node["method"]:
+            own = f"no such setting of method={node['method']['name']}, which sets its own rate"
+            return f"{key}: {own}; a rate or a budget can be given to {', '.join(_rated())}"
         for part in parent.split(".") if parent else ():
             node = node[part]
         there = [str(name) for name in node]
@@ -303,6 +327,12 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
     if not parent:
         there = sorted({*there, *GROUPS})
     return f"{key}: no such setting of {label}{_nearest(leaf, [n for n in there if n != 'name'])}"
+
+
+def _rated() -> list[str]:
+    from ast_experiments.config import CHOICES, RatedConfig
+
+    return sorted(name for name, choice in CHOICES["method"].items() if issubclass(choice.schema, RatedConfig))
 
 
 def _nearest(name: str, options: Iterable[str]) -> str:

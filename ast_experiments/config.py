@@ -268,6 +268,10 @@ class SelectiveBackpropConfig(RatedConfig):
         unused = "history" if self.scoring == "stale" else "fresh_every"
         if getattr(self, unused) is not None:
             raise ValueError(f"method.{unused}: not used by method.scoring={self.scoring}; type method.{unused}=null")
+        if self.history is not None and self.history < 64:
+            raise ValueError(
+                f"method.history: {self.history} losses tell no distribution; type method.history=64 or more"
+            )
         return self
 
 

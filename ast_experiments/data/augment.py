@@ -147,7 +147,7 @@ class Normalise:
     def __call__(self, pictures: Tensor) -> Tensor:
         """Normalises uint8 pictures (n, h, w, c) to float32 (n, c, h, w), channels last in memory."""
         # Multiply and add round apart: fused, the last bit could depend on a row's place in its batch.
-        flat = pictures.reshape(len(pictures), -1).float().mul_(self._scale).add_(self._shift)
+        flat = pictures.flatten(1).float().mul_(self._scale).add_(self._shift)
         return flat.view(pictures.shape).permute(0, 3, 1, 2)
 
 

@@ -30,6 +30,7 @@ def result_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("gate share", _gate_share(result.get("selection") or {})),
         ("nominal savings", _nominal(result)),
         ("compute savings", _compute(result)),
+        ("budget", _budget(result.get("budget") or {})),
         ("seconds by phase", _phases(result.get("seconds") or {})),
         ("energy", energy_text(result)),
         ("joules by phase", _joules_by_phase(result.get("energy") or {})),
@@ -122,6 +123,10 @@ def _nominal(result: Mapping[str, Any]) -> str:
         return ""
     rest = f"; {100 * skipped:.1f} % of rows skipped" if skipped is not None else ""
     return f"{100 * savings:.1f} % by the nominal cost model, a formula of the rate{rest}"
+
+
+def _budget(budget: Mapping[str, Any]) -> str:
+    return f"{100 * budget['of']:.1f} % of {budget['amount']:,.6g} {budget['kind']} spent" if budget else ""
 
 
 def _phases(seconds: Mapping[str, Any]) -> str:

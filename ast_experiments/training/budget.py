@@ -13,6 +13,8 @@ from ast_experiments.errors import ConfigError, UserError
 from ast_experiments.selection.setpoint import Budget, EpochCost, SetPoint, budget_range, budgeted
 
 UNITS = {"samples": "rows", "flops": "FLOPs", "seconds": "s", "joules": "J"}
+COARSE = 0.02  # share of the budget that a batch may be before that is said
+MISS = 0.05  # share of the budget by which it may be missed before that is said
 MEMORY = 0.5  # weight of the newest epoch in the expected cost
 ESTIMATE_MARGIN = 0.1  # how far a cost that was estimated, not counted, may be off before a budget is refused
 
@@ -118,9 +120,32 @@ class BudgetControl:
                 f"give an amount between them, or {more} epochs"
             )
         rate = (b.amount - low) / (high - low) * (1 - self.lowest) + self.lowest if high > low else 1.0
+        batch = self.expected.whole * self.lowest / b.amount
+        coarse = f"; met to a batch, which is {100 * batch:.1f} % of it" if batch > COARSE else ""
         return (
             f"budget: {_amount(b.amount)} {unit} over {self.epochs} epochs, at a mean rate of {about}"
-            f"{min(1.0, max(self.lowest, rate)):.3f} outside dense epochs"
+            f"{min(1.0, max(self.lowest, rate)):.3f} outside dense epochs{coarse}"
+        )
+
+    def beyond(self, epoch: int, history: list[Spent]) -> str | None:
+        """One line if what is left before an epoch cannot be what the rest of the run spends; else None.
+
+        Args:
+            epoch: To be planned, counted from 0.
+            history: What was spent by the end of each epoch before it, of which there is one at least.
+        """
+        left, cost = self.budget.amount - history[-1].total, self.cost(history)
+        dense = sum(self.setpoint.dense(e, self.epochs) for e in range(epoch, self.epochs))
+        sparse = self.epochs - epoch - dense
+        fixed = dense * cost.whole + sparse * cost.choosing
+        low, high = fixed + sparse * self.lowest * cost.whole, fixed + sparse * cost.whole
+        slack = MISS * self.budget.amount
+        if low - slack <= left <= high + slack:
+            return None
+        return (
+            f"method.budget.{self.budget.kind}: will be missed: of {_amount(self.budget.amount)} "
+            f"{UNITS[self.budget.kind]} {_amount(left)} are left, and {self.epochs - epoch} epochs spend "
+            f"{_amount(low)} to {_amount(high)}"
         )
 
     def target(self, epoch: int, history: list[Spent]) -> float:

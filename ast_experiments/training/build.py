@@ -79,26 +79,47 @@ def build_dataset(config: Config) -> Dataset:
         values = getattr(settings, key)
         if len(values) != channels:
             raise ConfigError(f"dataset.{key}: has {len(values)} values, but the images have {channels} channels")
-    if config.recipe.batch_size > len(dataset.train):
-        raise ConfigError(
-            f"recipe.batch_size: {config.recipe.batch_size} is more than the {len(dataset.train)} training samples; "
-            f"type recipe.batch_size={len(dataset.train)} or less"
-        )
-    if config.recipe.batch_size % ranks.size():
-        raise ConfigError(
-            f"recipe.batch_size: {config.recipe.batch_size} rows cannot be shared by {ranks.size()} processes; "
-            f"type recipe.batch_size={-(-config.recipe.batch_size // ranks.size()) * ranks.size()}"
-        )
-    rate = min(getattr(config.method, "rate", None) or 1.0, getattr(config.method, "rate_final", None) or 1.0)
-    fresh = getattr(config.method, "scoring", "stale") != "stale"
-    rows = int(rate * len(dataset.train))
-    budgeted = _budget(config) is not None
-    if not fresh and not budgeted and rows < config.recipe.batch_size:
-        raise ConfigError(
-            f"recipe.batch_size: {config.recipe.batch_size} is more than the {rows} rows that an epoch trains "
-            f"at rate {rate:g}; type recipe.batch_size={max(1, rows // 4)} or so"
-        )
+    _check_batches(config, len(dataset.train) - round(config.holdout * len(dataset.train)))
     return dataset
+
+
+def _check_batches(config: Config, samples: int) -> None:
+    """Refuse batches that cannot be filled from so many training samples."""
+    size = config.recipe.batch_size
+    if size > samples:
+        raise ConfigError(
+            f"recipe.batch_size: {size} is more than the {samples} training samples; "
+            f"type recipe.batch_size={max(1, samples)} or less"
+        )
+    if size % ranks.size():
+        raise ConfigError(
+            f"recipe.batch_size: {size} rows cannot be shared by {ranks.size()} processes; "
+            f"type recipe.batch_size={-(-size // ranks.size()) * ranks.size()}"
+        )
+    share = _least_share(config.method)
+    fresh = getattr(config.method, "scoring", "stale") != "stale"
+    rows = int(share * samples)
+    if not fresh and _budget(config) is None and rows < size:
+        raise ConfigError(
+            f"recipe.batch_size: {size} is more than the {rows} rows that an epoch trains "
+            f"at rate {share:.3g}; type recipe.batch_size={max(1, rows // 4)} or so"
+        )
+
+
+def _never_scored(config: Config, setpoint: SetPoint) -> bool:
+    """Whether a run on stale scores ends before all samples have one."""
+    epochs = config.recipe.epochs
+    stale = config.method.name == "ast" and config.method.scoring == "stale"
+    return stale and epochs > 1 and sum(setpoint.target(e, epochs) for e in range(epochs - 1)) < 1
+
+
+def _least_share(method: Any) -> float:
+    """Share of the samples that the settings of a method let an epoch train, at least; 1 where they do not tell."""
+    if method.name == "orderdp":
+        return method.draw * method.keep
+    if method.name == "seta":
+        return (1 - method.drop) * method.window
+    return min(getattr(method, key, None) or 1.0 for key in ("rate", "rate_final", "start"))
 
 
 def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Any]:
@@ -219,6 +240,7 @@ def build_run(
     setpoint = build_setpoint(config)
     ledger = Ledger(hardware.device)
     dataset, held = hold_out(dataset or build_dataset(config), config.holdout)
+    _check_batches(config, len(dataset.train))
     logger.info("data: %s", dataset.source)
     train, val, held_out = _loaders(config, dataset, held, hardware)
     model = build_model(config, dataset, hardware)
@@ -280,6 +302,12 @@ def build_run(
             has_meter=meter.measures,
         )
         logger.info(control.check())
+    elif setpoint is not None and _never_scored(config, setpoint):
+        logger.warning(
+            "every sample is trained once before one is chosen, which takes all %d epochs at these rates: the choice "
+            "is uniform throughout; recipe.epochs=N or method.warmup_epochs=1 would change that",
+            recipe.epochs,
+        )
     facts = {
         "hardware": hardware.describe() | gpu_facts(hardware.device),
         "data_source": dataset.source,
@@ -395,7 +423,11 @@ def _side_nets(config: Config, dataset: Dataset, hardware: Hardware, ledger: Led
 
     def make(width: float, arch: str | None, size: int | None) -> nn.Module:
         torch.manual_seed(config.seed)
-        model = side_model(settings, classes, channels, size or height, width=width, arch=arch)
+        try:
+            model = side_model(settings, classes, channels, size or height, width=width, arch=arch)
+        except ConfigError as error:
+            whose = f"method.score_size: {size} pixels are too few; " if size else ""
+            raise ConfigError(f"{whose}{error}") from None
         return model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
 
     def count(model: nn.Module, size: int | None) -> Flops:

@@ -55,7 +55,7 @@ VOLATILE_ROW = frozenset(
 def describe(config: Config) -> dict[str, Any]:
     """What is known before the run has begun."""
     uses = CHOICES["method"][config.method.name].uses
-    controlled = "controller" in uses and getattr(config.method, "pick", None) != "topk"
+    controlled = "controller" in uses and getattr(config.method, "pick", None) in (None, "threshold")
     return {
         "dataset": config.dataset.name,
         "model": getattr(config.model, "arch", config.model.name) if config.model.name == "timm" else config.model.name,

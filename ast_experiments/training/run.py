@@ -185,6 +185,8 @@ class Run:
             return 1.0
         if self.budget is None:
             return self.setpoint.target(self.at.epoch, self.epochs)
+        if self.at.epoch == 1 and (line := self.budget.beyond(1, self.history.spent)):
+            logger.warning(line)
         return ranks.from_first(self.budget.target(self.at.epoch, self.history.spent))
 
     def _aim(self, key: str, target: float) -> dict[str, float]:

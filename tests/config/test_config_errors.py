@@ -72,6 +72,10 @@ WRONG: dict[str, tuple[str, ...]] = {
     "method.scoring=gather method.score_net=proxy method.score_mode=train": (
         "method.score_mode: goes with method.scoring=gather method.score_net=own",
     ),
+    "method=selective_backprop method.scoring=fresh method.history=5": (
+        "method.history: 5 losses tell no distribution",
+        "=64 or more",
+    ),
     "method=selective_backprop method.history=5": ("method.history: not used by method.scoring=stale",),
     "method=selective_backprop method.scoring=fresh method.fresh_every=2": (
         "method.fresh_every: not used by",
@@ -156,6 +160,11 @@ def config_of(*overrides: str) -> Config:
         (
             ["recipe.batch_size=577"],
             "recipe.batch_size: 577 is more than the 576 rows that an epoch trains at rate 0.4",
+        ),
+        (["method=rho_loss", "holdout=0.98"], "recipe.batch_size: 32 is more than the 29 training samples"),
+        (
+            ["method=orderdp", "method.draw=0.1", "method.keep=0.1"],
+            "recipe.batch_size: 32 is more than the 14 rows that an epoch trains at rate 0.01",
         ),
         (["dataset.train_rows=10"], "recipe.batch_size: 32 is more than the 10 training samples"),
     ],

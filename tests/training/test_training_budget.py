@@ -9,6 +9,7 @@ import pytest
 from run_tools import assert_same_run, run
 from test_training_resume import interrupt_at
 
+from ast_experiments.compose import preflight
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.errors import ConfigError, Interrupted
 from ast_experiments.selection.setpoint import Budget, EpochCost, SetPoint
@@ -48,6 +49,23 @@ REFUSED = {
     "seconds": (["method.budget.seconds=1e6"], "1,000,000 s cannot be met: .* spend about"),
     "joules": (["method.budget.joules=1e6"], "no energy meter was found here"),
 }
+NEVER = {
+    "masked": (["method.scoring=masked", "method.budget.flops=1e10"], "costs the same at every rate"),
+    "published": (
+        ["controller=sundew_report", "method.budget.samples=4000"],
+        "does not hold the rate .*=pi",
+    ),
+    "dense": (
+        ["method=dense", "method.budget.samples=4000"],
+        "sets its own rate; .* given to ast, proxy, random",
+    ),
+}
+
+
+@pytest.mark.parametrize(("overrides", "message"), NEVER.values(), ids=NEVER.keys())
+def test_budgets_that_no_rate_keeps_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        preflight(overrides, multirun=False)
 
 
 @pytest.mark.parametrize(("overrides", "message"), REFUSED.values(), ids=REFUSED.keys())
@@ -88,3 +106,26 @@ def test_spending_is_read_in_the_unit_of_the_budget() -> None:
     assert spent("flops", ledger, None) == Spent(7, 70, 30)
     assert spent("seconds", ledger, None) == pytest.approx(Spent(7, 6.0, 3.0), rel=1e-3)
     assert spent("joules", ledger, 90.0) == pytest.approx(Spent(7, 60.0, 30.0), rel=1e-3)
+
+
+def test_a_coarse_budget_says_so() -> None:
+    def told(amount: float) -> str:
+        budget, whole = Budget("samples", amount), EpochCost(1000.0)
+        return BudgetControl(budget, SetPoint(0.4), 4, 1000, 30, whole, True).check()
+
+    assert told(1000).endswith("outside dense epochs; met to a batch, which is 3.0 % of it")
+    assert told(2000).endswith("outside dense epochs")
+
+
+@pytest.mark.parametrize(
+    ("amount", "spent_so_far", "expected"),
+    [
+        (1000.0, Spent(400, 400.0), None),
+        (1000.0, Spent(400, 930.0), "of 1,000 J 70 are left, and 3 epochs spend 140 to 6,975"),
+        (9000.0, Spent(400, 400.0), "of 9,000 J 8,600 are left, and 3 epochs spend 60 to 3,000"),
+    ],
+)
+def test_what_is_left_may_be_out_of_reach(amount: float, spent_so_far: Spent, expected: str | None) -> None:
+    control = BudgetControl(Budget("joules", amount), SetPoint(0.4), 4, 1000, 20, EpochCost(float("nan")), False)
+    said = control.beyond(1, [spent_so_far])
+    assert (said is None) if expected is None else (said is not None and expected in said), said

@@ -43,6 +43,7 @@ def described(*overrides: str) -> dict[str, Any]:
         ),
         (["method=random", "method.rate=0.3"], {"controller": None, "significance": None, "target": 0.3}),
         (["method.pick=topk"], {"controller": None, "significance": "loss", "target": 0.4}),
+        (["method.pick=proportional"], {"controller": None}),
         (["method.rate_schedule=linear", "method.rate=0.6", "method.rate_final=0.2"], {"target": 0.2}),
         (["model=timm", "model.arch=resnet34"], {"model": "resnet34"}),
         (["model=resnet18_cifar"], {"model": "resnet18_cifar"}),
