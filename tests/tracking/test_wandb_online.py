@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 import yaml
 from wandb.cli.cli import cli
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb_server import WandbServer, of_type, read_back
 
-import wandb
 from ast_experiments.compose import compose, typed
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.apart import Apart
