@@ -20,6 +20,7 @@ from ast_experiments.errors import DataError
 
 _JPEG = b"\xff\xd8\xff"
 _CHUNK = 256
+_DAMAGE = (OSError, SyntaxError, ValueError, RuntimeError)  # what Pillow's readers raise on damaged images
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +184,7 @@ class Encoded:
         self._data, self._where = data, where
         try:
             self._image = Image.open(io.BytesIO(data), formats=("JPEG",) if data.startswith(_JPEG) else None)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (*_DAMAGE, Image.DecompressionBombError) as error:
             raise self._broken(error) from error
         self.width, self.height = self._image.size
         self.mode = self._image.mode
@@ -212,7 +213,7 @@ class Encoded:
             if least <= 0.5:
                 image.draft(None, (math.ceil(self.width * least), math.ceil(self.height * least)))
             pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except _DAMAGE as error:
             raise self._broken(error) from error
         if pixels.shape[:2] != (self.height, self.width):
             down, across = pixels.shape[0] / self.height, pixels.shape[1] / self.width

@@ -6,7 +6,7 @@ import numpy as np
 import photo_tools as tools
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 from torchvision.transforms.v2 import functional as vision
 
 from ast_experiments.data import Dataset, DeviceLoader, HostLoader, build_loader, memory
@@ -48,6 +48,10 @@ BROKEN = {
     "header alone": (WHOLE[:20], ""),
     "png cut": (KINDS["png"][:200], ""),
 }
+if features.check("avif"):
+    AVIF = tools.encode(PIXELS, "AVIF")
+    BROKEN["avif of no picture"] = (AVIF.replace(b"pitm\0\0\0\0\0\1", b"pitm\0\0\0\0\0\7"), "empty image item")
+    BROKEN["avif of zeros"] = (AVIF[: AVIF.index(b"mdat") + 4].ljust(len(AVIF), b"\0"), "color planes")
 
 
 @pytest.mark.parametrize("kind", BROKEN)
