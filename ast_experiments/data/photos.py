@@ -192,7 +192,8 @@ class Encoded:
     def part(self, top: int, left: int, height: int, width: int, least: float = 1.0) -> Tensor:
         """Decodes to RGB and cuts out a rectangle; to be called once.
 
-        Grey images are repeated in all channels; CMYK and palettes are converted, transparency is dropped.
+        Grey images are repeated in all channels, the upper 8 bits of those of 16; CMYK and palettes are converted,
+        transparency is dropped.
 
         Args:
             top: First row.
@@ -208,10 +209,14 @@ class Encoded:
         Raises:
             DataError: When the image is damaged or its end is missing.
         """
+        from PIL import Image
+
         image = self._image
         try:
             if least <= 0.5:
                 image.draft(None, (math.ceil(self.width * least), math.ceil(self.height * least)))
+            if image.mode.startswith("I"):  # grey of 16 bits: Pillow would cut off what is above 255
+                image = Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
             pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
         except _DAMAGE as error:
             raise self._broken(error) from error

@@ -40,6 +40,14 @@ def test_every_kind_of_image_becomes_rgb(kind):
     assert np.array_equal(part.numpy(), expected[3:23, 5:35])
 
 
+@pytest.mark.parametrize(("dtype", "kind"), [("<u2", "PNG"), ("<u2", "TIFF"), (">u2", "TIFF"), ("<i4", "TIFF")])
+def test_grey_of_16_bits_keeps_the_upper_8(dtype, kind):
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, 255, 256], [0x1234, 0xFEFF, 65535]], dtype)).save(file, kind)
+    pixels = Encoded(file.getvalue(), "here").part(0, 0, 2, 3)
+    assert pixels.tolist() == [[[v] * 3 for v in row] for row in ([0, 0, 1], [0x12, 0xFE, 255])]
+
+
 WHOLE = tools.encode(tools.photo(2, 200, 300), quality=95)
 BROKEN = {
     "truncated": (WHOLE[: len(WHOLE) // 2], "truncated"),
