@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,18 +109,23 @@ def arrange(kind: str, tables: Mapping[str, Table], choose: Choose) -> Layout:
 
 
 def _synsets(names: Sequence[str], listings: Sequence[Listing]) -> list[str] | None:
-    """The synset of each class, "" for one without images; None where they are not known, or not one a class."""
+    """The synset of each class, "" for one without images; None where they are not known, or not one a class.
+
+    A file may have the wrong label: the synset that most of a class's files tell is its own.
+    """
     known = [name if synset_of(f"{name}_") else "" for name in names]
     if all(known):
         return known
-    for listing in listings:
-        for label, name in zip(listing.labels.tolist(), listing.names, strict=True):
-            known[label] = known[label] or synset_of(os.fsdecode(name)) or ""
-            if all(known):
-                break
-    used = {int(label) for listing in listings for label in np.unique(listing.labels)}
-    told = {known[label] for label in used}
-    return known if "" not in told and len(told) == len(used) else None
+    told = Counter(
+        (label, synset_of(os.fsdecode(name)) or "")
+        for listing in listings
+        for label, name in zip(listing.labels.tolist(), listing.names, strict=True)
+    )
+    for (label, synset), _ in told.most_common():
+        known[label] = known[label] or synset
+    used = {label for label, _ in told}
+    synsets = {known[label] for label in used}
+    return known if "" not in synsets and len(synsets) == len(used) else None
 
 
 def _index(shards: Sequence[Path]) -> Table:

@@ -10,9 +10,17 @@ import pytest
 import torch
 
 from ast_experiments.data import packing
+from ast_experiments.data.checks import misplaced
 from ast_experiments.data.classes import hash_of, read_list
 from ast_experiments.data.loaders import HostLoader
-from ast_experiments.data.photo_sets import load_folder, load_imagenet1k, load_imagenet100, load_imagenette
+from ast_experiments.data.photo_sets import (
+    FOLDER,
+    find,
+    load_folder,
+    load_imagenet1k,
+    load_imagenet100,
+    load_imagenette,
+)
 from ast_experiments.data.views import RandomCrop
 from ast_experiments.errors import DataError
 
@@ -172,6 +180,19 @@ def test_tables_without_synsets_keep_their_order(tmp_path):
     assert dataset.classes == ("cassette player", "springer", "tench")
     expected = sorted((2 - tools.SYNSETS.index(s), row, d) for row, (s, _, d) in enumerate(plain["train"]))
     assert [dataset.train.read(row) for row in range(12)] == [data for _, _, data in expected]
+
+
+@pytest.mark.parametrize("at", [0, 7, 19])
+def test_a_file_with_the_wrong_label_does_not_name_the_class(at, tmp_path):
+    splits = tools.samples()
+    synset, _, data = splits["train"][at]
+    other = next(one for one in tools.SYNSETS if one != synset)
+    splits["train"][at] = (synset, f"{other}_999.JPEG", data)
+    tools.parquet(tmp_path, splits, words=True)
+    layout = find(FOLDER, str(tmp_path), lambda found: found)
+    assert layout.classes == tools.SYNSETS
+    (text,) = misplaced(layout)
+    assert text.endswith(f"is labelled {synset}; its name says {other}")
 
 
 def test_a_copy_of_parquet_files_is_made_once_and_renewed_when_they_change(tmp_path, monkeypatch):
