@@ -27,6 +27,8 @@ GROUPS = (
     "experiment", "sweep", "debug",
 )  # fmt: skip
 LAUNCH = "AST_EXPERIMENTS_LAUNCH"
+ELSEWHERE = frozenset({"slurm", "submitit_slurm"})
+"""Launchers whose jobs run on other machines."""
 UNNAMED = frozenset({"hydra", "group", "sweep", "tags", "tracking", "checkpoint_every_s", "profile"})
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "slurm": "submitit"}
 """Launchers that come with an extra, and its name."""
@@ -39,11 +41,13 @@ class Sweep(NamedTuple):
         folder: Directory of the sweep.
         jobs: Overrides of each job.
         launcher: Choice of `hydra/launcher`.
+        hashes: Of each job's config.
     """
 
     folder: Path
     jobs: list[list[str]]
     launcher: str
+    hashes: list[str]
 
 
 def register_resolvers() -> None:
@@ -107,8 +111,12 @@ def typed(cfg: DictConfig) -> Config:
     return _validated(Config, settings, "", "the config")
 
 
-def check(config: Config) -> None:
+def check(config: Config, elsewhere: bool = False) -> None:
     """What the schema cannot know: whether the device is there, and whether timm knows the architecture.
+
+    Args:
+        config: Of a run.
+        elsewhere: Whether another machine will run it: nothing is asked of this one's devices.
 
     Raises:
         ConfigError: If not.
@@ -120,8 +128,14 @@ def check(config: Config) -> None:
     from ast_experiments.training.hardware import check_device, check_precision, check_processes
 
     hw = config.hardware
-    check_precision(check_device(hw.device), hw.precision)
-    check_processes(hw.device, hw.processes)
+    if not elsewhere:
+        check_precision(check_device(hw.device), hw.precision)
+        check_processes(hw.device, hw.processes)
+    if isinstance(hw.processes, int) and hw.batch_scale == 1 and config.recipe.batch_size % hw.processes:
+        raise ConfigError(
+            f"recipe.batch_size: {config.recipe.batch_size} rows cannot be shared by {hw.processes} processes; "
+            f"type recipe.batch_size={-(-config.recipe.batch_size // hw.processes) * hw.processes}"
+        )
     if hw.auto_batch and getattr(config.method, "scoring", None) == "masked":
         raise ConfigError(
             "hardware.auto_batch: method.scoring=masked weighs whole batches, which cannot be trained in parts; "
@@ -263,10 +277,28 @@ def preflight(overrides: Sequence[str], multirun: bool) -> Sweep | None:
     params: Any = OmegaConf.to_container(cfg.hydra.sweeper).get("params") or {}  # pyright: ignore
     swept = [f"{key}={value}" for key, value in params.items()]
     found = jobs([*swept, *overrides])
-    for job in found:
-        check(typed(compose(job)))
+    launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
+    configs = [typed(compose(job)) for job in found]
+    for config in configs:
+        check(config, elsewhere=launcher in ELSEWHERE)
     found = [[o for o in job if not o.startswith(("hydra.", "hydra/"))] for job in found]
-    return Sweep(Path(cfg.hydra.sweep.dir), found, str(cfg.hydra.runtime.choices["hydra/launcher"]))
+    _check_names(found)
+    from ast_experiments.training.build import config_hash
+
+    return Sweep(Path(cfg.hydra.sweep.dir), found, launcher, [config_hash(config) for config in configs])
+
+
+def _check_names(found: Sequence[Sequence[str]]) -> None:
+    """Refuse jobs that would share a directory."""
+    named: dict[str, Sequence[str]] = {}
+    for job in found:
+        name = job_name(job)
+        if name in named:
+            raise ConfigError(
+                f"{' '.join(named[name]) or 'the job'} and {' '.join(job) or 'another'}: two jobs of one sweep that do "
+                "not differ in what a run is; name each value once, and not in tracking, group or tags"
+            )
+        named[name] = job
 
 
 SAYINGS = (

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.compose import LAUNCHERS, Sweep, job_name, register_resolvers, typed
-from ast_experiments.errors import UserError
+from ast_experiments.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ast_experiments.config import Config
 
 SWEEPS = Path("outputs/sweeps")
+OTHER_CONFIG = "{folder} holds a run of another config; give the sweep another name, group=NAME"
 TOP = 5
 WATCH_S = 0.5
 
@@ -54,17 +55,26 @@ def job(cfg: DictConfig) -> float | None:
             if before.get("status") == "finished":
                 if speaks():
                     print(f"finished already: {folder.name}", flush=True)
+                    _complete(config, folder)
                 return before.get("final_accuracy")
             from ast_experiments.training.launch import execute
 
             result = execute(config, folder, overrides)
     except Exception as error:
-        logger.exception("the job failed")
+        logger.info("the job failed", exc_info=True)  # below a warning: the terminal gets one line
         if speaks():
             _tell(overrides, f"{type(error).__name__}: {error}", folder)
     if speaks():
         _report(sweep)
     return result.get("final_accuracy")
+
+
+def _complete(config: Config, folder: Path) -> None:
+    """Write the report of a run that was killed after its result."""
+    from ast_experiments.analysis.report import write_report
+
+    if config.tracking.report and not (folder / "report.html").is_file():
+        write_report(folder)
 
 
 def _before(config: Config, folder: Path) -> Mapping[str, Any]:
@@ -77,7 +87,7 @@ def _before(config: Config, folder: Path) -> Mapping[str, Any]:
 
     before = _result(folder)
     if before.get("config_hash", config_hash(config)) != config_hash(config):
-        raise UserError(f"{folder} holds a run of another config; give the sweep another name, group=NAME")
+        raise UserError(OTHER_CONFIG.format(folder=folder))
     return before
 
 
@@ -110,7 +120,15 @@ def _taken(folder: Path) -> Iterator[None]:
 
 
 def begin(sweep: Sweep) -> None:
-    """Say what is about to be done."""
+    """Say what is about to be done.
+
+    Raises:
+        ConfigError: If the directory holds jobs of other configs.
+    """
+    for overrides, expected in zip(sweep.jobs, sweep.hashes, strict=True):
+        folder = sweep.folder / job_name(overrides)
+        if _result(folder).get("config_hash", expected) != expected:
+            raise ConfigError(OTHER_CONFIG.format(folder=folder))
     done = sum(status == "finished" for status in statuses(sweep).values())
     told = f", {done} of them finished already" if done else ""
     print(f"{len(sweep.jobs)} jobs in {sweep.folder}{told}", flush=True)
@@ -193,5 +211,5 @@ def _report(sweep: Path) -> None:
         print_leaderboard(leaderboard(sweep), top=TOP)
         write_sweep(sweep)
     except Exception as error:
-        logger.exception("the sweep's report could not be written")
+        logger.info("the sweep's report could not be written", exc_info=True)
         print(f"the sweep's report could not be written: {error}", file=sys.stderr)

@@ -103,6 +103,10 @@ def _log_to(folder: Path) -> None:
         format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s",
         force=True,
     )
+    console, ours = logging.StreamHandler(), logging.getLogger("ast_experiments")
+    console.setLevel(logging.WARNING)
+    console.setFormatter(logging.Formatter("warning: %(message)s"))
+    ours.handlers = [console]
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ class Meter:
         """Without joules of less than two periods of their source, which say nothing."""
 
         def check(joules: float | None, account: Account) -> float | None:
-            return None if spent.seconds < 2 * account.period else joules
+            return None if not spent.seconds or spent.seconds < 2 * account.period else joules
 
         return Spent(spent.seconds, check(spent.gpu, self._gpu), check(spent.cpu, self._cpu))
 

@@ -76,6 +76,11 @@ def timm_model(
     except (OSError, RuntimeError) as error:
         if not (pretrained or source):
             raise
+        if checkpoint is not None:
+            raise ConfigError(
+                f"model.checkpoint={checkpoint}: holds no weights that {arch} can load; name a file of that network "
+                "(.safetensors, .pt, .pth)"
+            ) from error
         raise ConfigError(
             f"model.arch={arch}: pretrained weights could not be loaded ({str(error).splitlines()[0]}); "
             "give a local file with model.checkpoint=FILE, or model.pretrained=false"

@@ -7,7 +7,6 @@ import logging
 import secrets
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,23 +71,43 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = (), watch: 
         if line := told(asked, config):
             print(line, flush=True)
     with Stop(config.hardware.max_hours) as stop:
+        kept = _kept(folder)
         # From now on the directory is a run that can be read, whatever happens to the process.
         _save(config, folder)
         results.write(folder, result | {"status": "running"})
-        _execute(config, folder, result, stop, watch)
+        try:
+            _execute(config, folder, result, stop, watch)
+        except UserError:
+            if before.get("steps", 0) > result.get("steps", 0):  # refused before it went on: what was done stays told
+                _put_back(kept)
+            raise
     return result
+
+
+def _kept(folder: Path) -> dict[Path, bytes]:
+    """The files that tell of the run so far."""
+    files = (folder / name for name in ("config.yaml", results.NAME, "report.html"))
+    return {file: file.read_bytes() for file in files if file.is_file()}
+
+
+def _put_back(kept: Mapping[Path, bytes]) -> None:
+    for file, content in kept.items():
+        file.write_bytes(content)
 
 
 def _share(config: Config, folder: Path, overrides: Sequence[str], count: int) -> dict[str, Any]:
     """The same by several processes, of which the first one writes."""
     from ast_experiments.training.processes import run_ranks
 
-    _check_same(config, results.read(folder) or {}, folder)
+    before, kept = results.read(folder) or {}, _kept(folder)
+    _check_same(config, before, folder)
     _save(config, folder)
     try:
         run_ranks(folder, overrides, count)
     finally:
         result = results.read(folder) or {}
+        if before and result == before:
+            _put_back(kept)
         if result.get("status") == "running":  # killed: it could not say so itself
             result |= {"status": "failed", "error": "a process of the run was killed"}
             results.write(folder, result)
@@ -153,11 +172,11 @@ def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop, w
         explained = _explained(error, config, folder)
         told = explained if isinstance(explained, OutOfMemory) else error
         result["error"] = f"{type(told).__name__}: {told}"
-        logger.error("the run failed\n%s", traceback.format_exc())
+        logger.info("the run failed", exc_info=True)  # below a warning: the terminal gets one line
         raise explained from (None if explained is error else error)
     except BaseException as error:
         result["error"] = f"{type(error).__name__}: {error}"
-        logger.error("the run failed\n%s", traceback.format_exc())
+        logger.info("the run failed", exc_info=True)
         raise
     finally:
         if run is not None:
@@ -178,7 +197,8 @@ def _explained(error: Exception, config: Config, folder: Path) -> Exception:
             rows, less = (f"recipe.eval_batch_size={n}" for n in (error.rows, max(1, error.rows // 2)))
         elif scale != 1:
             rows, less = f"{rows} hardware.batch_scale={scale:g}", f"hardware.batch_scale={scale / 2:g}"
-        resume = "" if config.hardware.auto_batch else f"go on with: {again} hardware.auto_batch=true, or "
+        whole = config.hardware.auto_batch or getattr(config.method, "scoring", None) == "masked"
+        resume = "" if whole else f"go on with: {again} hardware.auto_batch=true, or "
         return OutOfMemory(f"out of memory with {rows}; {resume}start a new run with {less}")
     if isinstance(error, OSError):
         return UserError(f"{folder}: {error}; when that is mended type {again}")
@@ -212,7 +232,7 @@ def _attempt(action: Callable[[], object], complaint: str) -> None:
     try:
         action()
     except Exception as error:
-        logger.exception(complaint)
+        logger.info(complaint, exc_info=True)
         print(f"{complaint}: {error}", file=sys.stderr)
 
 
@@ -292,7 +312,7 @@ def _quietly(make: Callable[[], Any]) -> Any:
     try:
         return make()
     except Exception as error:
-        logger.warning("W&B is left out: %s: %s", type(error).__name__, error)
+        logger.info("W&B is left out", exc_info=True)
         print(f"W&B is left out ({type(error).__name__}: {error}); metrics.jsonl is complete", file=sys.stderr)
         return None
 

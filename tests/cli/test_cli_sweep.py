@@ -15,7 +15,8 @@ from typing import NamedTuple
 import pytest
 from filelock import FileLock
 
-from ast_experiments.compose import LAUNCH
+from ast_experiments.compose import LAUNCH, preflight
+from ast_experiments.errors import ConfigError
 from ast_experiments.train import main
 
 SHORT = ["recipe.epochs=4", "dataset.train_rows=300", "tracking=jsonl", "tracking.report=false"]
@@ -60,6 +61,8 @@ def test_a_failed_job_is_told_at_once_does_not_stop_the_others_and_is_repeated(t
     assert len(told) == 1
     assert "recipe.lr=1e+30" in told[0]
     assert "no longer a number" in told[0]
+    assert "Traceback" not in done.err
+    assert "Traceback" in next(sweep.glob("*1e*30*/train.log")).read_text()
     assert "1 of 2 jobs did not finish; the same command with group=mine goes on" in done.err
     assert done.out.index("2 jobs in outputs/sweeps/mine") < done.out.index("Leaderboard")
     for name in ("report.html", "leaderboard.csv"):
@@ -79,14 +82,33 @@ def test_a_job_in_other_hands_and_one_of_another_config_are_left_alone(train: Ca
     command = ["-m", "seed=0,1", *SHORT, "group=mine"]
     assert train(*command).code == 0
     first, second = sorted(Path("outputs/sweeps/mine").glob("*/result.json"))
-    changed = json.loads(second.read_text()) | {"config_hash": "other"}
-    second.write_text(json.dumps(changed))
     with FileLock(first.parent / ".lock"):
         done = train(*command)
     assert done.code == 0  # both have finished before
     assert "in the hands of another process" in done.err
+    changed = json.loads(second.read_text()) | {"config_hash": "other"}
+    second.write_text(json.dumps(changed))
+    done = train(*command)
+    assert done.code == 2
     assert "holds a run of another config; give the sweep another name, group=NAME" in done.err
     assert json.loads(second.read_text()) == changed
+
+
+@pytest.mark.parametrize("typed", ["seed=0,0", "tracking=jsonl,default", "group=a,b"])
+def test_jobs_that_would_share_a_directory_are_refused(train: Callable[..., Done], typed: str) -> None:
+    done = train("-m", typed)
+    assert done.code == 2
+    assert "two jobs of one sweep that do not differ" in done.err
+    assert not Path("outputs").exists()
+
+
+def test_jobs_of_a_cluster_are_not_checked_against_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="cuda is not available here"):
+        preflight(["hardware=slurm", "seed=0,1"], multirun=True)
+    sweep = preflight(["hydra/launcher=slurm", "hardware=slurm", "seed=0,1"], multirun=True)
+    assert sweep is not None
+    assert len(sweep.jobs) == 2
 
 
 def test_a_killed_sweep_goes_on_where_it_was(train: Callable[..., Done], tmp_path: Path) -> None:

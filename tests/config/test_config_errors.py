@@ -76,6 +76,7 @@ WRONG: dict[str, tuple[str, ...]] = {
         "method.history: 5 losses tell no distribution",
         "=64 or more",
     ),
+    "hardware=cpu hardware.processes=3": ("recipe.batch_size: 32 rows cannot be shared", "=33"),
     "method=selective_backprop method.history=5": ("method.history: not used by method.scoring=stale",),
     "method=selective_backprop method.scoring=fresh method.fresh_every=2": (
         "method.fresh_every: not used by",

@@ -135,7 +135,7 @@ def test_weights_that_are_not_there(tmp_path: Path) -> None:
 def test_weights_that_are_no_weights(tmp_path: Path) -> None:
     file = tmp_path / "weights.pt"
     file.write_text("not a checkpoint")
-    with pytest.raises(ConfigError, match=r"model.arch=test_resnet: pretrained weights could not be loaded") as caught:
+    with pytest.raises(ConfigError, match=r"holds no weights that test_resnet can load") as caught:
         timm_model(10, 3, 32, arch="test_resnet", **(TIMM | {"checkpoint": str(file)}))
     assert "\n" not in str(caught.value)
 

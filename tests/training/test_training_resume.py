@@ -12,6 +12,7 @@ import pytest
 from run_tools import assert_same_run, run, stable_rows
 
 from ast_experiments.errors import Interrupted, UserError
+from ast_experiments.training import checkpoint
 from ast_experiments.training.run import Run
 
 METHODS = {
@@ -110,6 +111,21 @@ def test_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["status"], result["steps"]) == ("finished", 3)
     assert run(tmp_path, ["max_steps=3"])["steps"] == 3
+
+
+def test_a_refused_resume_leaves_the_record_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at(monkeypatch, {5})
+    with pytest.raises(Interrupted):
+        run(tmp_path, [])
+    told = {path: path.read_bytes() for path in (tmp_path / "result.json", tmp_path / "config.yaml")}
+    saved = checkpoint.load(tmp_path / "checkpoints")
+    assert saved is not None
+    checkpoint.save(tmp_path / "checkpoints", {**saved, "ranks": [*saved["ranks"], *saved["ranks"]]})
+    with pytest.raises(UserError, match=r"written by 2 processes, not 1; .* hardware\.processes=2"):
+        run(tmp_path, [])
+    assert {path: path.read_bytes() for path in told} == told
+    checkpoint.save(tmp_path / "checkpoints", saved)
+    assert run(tmp_path, [])["resumed"] == 1
 
 
 def test_divergence_is_a_clear_error(tmp_path: Path) -> None:
