@@ -52,6 +52,8 @@ def hub(name: str, choose: Choose) -> Layout:
     Raises:
         DataError: When `datasets` is not installed, or has no such data set, or it holds no labelled images.
     """
+    if not name.strip():
+        raise DataError("dataset.root=hub: names no data set; type dataset.root=hub:OWNER/NAME")
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError as error:

@@ -259,8 +259,10 @@ def test_a_hub_name_through_the_datasets_package(monkeypatch, in_folders):
     assert dataset.fingerprint == in_folders.fingerprint
     assert dataset.source == "hub:me/mine"
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r"pip install 'ast-experiments\[datasets\]'"):
-        load_folder("hub:me/mine")
+    missing = r"pip install 'ast-experiments\[datasets\]'"
+    for root, message in (("hub:me/mine", missing), ("hub:", "type dataset.root=hub:OWNER/NAME")):
+        with pytest.raises(DataError, match=message):
+            load_folder(root)
 
 
 def test_a_hub_name_through_the_package_itself(tmp_path, monkeypatch, in_folders):
