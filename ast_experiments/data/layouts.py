@@ -112,7 +112,7 @@ def _class_places(parts: Sequence[Path]) -> dict[str, list[str]]:
     for folder in parts:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir() and not entry.name.startswith("."):
+                if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX":
                     places.setdefault(entry.name, []).append(entry.path)
     return places
 

@@ -84,6 +84,13 @@ def test_a_label_is_a_place_among_all_parts_never_within_one(tmp_path):
         assert told == {"n01000000": 0, "n02000000": 1, "n03000000": 2, "n04000000": 3, "n05000000": 4}
 
 
+def test_folders_that_systems_leave_behind_are_no_classes(tmp_path):
+    tools.folders(tmp_path, tools.samples())
+    for name in (".ipynb_checkpoints", "__MACOSX"):
+        tools.write(tmp_path / "train", name, "1.JPEG", tools.encode(tools.photo(1)))
+    assert load(tmp_path).classes == tools.SYNSETS
+
+
 @pytest.mark.parametrize("layout", ["folders", "parquet", "flat validation"])
 def test_a_class_list_takes_its_part_of_a_larger_set(layout, tmp_path, by_hand, in_folders):
     """An ImageNet-1K root plus a class list."""
