@@ -73,7 +73,7 @@ class ClassChoice:
 
 
 def read_list(name: str) -> set[str]:
-    """Reads a class list of the package, or a file with a class on each line.
+    """Reads a class list of the package, or a file with a class on each line: its first word counts.
 
     Raises:
         DataError: When there is no such list.
@@ -82,7 +82,7 @@ def read_list(name: str) -> set[str]:
     path = shipped if shipped.is_file() else Path(name).expanduser()
     if not path.is_file():
         raise DataError(f"dataset.class_list: there is no list {name}; expected cmc, kaggle or a file")
-    return set(path.read_text(encoding="utf-8").split())
+    return {line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
 
 
 def hash_of(classes: Sequence[str]) -> str:

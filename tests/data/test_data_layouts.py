@@ -96,7 +96,8 @@ def test_a_class_list_takes_its_part_of_a_larger_set(layout, tmp_path, by_hand, 
     """An ImageNet-1K root plus a class list."""
     splits = tools.samples((*tools.SYNSETS, *MORE))
     LAYOUTS[layout](tmp_path, splits)
-    (tmp_path / "mine.txt").write_text("\n".join(tools.SYNSETS))
+    lines = map(" ".join, zip(tools.SYNSETS, tools.WORDS, strict=True))
+    (tmp_path / "mine.txt").write_text("\n".join(lines) + "\n\n")
     dataset = load(tmp_path, load_imagenet100, class_list=str(tmp_path / "mine.txt"))
     assert dataset.classes == tools.SYNSETS
     assert [label for label, _, _ in by_hand["train"]] == dataset.train.labels.tolist()
