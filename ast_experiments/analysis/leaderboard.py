@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ast_experiments.analysis.report import REPORT, summary
 from ast_experiments.analysis.runs import RunRecord, find_runs, read_run
+from ast_experiments.compose import UNNAMED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,9 +95,12 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def varied_keys(given: Sequence[Mapping[str, str]]) -> list[str]:
-    """Returns the keys whose values differ between the runs that carry overrides, in first-seen order."""
+    """Returns the keys whose values differ between the runs that carry overrides, in first-seen order.
+
+    Keys that change no figure of a run are left out: one may go on with a sweep under others.
+    """
     told = [own for own in given if own]
-    keys = dict.fromkeys(key for own in told for key in own)
+    keys = dict.fromkeys(key for own in told for key in own if re.split(r"[./]", key)[0] not in UNNAMED)
     return [key for key in keys if len({own.get(key) for own in told}) > 1]
 
 

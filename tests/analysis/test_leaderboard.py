@@ -121,6 +121,7 @@ def test_overrides(overrides: list[str], parsed: dict[str, str]) -> None:
 
 
 def test_varied_keys() -> None:
-    given = [{"a": "1", "b": "1"}, {"a": "2", "b": "1", "c": "1"}, {}]
+    unnamed = {"tracking.console": "false", "tags": "[x]", "checkpoint_every_s": "9", "hydra/launcher": "joblib"}
+    given = [{"a": "1", "b": "1"}, {"a": "2", "b": "1", "c": "1"} | unnamed, {}]
     assert varied_keys(given) == ["a", "c"]
     assert varied_keys([]) == []
