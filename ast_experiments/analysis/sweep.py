@@ -216,7 +216,9 @@ def _reasons(best: Point, equal: Sequence[Point], held: Sequence[Point], law: Th
     if best.derived:
         found.append("Both gains follow from the scores: the same setting serves other data and other targets.")
     factor = None if law is None else law.margin(best)
-    if factor is not None and np.isfinite(factor):
+    if factor == -np.inf and best.gains[0] != 0:
+        found.append("By theory no kp is stable beside this ki.")
+    elif factor is not None and np.isfinite(factor):
         side = "inside" if factor > 0 else "outside"
         found.append(
             f"By theory it lies {side} the stable gains, a factor {np.exp(abs(factor)):.1f} from the boundary."

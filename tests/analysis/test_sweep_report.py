@@ -124,6 +124,22 @@ def test_advice(figures: dict[str, tuple[float | None, float, float]], expected:
     assert (None if found is None else found.point) == points.get(expected or "")
 
 
+@pytest.mark.parametrize(
+    ("ki", "said"),
+    [
+        # f = 1, alpha = 0.3: kp may be 17/3 - ki/2
+        (2.0, "By theory it lies inside the stable gains, a factor 4.7 from the boundary."),
+        (11.0, "By theory it lies outside the stable gains, a factor 6.0 from the boundary."),
+        (12.0, "By theory no kp is stable beside this ki."),
+    ],
+)
+def test_where_advised_gains_lie(ki: float, said: str) -> None:
+    best = point("1.0", str(ki), (1.0, ki), settling_window=5, rms_error=0.01)
+    found = advise([best], 0.4, Theory("pi", 0.3, 2.0, (1.0, 1.0)))
+    assert found is not None
+    assert said in found.reasons
+
+
 def test_the_margin_of_derived_gains_does_not_depend_on_the_scores() -> None:
     law = Theory("pi", 0.3, 2.0, (0.05, 5.0))
     # f kp = 7/6, f ki = 1/2: kp may be 17/3 - 1/4 over f
