@@ -132,6 +132,7 @@ def _follow(config: Config, folder: Path) -> dict[str, Any]:
     from ast_experiments.training.hardware import algorithms
     from ast_experiments.training.signals import Stop
 
+    logging.getLogger("ast_experiments").handlers.clear()  # the first process says it
     run = None
     with Stop(config.hardware.max_hours) as stop:
         try:
