@@ -57,8 +57,8 @@ def _photo_findings(settings: Any, quick: bool) -> Iterator[Finding]:
     shown = ", ".join(f"{count:,} {split} images" for split, count in counts.items())
     yield Finding("ok", "layout", f"{layout.kind}: {len(layout.classes)} classes, {shown}")
 
-    if absent := choice.missing(layout.found):
-        yield Finding("wrong", "missing class", f"{', '.join(absent)}: in the class list, but not in the data")
+    for absent in choice.missing(layout.found):
+        yield Finding("wrong", "missing class", f"{absent}: in the class list, but not in the data")
     for text in checks.missing_classes(layout):
         yield Finding("wrong", "missing class", text)
     name = choice.name_of(layout.classes)

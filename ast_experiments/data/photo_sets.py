@@ -54,7 +54,9 @@ IMAGENET100 = PhotoSet(
     ("imagenet100", "imagenet-100"),
     {"cmc": (126_689, 5_000), "kaggle": (130_000, 5_000)},
 )
-IMAGENET1K = PhotoSet("imagenet1k", "ImageNet-1K", ("imagenet1k", "imagenet-1k", "imagenet"))
+IMAGENET1K = PhotoSet(
+    "imagenet1k", "ImageNet-1K", ("imagenet1k", "imagenet-1k", "imagenet"), {"imagenet1k": (1_281_167, 50_000)}
+)
 FOLDER = PhotoSet("folder", "a folder of images")
 SETS = {what.name: what for what in (IMAGENETTE, IMAGENET100, IMAGENET1K, FOLDER)}
 

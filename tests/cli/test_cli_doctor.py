@@ -10,6 +10,7 @@ import pytest
 
 from ast_experiments.cli import doctor, doctor_machine
 from ast_experiments.cli.doctor_machine import advice, device_findings, supports
+from ast_experiments.data.classes import read_list
 
 FIRST, SECOND = tools.SYNSETS[:2]
 
@@ -94,6 +95,25 @@ def test_quick_reads_nothing(tmp_path, monkeypatch, capsys):
     code, lines = run(monkeypatch, capsys, "--quick", "dataset=folder", "dataset.root=/nowhere")
     assert code == 1
     assert any(line.startswith("wrong  data: a folder of images is not in /nowhere") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (1000, "ok     classes: class list imagenet1k"),
+        (400, "note   classes: these 400 classes are no class list of ImageNet-1K: they hold 400 of 1000"),
+        (999, "wrong  missing class: n15075141: in the class list, but not in the data"),
+    ],
+)
+def test_all_of_imagenet_is_known(classes, told, tmp_path, monkeypatch, capsys):
+    data, synsets = tools.encode(tools.photo(0, 16, 16)), sorted(read_list("imagenet1k"))[:classes]
+    rows = [(synset, f"{synset}_1.JPEG", data) for synset in synsets]
+    tools.parquet(tmp_path, {"train": rows, "val": rows})
+    code, lines = run(monkeypatch, capsys, "--quick", "dataset=imagenet1k", f"dataset.root={tmp_path}")
+    assert any(line.startswith(told) for line in lines)
+    assert code == told.startswith("wrong")
+    published = "note   counts: published are 1,281,167 train and 50,000 val images"
+    assert (published in lines) == (classes == 1000)
 
 
 def test_small_images_and_a_wrong_setting(monkeypatch, capsys):

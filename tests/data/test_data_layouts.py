@@ -102,7 +102,9 @@ def test_a_class_list_takes_its_part_of_a_larger_set(layout, tmp_path, by_hand, 
     assert dataset.classes == tools.SYNSETS
     assert [label for label, _, _ in by_hand["train"]] == dataset.train.labels.tolist()
     assert dataset.facts == {"class_list": str(tmp_path / "mine.txt"), "class_list_hash": hash_of(tools.SYNSETS)}
-    assert len(load(tmp_path, load_imagenet1k).classes) == len(tools.SYNSETS) + 2
+    whole = load(tmp_path, load_imagenet1k)
+    assert len(whole.classes) == len(tools.SYNSETS) + 2
+    assert "these 8 classes are no class list of ImageNet-1K: they hold 6 of 1000 of imagenet1k" in whole.source
 
 
 def test_the_two_lists_of_imagenet100():
@@ -111,6 +113,8 @@ def test_the_two_lists_of_imagenet100():
     assert len(cmc & kaggle) == 8
     assert (hash_of(sorted(cmc)), hash_of(sorted(kaggle))) == ("d61d354b64be", "82b5291afc03")
     assert len(read_list("imagenette")) == 10
+    assert len(read_list("imagenet1k")) == 1000
+    assert cmc | kaggle | read_list("imagenette") < read_list("imagenet1k")
 
 
 @pytest.fixture(scope="module")
