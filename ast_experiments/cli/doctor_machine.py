@@ -191,8 +191,8 @@ def _copies(config: Config) -> Iterator[tuple[Path, int, str]]:
     what = SETS.get(config.dataset.name)
     if what is None:
         return
-    choice = ClassChoice(what.title, what.lists, getattr(config.dataset, "class_list", None), strict=False)
     try:
+        choice = ClassChoice(what.title, what.lists, getattr(config.dataset, "class_list", None), strict=False)
         layout = find(what, config.dataset.root, choice)
     except DataError:
         return  # reported with the data
