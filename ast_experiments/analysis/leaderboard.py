@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ LEGEND = "settled: control log row; over: overshoot; RMS: of the rate; rate: las
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardRow:
-    """One run of a sweep; a figure that does not apply is None.
+    """One run of a sweep; a figure that does not apply, or is not a number, is None.
 
     Attributes:
         run: Path of the run directory, relative to the sweep's.
@@ -165,17 +166,18 @@ def link(root: Path, row: LeaderboardRow) -> str:
 def _row(record: RunRecord, name: str, overrides: Mapping[str, str]) -> LeaderboardRow:
     figures = summary(record)
     control = figures.get("control") or {}
+    told = {
+        **{key: control.get(key) for key in ("settling_window", "overshoot", "rms_error")},
+        "last_quarter_rate": figures.get("last_quarter_activation_rate"),
+        "target": figures.get("target"),
+        "final_accuracy": figures.get("final_accuracy"),
+        "savings": figures.get("compute_savings", figures.get("nominal_savings")),
+    }
     return LeaderboardRow(
         run=name,
         status=record.status,
         overrides=overrides,
-        settling_window=control.get("settling_window"),
-        overshoot=control.get("overshoot"),
-        rms_error=control.get("rms_error"),
-        last_quarter_rate=figures.get("last_quarter_activation_rate"),
-        target=figures.get("target"),
-        final_accuracy=figures.get("final_accuracy"),
-        savings=figures.get("compute_savings", figures.get("nominal_savings")),
+        **{key: None if value is None or math.isnan(value) else value for key, value in told.items()},
         error=_last_line(figures.get("error")) if record.status == "failed" else "",
     )
 

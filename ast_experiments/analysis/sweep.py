@@ -41,8 +41,10 @@ class Trace:
 
 
 def trace(record: RunRecord) -> Trace | None:
-    """The control signals of a run; None if it was not controlled."""
+    """The control signals of a run; None if it was not controlled, or a row does not say how many rows were offered."""
     needed = ("control/threshold", "control/activation_rate", "control/target")
+    if not all("samples_offered" in row for row in record.steps):
+        return None
     offered = np.diff([0.0, *(row["samples_offered"] for row in record.steps)])
     held = [i for i, row in enumerate(record.steps) if all(key in row for key in needed)]
     if not held:

@@ -37,7 +37,7 @@ def sweep(tmp_path: Path, run_in: Callable[..., Path]) -> Path:
         "1": result(0.2, 0.01),
         "2": result(0.3, None, status="failed", error="Traceback\nRuntimeError: <b>oops", control={}),
         "3": None,
-        "4": result(0.5, None, status="interrupted", final_accuracy=95.0),
+        "4": result(0.5, float("nan"), status="interrupted", final_accuracy=95.0),
     }
     for i, (name, content) in enumerate(runs.items()):
         run_in(tmp_path / name, [], content, config=CONFIG.format(kp=(i + 1) / 10))

@@ -90,6 +90,20 @@ def test_command(sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         main()
 
 
+def test_a_row_that_lacks_what_was_offered_costs_only_its_run(sweep: Path) -> None:
+    path = sweep / "4" / "metrics.jsonl"
+    first, *others = path.read_text().splitlines()
+    row = json.loads(first)
+    del row["samples_offered"]
+    path.write_text("\n".join([json.dumps(row), *others]))
+    result = json.loads((sweep / "5" / "result.json").read_text())
+    result["control"]["rms_error"] = float("nan")
+    (sweep / "5" / "result.json").write_text(json.dumps(result))
+    text = write_sweep(sweep)[0].read_text()
+    assert "Recommended" in text
+    assert "All runs" in text
+
+
 def test_a_sweep_without_gains_has_rates_and_a_leaderboard(sweep: Path) -> None:
     for i, path in enumerate(sorted(sweep.glob("*/result.json"))):
         result = json.loads(path.read_text())
