@@ -103,6 +103,7 @@ def time_findings(config: Config) -> Iterator[Finding]:
         DataError: When an image cannot be read.
     """
     from ast_experiments.training.build import build_run
+    from ast_experiments.training.hardware import check_processes
 
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -114,7 +115,8 @@ def time_findings(config: Config) -> Iterator[Finding]:
             yield Finding("wrong", "run", str(error))
             return
     samples, checked, epochs = len(run.train), len(run.val), run.epochs  # pyright: ignore[reportArgumentType]
-    targets = [1.0 if run.setpoint is None else run.setpoint.target(epoch, epochs) for epoch in range(epochs)]
+    every_row = run.setpoint is None or getattr(config.method, "scoring", None) == "masked"  # masked rows are trained
+    targets = [1.0 if every_row else run.setpoint.target(epoch, epochs) for epoch in range(epochs)]
     validations = -(-epochs // run.eval_every)
     scored = sum(run.hooks.scored_share(target) for target in targets)
     first = _hours(samples * train_s + checked * val_s)
@@ -122,7 +124,9 @@ def time_findings(config: Config) -> Iterator[Finding]:
     rows = f"{1 / train_s:,.0f} rows a second in training and {1 / val_s:,.0f} in validation"
     yield Finding("note", "time", f"{rows}, timed over {batches} batches")
     runs = f"{first} for a quick test of one dense epoch, {whole} for all {epochs} epochs at a mean rate of "
-    yield Finding("note", "time", f"an estimate from that, no promise: {runs}{sum(targets) / epochs:.2f}")
+    count = check_processes(config.hardware.device, config.hardware.processes)
+    alone = f", by one of its {count} processes alone" if count > 1 else ""
+    yield Finding("note", "time", f"an estimate from that, no promise: {runs}{sum(targets) / epochs:.2f}{alone}")
 
 
 def _probe(run: Any, batch_size: int) -> tuple[float, float, int]:

@@ -9,7 +9,8 @@ import photo_tools as tools
 import pytest
 
 from ast_experiments.cli import doctor, doctor_machine
-from ast_experiments.cli.doctor_machine import advice, device_findings, supports
+from ast_experiments.cli.doctor_machine import advice, device_findings, supports, time_findings
+from ast_experiments.compose import compose, typed
 from ast_experiments.data.classes import read_list
 
 FIRST, SECOND = tools.SYNSETS[:2]
@@ -124,6 +125,20 @@ def test_small_images_and_a_wrong_setting(monkeypatch, capsys):
     code, lines = run(monkeypatch, capsys, "--quick", "hardware.device=cuda")
     assert "ok     layout: scikit-learn: 10 classes, 1,442 train and 355 val images" in lines
     assert code == any(line.startswith("wrong") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "end"),
+    [
+        (["method=ast", "method.scoring=gather"], "at a mean rate of 0.40"),
+        (["method=ast", "method.scoring=masked"], "at a mean rate of 1.00"),
+        (["method=dense", "hardware.processes=2"], "at a mean rate of 1.00, by one of its 2 processes alone"),
+    ],
+)
+def test_the_estimate_says_what_it_counts(overrides, end, monkeypatch):
+    monkeypatch.setattr(doctor_machine, "PROBE_S", 0.02)
+    *_, last = time_findings(typed(compose([*overrides, "hardware.device=cpu"])))
+    assert last.text.endswith(end)
 
 
 def test_many_findings_are_cut_short(tmp_path, monkeypatch, capsys):
