@@ -16,9 +16,9 @@ from ast_experiments.study.plan import (
     Study,
     arms_of,
     check_common,
+    check_name,
     config_of,
     default_name,
-    fit,
     parse_methods,
 )
 from ast_experiments.study.show import duration
@@ -118,10 +118,7 @@ def planned(arguments: Sequence[str]) -> tuple[Plan, Path]:
 
 
 def _name(given: dict[str, str], common: Sequence[str]) -> str:
-    name = given.setdefault("name", default_name(common))
-    if fit(name) != name:
-        raise ConfigError(f"name={name}: letters, digits and . _ = , + - only; type e.g. name={fit(name)}")
-    return name
+    return check_name(given.setdefault("name", default_name(common)))
 
 
 def _study(given: dict[str, str], common: Sequence[str], before: Study | None) -> Study:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ast_experiments.errors import ConfigError
-from ast_experiments.study.plan import default_name, fit
+from ast_experiments.study.plan import check_name, default_name
 from ast_experiments.train import EXIT_FAILED, guarded
 from ast_experiments.tuning.goals import parse_goals
 from ast_experiments.tuning.search import PLAN, Search, Searching, alone, read_search
@@ -95,14 +95,13 @@ def asked(arguments: Sequence[str]) -> tuple[Search, Path]:
     folders = [Path(a) for a in rest if "=" not in a and not a.startswith("~")]
     before = read_search(folders[0]) if len(folders) == 1 else None
     if folders and (before is None or len(rest) > 1):
-        raise ConfigError(f"{rest[0]}: expected KEY=VALUE, or nothing but a search's directory (with a {PLAN})")
+        stray = next((folder for folder in folders if read_search(folder) is None), folders[0])
+        raise ConfigError(f"{stray}: expected KEY=VALUE, or nothing but a search's directory (with a {PLAN})")
     if before is None:
         parse(rest)
         goals = parse_goals(given.get("goal", GOAL))
         told = [*sorted(rest), *(f"{goal.key}:{goal.side}" for goal in goals)]
-        name = given.setdefault("name", default_name(told))
-        if fit(name) != name:
-            raise ConfigError(f"name={name}: letters, digits and . _ = , + - only; type e.g. name={fit(name)}")
+        name = check_name(given.get("name", default_name(told)))
         search = Search(name, tuple(rest), goals, TRIALS, prune=True)
         folder = ROOT / name
         before = read_search(folder)

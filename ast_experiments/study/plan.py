@@ -81,6 +81,17 @@ def fit(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._=,+-]+", "-", text).strip("-.")
 
 
+def check_name(name: str) -> str:
+    """The name of a directory, as typed.
+
+    Raises:
+        ConfigError: If it is empty or has characters that do not belong in one.
+    """
+    if not name or fit(name) != name:
+        raise ConfigError(f"name={name}: letters, digits and . _ = , + - only; type e.g. name={fit(name) or 'NAME'}")
+    return name
+
+
 def parse_methods(text: str) -> list[Arm]:
     """Arms from `[ast,infobatch]`; an entry may have settings, as in `ast:rate=0.2:controller=quantile`.
 

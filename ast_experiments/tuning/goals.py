@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from ast_experiments.analysis.control import ControlQuality
 from ast_experiments.errors import ConfigError, UserError
 
 UP, DOWN = "max", "min"
@@ -79,6 +80,8 @@ def _goal(entry: str) -> Goal:
     key, side = found.groups()
     if key.split(".")[0] not in (*SIDES, *OTHERS):
         raise ConfigError(f"goal={key}: result.json has no such figure; there are: {', '.join((*SIDES, *OTHERS))}")
+    if key.startswith("control.") and key not in (known := [f"control.{each.name}" for each in fields(ControlQuality)]):
+        raise ConfigError(f"goal={key}: result.json has no such figure; there are: {', '.join(known)}")
     side = side or SIDES.get(key)
     if side is None:
         raise ConfigError(f"goal={key}: is more of it better or less? type goal={key}:{UP} or goal={key}:{DOWN}")

@@ -100,8 +100,8 @@ def parse(arguments: Iterable[str]) -> tuple[list[Dimension], list[str]]:
             raise ConfigError(f"{argument}: the best seed is luck; type seed=N, and `sweep=seeds` to see what it makes")
         else:
             searched.append(dimension)
-    keys = [each.key for each in searched]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
+    keys = [each.key for each in searched] + [each.partition("=")[0].lstrip("+") for each in common]
+    twice = next((each.key for each in searched if keys.count(each.key) > 1), None)
     if twice:
         raise ConfigError(f"{twice}: is given several times; type it once")
     if not searched:

@@ -59,6 +59,7 @@ def test_dense_is_always_there_and_first() -> None:
         ("methods=[ast] lr_trials=1", "type lr_trials=3"),
         ("methods=[ast] cost=euros", "there are: auto, joules, seconds, flops, samples"),
         ("methods=[ast] name=a/b", "name=a-b"),
+        ("methods=[ast] name=", "type e.g. name=NAME"),
         ("methods=[ast] hydra.run.dir=x", "type name=NAME"),
         ("methods=[ast] max_steps=5", "type recipe.epochs=N"),
         ("methods=[ast] infobatch", "infobatch: expected KEY=VALUE"),

@@ -43,6 +43,8 @@ def _ends(each: Range | OneOf) -> tuple[object, ...]:
         (["recipe.lr=0.1..1:lin"], "expected numbers, recipe.lr=LOW..HIGH"),
         (["recipe.lr=interval(1,2)"], "expected recipe.lr=LOW..HIGH, recipe.lr=LOW..HIGH:log or recipe.lr=A,B,C"),
         (["recipe.lr=0.1..1", "recipe.lr=0.2..1"], "recipe.lr: is given several times"),
+        (["method.rate=0.2..0.6", "method.rate=0.3"], "method.rate: is given several times"),
+        (["significance=loss,loss_entropy", "significance=loss"], "significance: is given several times"),
         (["recipe.lrr=0.1..1"], "recipe.lrr: no such setting of recipe=small; nearest: lr"),
         (["method.rate=0.1..2"], "method.rate: 2.0 is wrong"),
         (["recipe.batch_size=0.5..3"], "recipe.batch_size: 0.5 is wrong"),
@@ -95,6 +97,7 @@ def test_goals(text: str, expected: tuple[Goal, ...] | None, figures: list[float
         ("final_accuracy:up", "expected KEY, KEY:max or KEY:min"),
         ("final_accuracy,final_accuracy:max", "names a figure twice"),
         ("", "expected KEY"),
+        ("control.rms:min", "goal=control.rms: result.json has no such figure; there are: control.settling_window"),
     ],
 )
 def test_goals_that_cannot_be(text: str, said: str) -> None:
