@@ -115,8 +115,9 @@ def time_findings(config: Config) -> Iterator[Finding]:
             yield Finding("wrong", "run", str(error))
             return
     samples, checked, epochs = len(run.train), len(run.val), run.epochs  # pyright: ignore[reportArgumentType]
-    every_row = run.setpoint is None or getattr(config.method, "scoring", None) == "masked"  # masked rows are trained
-    targets = [1.0 if every_row else run.setpoint.target(epoch, epochs) for epoch in range(epochs)]
+    # Masked rows are trained all the same.
+    setpoint = None if getattr(config.method, "scoring", None) == "masked" else run.setpoint
+    targets = [1.0 if setpoint is None else setpoint.target(epoch, epochs) for epoch in range(epochs)]
     validations = -(-epochs // run.eval_every)
     scored = sum(run.hooks.scored_share(target) for target in targets)
     first = _hours(samples * train_s + checked * val_s)
