@@ -18,13 +18,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import wandb_workspaces.reports.v2 as wr
-import wandb_workspaces.workspaces as ws
-from wandb_workspaces.reports.v2.interface import ParallelCoordinatesPlotColumn
-
 from ast_experiments.errors import UserError
 from ast_experiments.tracking.wandb import api_key_configured
 from ast_experiments.train import guarded
+
+try:
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+    from wandb_workspaces.reports.v2.interface import ParallelCoordinatesPlotColumn
+except ModuleNotFoundError as error:
+    raise SystemExit(f"error: {error.name} is not installed; type uv sync --inexact --extra workspaces") from None
 
 RELATIVE = (
     *(f"points_above_dense{end}" for end in ("", "_low", "_high")),
@@ -197,8 +200,8 @@ def _main() -> int:
     parser.add_argument("--show", action="store_true", help="print the views as JSON and save nothing")
     args = parser.parse_args()
     entity, _, project = args.project.partition("/")
-    if not project:
-        raise UserError(f"{args.project}: names no project; type ENTITY/PROJECT, e.g. {args.project}/ast-experiments")
+    if not (entity and project) or "/" in project:
+        raise UserError(f"{args.project}: expected ENTITY/PROJECT; type e.g. {entity or 'ENTITY'}/ast-experiments")
     made = views(entity, project)
     if args.show:
         print(
@@ -207,15 +210,18 @@ def _main() -> int:
         return 0
     if not api_key_configured():
         raise UserError("W&B has no API key; set WANDB_API_KEY or run `wandb login`")
-    for view in made:
-        view.save()
-        print(view.url)
-    if args.compare:
-        import wandb
+    import wandb
 
-        api = wandb.Api()
-        count = push(relative(args.compare), lambda run_id: api.run(f"{entity}/{project}/{run_id}"))
-        print(f"{count} runs now know how they stand beside the dense ones")
+    try:
+        for view in made:
+            view.save()
+            print(view.url)
+        if args.compare:
+            api = wandb.Api()
+            count = push(relative(args.compare), lambda run_id: api.run(f"{entity}/{project}/{run_id}"))
+            print(f"{count} runs now know how they stand beside the dense ones")
+    except wandb.Error as error:
+        raise UserError(f"W&B: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
     return 0
 
 

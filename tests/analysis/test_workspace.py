@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from compare_tools import write_arm
 
 from ast_experiments.compose import compose, typed
+from ast_experiments.errors import UserError
 from ast_experiments.tracking.rows import flat
 from ast_experiments.training.launch import execute
 
@@ -29,6 +31,36 @@ def script() -> ModuleType:
         return importlib.import_module("make_workspace")
     finally:
         sys.path.remove(folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["project"], "project: expected ENTITY/PROJECT; type e.g. project/ast-experiments"),
+        (["/project", "--show"], "/project: expected ENTITY/PROJECT; type e.g. ENTITY/ast-experiments"),
+        (["entity/project"], "W&B: the server is gone"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    import wandb
+
+    def save(view: object) -> None:
+        raise wandb.errors.AuthenticationError("the server is gone\nand more")
+
+    monkeypatch.setattr("sys.argv", ["make_workspace", *arguments])
+    monkeypatch.setattr(script, "api_key_configured", lambda: True)
+    monkeypatch.setattr(script.ws.Workspace, "save", save)
+    with pytest.raises(UserError) as caught:
+        script._main()
+    assert str(caught.value) == said
+
+
+def test_without_the_extra_it_is_named(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
+    with pytest.raises(SystemExit, match=r"error: .* is not installed; type uv sync --inexact --extra workspaces"):
+        runpy.run_path(str(script.__file__))
 
 
 def metrics_of(spec: Any) -> Iterator[str]:
