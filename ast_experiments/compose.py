@@ -67,7 +67,7 @@ def launch_id() -> str:
 
 
 def sweep_name(group: str | None, choice: str | None) -> str:
-    """Directory of a sweep: the group's name if it has one, else one of its own, after the choice of `sweep`."""
+    """Directory of a sweep: the group's name if it has one, else the choice of `sweep` and, for a start, the launch."""
     return _fit(group) if group else f"{choice or 'sweep'}_{launch_id()}"
 
 
@@ -285,7 +285,10 @@ def preflight(overrides: Sequence[str], multirun: bool) -> Sweep | None:
     _check_names(found)
     from ast_experiments.training.build import config_hash
 
-    return Sweep(Path(cfg.hydra.sweep.dir), found, launcher, [config_hash(config) for config in configs])
+    # Without a name of its own a sweep is named by its jobs, so that the same command finds it again.
+    jobs_hash = hashlib.sha256("\n".join(sorted(map(job_name, found))).encode()).hexdigest()[:8]
+    folder = Path(str(cfg.hydra.sweep.dir).replace(launch_id(), jobs_hash))
+    return Sweep(folder, found, launcher, [config_hash(config) for config in configs])
 
 
 def _check_names(found: Sequence[Sequence[str]]) -> None:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from ast_experiments.config import Config
 
-SWEEPS = Path("outputs/sweeps")
 OTHER_CONFIG = "{folder} holds a run of another config; give the sweep another name, group=NAME"
 TOP = 5
 WATCH_S = 0.5
@@ -145,11 +144,7 @@ def conclude(sweep: Sweep) -> bool:
         print(*write_sweep(sweep.folder), sep="\n", flush=True)
     open_jobs = [status for status in statuses(sweep).values() if status != "finished"]
     if open_jobs:
-        again = f"group={sweep.folder.name}" if sweep.folder.parent == SWEEPS else f"hydra.sweep.dir={sweep.folder}"
-        print(
-            f"{len(open_jobs)} of {len(sweep.jobs)} jobs did not finish; the same command with {again} goes on",
-            file=sys.stderr,
-        )
+        print(f"{len(open_jobs)} of {len(sweep.jobs)} jobs did not finish; the same command goes on", file=sys.stderr)
     return not open_jobs
 
 

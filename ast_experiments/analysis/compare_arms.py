@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -97,15 +98,26 @@ def labels(arms: Sequence[Arm]) -> list[str]:
         texts = [" ".join(name) for name in names]
         for text in set(texts):
             alike = [i for i, each in enumerate(texts) if each == text]
-            if len({told[i].get(key) for i in alike}) > 1:
+            values = {told[i].get(key, "none") for i in alike}
+            if len(values) > 1:
+                short = {value: _short(value) for value in values}
+                short = short if len(set(short.values())) == len(values) else {value: value for value in values}
                 for i in alike:
-                    names[i].append(f"{key.removesuffix('.name').rpartition('.')[2]}={told[i].get(key, 'none')}")
+                    value = short[told[i].get(key, "none")]
+                    names[i].append(f"{key.removesuffix('.name').rpartition('.')[2]}={value}")
     return [" ".join(name) for name in names]
 
 
 def repeats(arms: Sequence[Arm]) -> int:
     """How many runs repeat the seed of another run of their arm."""
     return sum(len(arm.runs) - len(arm.seeds) for arm in arms)
+
+
+def _short(value: str) -> str:
+    """A fraction to four significant digits; other values as they are."""
+    found = re.fullmatch(r"-?(\d+\.\d+)(e[+-]?\d+)?", value)
+    digits = found[1].replace(".", "").lstrip("0") if found else ""
+    return f"{float(value):.4g}" if len(digits) > 4 else value
 
 
 def _same(one: Run, other: Run) -> bool:

@@ -19,6 +19,8 @@ from ast_experiments.analysis.draw import INKS, chart, legend
 MARKERS = "os^DvPX<>*hd"
 HATCHES = ("", "////", "----", "xxxx", "\\\\\\\\", "++++", "||||")
 COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
+NAME = 40
+"""Characters of an arm's name in a chart."""
 LEGEND = 9
 """More arms than these are named by the table alone."""
 
@@ -195,7 +197,7 @@ def _point(axes: Any, arm: Arm, axis: str, *, hollow: bool, named: bool) -> None
         markerfacecolor="none" if hollow else ink,
         elinewidth=0.8,
         linestyle="none",
-        label=f"{arm.number} {arm.label}" if named else None,
+        label=_cut(f"{arm.number} {arm.label}") if named else None,
     )
     axes.annotate(
         str(arm.number),
@@ -221,9 +223,14 @@ def _whisker(axes: Any, found: Interval, y: float, color: str, marker: str, name
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [_cut(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x", color=INKS["rule"], linewidth=0.6)
+
+
+def _cut(name: str) -> str:
+    """A name as long as a chart has room for; its number tells it from others."""
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
 def _half(found: Interval) -> float | None:

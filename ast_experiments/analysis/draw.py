@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from ast_experiments.analysis.control import BAND
 
 POINTS = 800
+LEGEND_WIDTH, LEGEND_MARK = 76, 7
+"""Characters that a line of a legend holds, and how many of them a mark takes."""
 
 Floats = NDArray[np.float64]
 Style = Literal["line", "faint", "dashed", "band", "area"]
@@ -133,7 +137,9 @@ def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
         for label in (axes.xaxis.label, axes.yaxis.label):
             label.set_color(INKS["ink"])
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="constrained_layout not applied")
+            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawing = buffer.getvalue()
     for name, ink in INKS.items():
         drawing = drawing.replace(ink, f"var(--{name})")
@@ -141,11 +147,19 @@ def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
 
 
 def legend(axes: Any, columns: int = 4) -> None:
-    """Names what is drawn, above the axes."""
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=columns,
+    """Names what is drawn, above the axes, in as many of the columns as there is width for; more rows add height."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not labels:
+        return
+    fitting = max(1, min(columns, LEGEND_WIDTH // (LEGEND_MARK + max(map(len, labels)))))
+    more = math.ceil(len(labels) / fitting) - math.ceil(len(labels) / columns)
+    figure = axes.figure
+    figure.set_figheight(figure.get_figheight() + 0.17 * more)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper left",
+        ncols=fitting,
         frameon=False,
         labelcolor=INKS["ink"],
         borderpad=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,6 +114,20 @@ def _datasets(loaded: Loaded, paths: Sequence[Path], *, across: bool) -> list[st
     return names
 
 
+def _prepare(folder: Path) -> None:
+    """Makes the directory to write into.
+
+    Raises:
+        UserError: If nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written into ({error.strerror}); type --out DIR") from error
+
+
 def tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> list[Path]:
     """Prints comparisons and writes them into a directory; returns the paths written."""
     from rich.console import Console
@@ -122,6 +137,7 @@ def tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> li
     from ast_experiments.analysis.compare_page import render_page
     from ast_experiments.analysis.compare_tables import print_comparison, print_line, print_table
 
+    _prepare(folder)
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
@@ -131,7 +147,6 @@ def tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> li
         print_comparison(comparison, console)
     for note in dict.fromkeys(note for comparison in comparisons for note in comparison.notes):
         print_line(note, console)
-    folder.mkdir(parents=True, exist_ok=True)
     page, table, content = (folder / f"{NAME}.{ending}" for ending in ("html", "csv", "json"))
     page.write_text(render_page(comparisons, across=across), encoding="utf-8")
     write_csv(comparisons, table)

@@ -63,7 +63,7 @@ def test_a_failed_job_is_told_at_once_does_not_stop_the_others_and_is_repeated(t
     assert "no longer a number" in told[0]
     assert "Traceback" not in done.err
     assert "Traceback" in next(sweep.glob("*1e*30*/train.log")).read_text()
-    assert "1 of 2 jobs did not finish; the same command with group=mine goes on" in done.err
+    assert "1 of 2 jobs did not finish; the same command goes on" in done.err
     assert done.out.index("2 jobs in outputs/sweeps/mine") < done.out.index("Leaderboard")
     for name in ("report.html", "leaderboard.csv"):
         assert (sweep / name).exists()

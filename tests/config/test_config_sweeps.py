@@ -82,8 +82,21 @@ def test_the_folder_of_a_sweep(overrides: list[str], name: str, no_launch: None)
 
 def test_preflight_tells_folder_jobs_and_launcher(no_launch: None) -> None:
     sweep = preflight(["seed=0,1", "hydra.verbose=false", "hydra/launcher=basic"], multirun=True)
-    assert sweep == (Path("outputs/sweeps") / f"sweep_{launch_id()}", [["seed=0"], ["seed=1"]], "basic")
+    assert sweep is not None
+    assert (sweep.jobs, sweep.launcher) == ([["seed=0"], ["seed=1"]], "basic")
+    assert sweep.folder.parent == Path("outputs/sweeps")
+    assert re.fullmatch("sweep_[0-9a-f]{8}", sweep.folder.name)
     assert preflight(["seed=0"], multirun=False) is None
+
+
+def test_the_same_jobs_have_the_same_folder(no_launch: None) -> None:
+    def folder(*overrides: str) -> Path:
+        sweep = preflight(overrides, multirun=True)
+        assert sweep is not None
+        return sweep.folder
+
+    assert folder("seed=0,1", "recipe.lr=0.1") == folder("recipe.lr=0.1", "seed=1,0", "tracking=jsonl")
+    assert folder("seed=0,1") != folder("seed=0,1,2")
 
 
 @pytest.mark.parametrize("choice", sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))
