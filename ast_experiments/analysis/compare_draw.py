@@ -229,8 +229,8 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
 
 
 def _cut(name: str) -> str:
-    """A name as long as a chart has room for; its number tells it from others."""
-    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+    """A name as long as a chart has room for: its number and its end tell it from others."""
+    return name if len(name) <= NAME else f"{name[: NAME // 3]}…{name[NAME // 3 + 1 - NAME :]}"
 
 
 def _half(found: Interval) -> float | None:

@@ -13,7 +13,7 @@ from compare_tools import write_arm, write_run
 
 from ast_experiments.analysis.compare import compare
 from ast_experiments.analysis.compare_datasets import charts, side_by_side
-from ast_experiments.analysis.compare_draw import uniform_line
+from ast_experiments.analysis.compare_draw import accuracy_chart, phases_chart, uniform_line
 from ast_experiments.analysis.compare_runs import load
 from ast_experiments.cli.compare import main
 
@@ -104,6 +104,36 @@ def test_by_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert charts(both, "kakurenbo", {}) == []
 
 
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ([0.4, 0.25], ["ast rate=0.4", "ast rate=0.25"]),
+        ([1e-05, 0.00016552359856346997], ["ast rate=0.0001655", "ast rate=1e-05"]),
+        ([0.123456, 0.123457], ["ast rate=0.123457", "ast rate=0.123456"]),  # nothing else tells them apart
+    ],
+)
+def test_labels_have_four_digits(tmp_path: Path, rates: list[float], said: list[str]) -> None:
+    for i, rate in enumerate(rates):
+        write_arm(tmp_path, "ast", [90], 50 - i, rate=rate)
+    assert sorted(arm.label for arm in compare(load([tmp_path]), "cifar10").arms) == sorted(said)
+
+
+def test_long_names_and_many_phases_stay_within_a_chart(tmp_path: Path) -> None:
+    seconds = {f"phase_number_{i}": 10.0 for i in range(10)}
+    for i in range(3):
+        write_arm(tmp_path, "a" * 60, [90], 50, rate=0.1 + i / 10, seconds=seconds)
+    comparison = compare(load([tmp_path]), "cifar10")
+    drawings = [phases_chart(comparison.arms, "seconds"), accuracy_chart(comparison, "seconds")]
+    for drawing, names in zip(drawings, (seconds, ["rate=0.1", "rate=0.2", "rate=0.3"]), strict=True):
+        assert drawing is not None
+        width, height = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)[0])
+        places = re.findall(r'x="(-?[\d.]+)" y="(-?[\d.]+)"[^>]*>([^<]+)</text>', drawing)
+        for name in names:
+            x, y, text = next(place for place in places if place[2].endswith(name.replace("_", " ")))
+            assert 0 < float(x) < width - 4 * len(text), "each character takes at least 4 points"
+            assert 8 < float(y) < height
+
+
 def test_uniform_line_and_its_band(tmp_path: Path) -> None:
     found = uniform_line(compare(load([study(tmp_path, metered=True)]), "cifar10", x="seconds").arms, "seconds", 3)
     assert found is not None
@@ -167,6 +197,17 @@ def test_options(
 ) -> None:
     assert call(monkeypatch, ".", *arguments) == 2
     assert f"error: {' '.join(arguments)}: expected" in capsys.readouterr().err
+
+
+def test_a_bad_place_is_told_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_arm(study := tmp_path / "study", "dense", [90], 10)
+    (tmp_path / "file").touch()
+    assert call(monkeypatch, study, "--out", tmp_path / "file") == 1
+    printed = capsys.readouterr()
+    assert printed.err.endswith("file: cannot be written into (File exists); type --out DIR\n")
+    assert printed.out == ""
 
 
 def test_copies_count_once(tmp_path: Path) -> None:
