@@ -53,8 +53,7 @@ class Work:
     Attributes:
         load: Made into a batch.
         train: Trained on.
-        score: Scored by the network itself, in batches of those that are trained.
-        score_large: The same in batches of B / rate, from which B are chosen.
+        score: Scored by the network itself.
         narrow_score: Scored by a narrow network.
         narrow_train: Trained on by a narrow network.
     """
@@ -62,7 +61,6 @@ class Work:
     load: float
     train: float
     score: float = 0.0
-    score_large: float = 0.0
     narrow_score: float = 0.0
     narrow_train: float = 0.0
 
@@ -94,10 +92,6 @@ def _fresh(rate: float) -> Work:
     return Work(1, rate, score=1)
 
 
-def _oversampled(rate: float) -> Work:
-    return Work(1, rate, score_large=1)
-
-
 def _narrow(rate: float) -> Work:
     return Work(1, rate, narrow_score=1, narrow_train=rate / 4)
 
@@ -122,9 +116,7 @@ ARMS = {
         ("method=selective_backprop",), lambda rate: Work(rate + (1 - rate) / 3, rate, score=(1 - rate) / 3), epochs=3
     ),
     "selective_backprop, fresh": Arm(("method=selective_backprop", "method.scoring=fresh"), _fresh),
-    "rho_loss": Arm(
-        ("method=rho_loss", f"method.rate={RATE}", "holdout=0.1", "method.irreducible_epochs=1"), _oversampled
-    ),
+    "rho_loss": Arm(("method=rho_loss", f"method.rate={RATE}", "holdout=0.1", "method.irreducible_epochs=1"), _fresh),
     "proxy": Arm(("method=proxy", f"method.rate={RATE}"), _narrow),
 }
 
@@ -221,14 +213,12 @@ class Bare:
         rows = self._samples // size * size
         ids = np.random.default_rng(epoch).permutation(self._samples)[:rows]
         batches: list[Batch] = []
-        large = list(run.train.batches(ids, round(size / RATE), epoch))
         load = _seconds(lambda: batches.extend(run.train.batches(ids, size, epoch)))
         self._times.append(
             Work(
                 load / rows,
                 _seconds(lambda: [run.stepper.train(batch, lambda batch, outputs: None) for batch in batches]) / rows,
                 _seconds(lambda: [self._scorer(batch) for batch in batches]) / rows,
-                _seconds(lambda: [self._scorer(batch) for batch in large]) / (len(large) * round(size / RATE)),
                 _seconds(lambda: [self._narrow.score(batch) for batch in batches]) / rows,
                 _seconds(lambda: [self._narrow.learn(batch, 0.5) for batch in batches]) / rows,
             )
@@ -242,8 +232,7 @@ class Bare:
         """Prices in FLOPs a row."""
         own, narrow = self._run.flops, self._flops
         assert own is not None
-        narrow_step = narrow.forward + narrow.backward
-        return Work(0, own.forward + own.backward, own.forward, own.forward, narrow.forward, narrow_step)
+        return Work(0, own.forward + own.backward, own.forward, narrow.forward, narrow.forward + narrow.backward)
 
 
 def _seconds(work: Callable[[], Any]) -> float:
