@@ -125,17 +125,14 @@ def check(config: Config, elsewhere: bool = False) -> None:
 
     from ast_experiments.config import CifarResNetConfig
     from ast_experiments.training.build import build_setpoint, builder, settings_of
-    from ast_experiments.training.hardware import check_device, check_precision, check_processes
+    from ast_experiments.training.hardware import check_device, check_precision, check_processes, check_shared
 
     hw = config.hardware
     if not elsewhere:
         check_precision(check_device(hw.device), hw.precision)
         check_processes(hw.device, hw.processes)
-    if isinstance(hw.processes, int) and hw.batch_scale == 1 and config.recipe.batch_size % hw.processes:
-        raise ConfigError(
-            f"recipe.batch_size: {config.recipe.batch_size} rows cannot be shared by {hw.processes} processes; "
-            f"type recipe.batch_size={-(-config.recipe.batch_size // hw.processes) * hw.processes}"
-        )
+    if isinstance(hw.processes, int) and hw.batch_scale == 1:
+        check_shared(config.recipe.batch_size, hw.processes)
     if hw.auto_batch and getattr(config.method, "scoring", None) == "masked":
         raise ConfigError(
             "hardware.auto_batch: method.scoring=masked weighs whole batches, which cannot be trained in parts; "

@@ -33,7 +33,7 @@ from ast_experiments.selection.setpoint import Budget, SetPoint
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.auto_batch import rows_at_once
 from ast_experiments.training.budget import control_for
-from ast_experiments.training.hardware import Hardware, build_hardware, scaled_batch, worker_count
+from ast_experiments.training.hardware import Hardware, build_hardware, check_shared, scaled_batch, worker_count
 from ast_experiments.training.optim import FirstStage, Schedule, build_optimizer
 from ast_experiments.training.rehearsal import rehearse
 from ast_experiments.training.resolve import pictures, resolved
@@ -91,11 +91,7 @@ def _check_batches(config: Config, samples: int) -> None:
             f"recipe.batch_size: {size} is more than the {samples} training samples; "
             f"type recipe.batch_size={max(1, samples)} or less"
         )
-    if size % ranks.size():
-        raise ConfigError(
-            f"recipe.batch_size: {size} rows cannot be shared by {ranks.size()} processes; "
-            f"type recipe.batch_size={-(-size // ranks.size()) * ranks.size()}"
-        )
+    check_shared(size, ranks.size())
     share = _least_share(config.method)
     fresh = getattr(config.method, "scoring", "stale") != "stale"
     rows = int(share * samples)

@@ -107,6 +107,19 @@ def check_device(device: str) -> str:
     return device
 
 
+def check_shared(rows: int, processes: int) -> None:
+    """Refuse batches that processes cannot share equally.
+
+    Raises:
+        ConfigError: With the next size that they can.
+    """
+    if rows % processes:
+        raise ConfigError(
+            f"recipe.batch_size: {rows} rows cannot be shared by {processes} processes; "
+            f"type recipe.batch_size={-(-rows // processes) * processes}"
+        )
+
+
 def check_precision(device: str, precision: str) -> None:
     """Refuse what does not train.
 
