@@ -17,21 +17,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ast_experiments.compose import compose, typed
-from ast_experiments.data.augment import Augment, Normalise, crop, pad
+from ast_experiments.data.augment import Normalise, pad
 from ast_experiments.data.images import Dataset, Images
 from ast_experiments.models.simple_cnn import SimpleCNN
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.training import build
-from ast_experiments.training.hardware import build_hardware
+from ast_experiments.training.optim import build_optimizer
 
 
 def synthetic(rows: int) -> Dataset:
@@ -60,24 +59,38 @@ def framework_arm(dataset: Dataset, folder: Path, *overrides: str) -> Callable[[
 
 
 def bare_arm(dataset: Dataset) -> Callable[[], None]:
-    """A function that runs one epoch of a hand-written loop: no log, no ids kept, no hooks."""
+    """A function that runs one epoch of a hand-written loop: no log, no ids kept, no hooks, draws from a stream."""
     config = typed(compose(["experiment=cifar10_dense"]))
     recipe, data = config.recipe, config.dataset
-    settings: dict[str, Any] = build.settings_of(config.hardware, "data_on_device", "workers")
-    hardware = build_hardware(**settings)
+    hardware = build.hardware_of(config)
     model: nn.Module = SimpleCNN().to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    augment = Augment(data.crop_padding, data.horizontal_flip)
+    optimizer = build_optimizer(
+        model, recipe.optimizer, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay,
+        decay_norm_and_bias=recipe.decay_norm_and_bias,
+    )  # fmt: skip
     assert isinstance(dataset.train, Images)
-    table = pad(torch.from_numpy(dataset.train.images).to(hardware.device), augment.padding)
+    padding, (height, width, channels) = data.crop_padding, dataset.image_shape
+    table = pad(torch.from_numpy(dataset.train.images).to(hardware.device), padding)
+    tall, wide = height + 2 * padding, width + 2 * padding
+    pixels = table.view(-1, channels)
     labels = torch.from_numpy(dataset.train.labels).to(hardware.device)
+    down = torch.arange(height, device=hardware.device)
+    across = torch.arange(width, device=hardware.device)
     normalise = Normalise(data.mean, data.std, dataset.image_shape, hardware.device)
-    state = {"epoch": 0}
+
+    def random_crops(ids: Tensor) -> Tensor:
+        def number(high: int) -> Tensor:
+            return torch.randint(high, (len(ids), 1), device=hardware.device)
+
+        ys, xs = number(2 * padding + 1) + down, number(2 * padding + 1) + across
+        xs = torch.where(number(2) > 0, xs.flip(1), xs)
+        places = ((ids[:, None] * tall + ys) * wide)[:, :, None] + xs[:, None, :]
+        return pixels.index_select(0, places.view(-1)).view(len(ids), height, width, channels)
 
     def epoch() -> None:
         order = torch.randperm(len(labels), device=hardware.device)
         for ids in order.split(recipe.batch_size):
-            images = normalise(crop(table, ids, augment, 0, state["epoch"]))
+            images = normalise(random_crops(ids))
             with hardware.autocast():
                 logits = model(images)
             loss = functional.cross_entropy(logits.float(), labels[ids])
@@ -86,7 +99,6 @@ def bare_arm(dataset: Dataset) -> Callable[[], None]:
             optimizer.zero_grad(set_to_none=True)
         if hardware.device.type == "cuda":
             torch.cuda.synchronize()
-        state["epoch"] += 1
 
     return epoch
 

@@ -49,8 +49,3 @@ def tiny_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _own_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The name of a launch, which workers inherit through the environment, does not outlive a test."""
     monkeypatch.delenv("AST_EXPERIMENTS_LAUNCH", raising=False)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests whose loaders fork processes come first, before threads are started that a fork could trip over."""
-    items.sort(key=lambda item: "data" not in item.path.parts)

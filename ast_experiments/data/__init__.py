@@ -9,20 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ast_experiments.data.augment import Augment, crop, draw
+    from ast_experiments.data.augment import Augment, Crops, draw
     from ast_experiments.data.images import Dataset, Images
     from ast_experiments.data.loaders import DeviceLoader, HostLoader, Loader, build_loader
     from ast_experiments.data.sources import load_cifar10, load_cifar100, load_digits
 
 __all__ = [
     "Augment",
+    "Crops",
     "Dataset",
     "DeviceLoader",
     "HostLoader",
     "Images",
     "Loader",
     "build_loader",
-    "crop",
     "draw",
     "load_cifar10",
     "load_cifar100",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "augment": ("Augment", "crop", "draw"),
+    "augment": ("Augment", "Crops", "draw"),
     "images": ("Dataset", "Images"),
     "loaders": ("DeviceLoader", "HostLoader", "Loader", "build_loader"),
     "sources": ("load_cifar10", "load_cifar100", "load_digits"),

@@ -83,37 +83,52 @@ def pad(images: Tensor, padding: int) -> Tensor:
     return functional.pad(images, (0, 0, padding, padding, padding, padding)) if padding else images
 
 
-def crop(padded: Tensor, ids: Tensor, augment: Augment, seed: int, epoch: int) -> Tensor:
-    """Makes augmented pictures in one gather.
+class Crops:
+    """Augmented pictures of images in memory, each batch in one gather.
 
     Args:
-        padded: All images after `pad`, uint8, shape (N, h + 2p, w + 2p, c), contiguous.
-        ids: Rows to take, int64, shape (n,), on the same device.
-        augment: What to vary; its padding is the p of `padded`.
+        images: uint8, shape (N, h, w, c), on the device where pictures are made.
+        augment: What to vary.
         seed: Of the run.
-        epoch: Epoch.
-
-    Returns:
-        Pictures, uint8, shape (n, h, w, c).
     """
-    if augment == Augment():
-        return padded.index_select(0, ids)
-    _, tall, wide, channels = padded.shape
-    height, width = tall - 2 * augment.padding, wide - 2 * augment.padding
-    span = 2 * augment.padding + 1
-    # One draw holds the three choices, flip first, so that switching the flip leaves the crops as they are.
-    choice = draw(seed, epoch, ids, _CROP_STREAM, 2 * span * span)
-    mirrored, place = choice % 2, choice // 2
-    down = torch.arange(height, device=ids.device)
-    across = torch.arange(width, device=ids.device)
-    ys = (place // span)[:, None] + down
-    xs = (place % span)[:, None] + across
-    if augment.flip:
-        xs += mirrored[:, None] * (width - 1 - 2 * across)
-    # Whole pixels from a flat table: several times quicker on a CPU than indexing by (id, y, x).
-    pixels = ((ids[:, None] * tall + ys) * wide)[:, :, None] + xs[:, None, :]
-    gathered = padded.view(-1, channels).index_select(0, pixels.view(-1))
-    return gathered.view(len(ids), height, width, channels)
+
+    def __init__(self, images: Tensor, augment: Augment, seed: int) -> None:
+        self._augment, self._seed = augment, seed
+        self._shape = images.shape[1:]
+        self._table = pad(images, augment.padding).contiguous()
+        _, self._tall, self._wide, channels = self._table.shape
+        height, width, _ = self._shape
+        # Whole pixels from a flat table: several times quicker on a CPU than indexing by (id, y, x).
+        self._pixels = self._table.view(-1, channels)
+        self._down = (torch.arange(height, device=images.device) * self._wide)[None, :, None]
+        self._across = torch.arange(width, device=images.device)[None, None]
+
+    def __call__(self, ids: Tensor, epoch: int) -> Tensor:
+        """Makes the pictures of samples, int64, shape (n,), on the device; uint8, shape (n, h, w, c)."""
+        return self.make(*self.plan(ids, epoch))
+
+    def plan(self, ids: Tensor, epoch: int) -> tuple[Tensor, ...]:
+        """Draws what is random about pictures; `make` takes any slice of it.
+
+        Returns:
+            Tensors of shape (n,): where in the table a picture's first pixel is, and whether it goes right (1) or left
+            (-1) from there; without augmentation the ids alone.
+        """
+        if self._augment == Augment():
+            return (ids,)
+        span = 2 * self._augment.padding + 1
+        # One draw holds the three choices, flip first, so that switching the flip leaves the crops as they are.
+        choice = draw(self._seed, epoch, ids, _CROP_STREAM, 2 * span * span)
+        mirrored, place = choice % 2 * self._augment.flip, choice // 2
+        first = (ids * self._tall + place // span) * self._wide + place % span
+        return first + mirrored * (self._shape[1] - 1), 1 - 2 * mirrored
+
+    def make(self, first: Tensor, step: Tensor | None = None) -> Tensor:
+        """Makes the pictures that were planned."""
+        if step is None:
+            return self._table.index_select(0, first)
+        pixels = (first[:, None, None] + self._down) + step[:, None, None] * self._across
+        return self._pixels.index_select(0, pixels.view(-1)).view(len(first), *self._shape)
 
 
 class Normalise:

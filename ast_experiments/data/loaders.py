@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,7 +91,7 @@ class DeviceLoader:
         seed: int,
     ) -> None:
         self.device = torch.device(device)
-        self._make_pictures = device_maker(images, augment, seed, self.device)
+        self._maker = device_maker(images, augment, seed, self.device)
         self._labels = to_tensor(images.labels).to(self.device)
         self._finish = Finish(images, mean, std, augment, seed, self.device)
 
@@ -113,19 +115,20 @@ class DeviceLoader:
 
     def fetch(self, ids: Tensor | np.ndarray, epoch: int) -> Batch:
         """Makes rows again from their ids as they looked in `epoch`; ids on the device stay there."""
-        rows = ids if isinstance(ids, Tensor) else to_tensor(ids)
-        return self._make(rows.to(self.device), epoch, None)
+        rows = (ids if isinstance(ids, Tensor) else to_tensor(ids)).to(self.device)
+        images = self._finish(self._maker(rows, epoch), rows, epoch)
+        return Batch(rows, images, self._labels.index_select(0, rows))
 
     def _batches(self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int) -> Iterator[Batch]:
-        # One copy for the whole epoch: a copy for each batch would make the host wait for the device.
+        # For the whole epoch at once: a copy for each batch would make the host wait for the device, and drawing and
+        # looking up for each batch takes a small network's time again.
         all_ids = to_tensor(ids).to(self.device)
         all_weights = None if weights is None else _weights(weights).to(self.device)
+        all_labels, planned = self._labels.index_select(0, all_ids), self._maker.plan(all_ids, epoch)
         for part in parts:
-            yield self._make(all_ids[part], epoch, None if all_weights is None else all_weights[part])
-
-    def _make(self, ids: Tensor, epoch: int, weights: Tensor | None) -> Batch:
-        images = self._finish(self._make_pictures(ids=ids, epoch=epoch), ids, epoch)
-        return Batch(ids, images, self._labels.index_select(0, ids), weights)
+            rows = all_ids[part]
+            images = self._finish(self._maker.make(*(each[part] for each in planned)), rows, epoch)
+            yield Batch(rows, images, all_labels[part], None if all_weights is None else all_weights[part])
 
 
 class HostLoader:
@@ -205,7 +208,10 @@ class HostLoader:
         self._turn += 1
         turn = self._turn
         self._requests.batches = [(epoch, ids[part]) for part in parts]
-        for part, made in zip(parts, self._loader, strict=True):
+        starting = self._loader.num_workers > 0 and turn == 1
+        with _left_alone() if starting else nullcontext():
+            answers = iter(self._loader)
+        for part, made in zip(parts, answers, strict=True):
             yield self._move(made, epoch, None if all_weights is None else all_weights[part])
             if turn != self._turn:
                 raise RuntimeError("a HostLoader serves one epoch at a time, and a later one has begun")
@@ -279,6 +285,21 @@ class _Requests(Sampler[Any]):
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+@contextmanager
+def _left_alone() -> Iterator[None]:
+    """While inside, processes that are forked never collect objects of this one.
+
+    What holds threads, such as a decoder of AVIF, waits for them when it is freed, and a fork has none of them.
+    Besides, memory that no collector touches stays shared.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _ignore_interrupt(worker: int) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ast_experiments.data.augment import Augment, Normalise, crop, pad
+from ast_experiments.data.augment import Augment, Crops, Normalise
 from ast_experiments.data.images import Images
 from ast_experiments.data.photos import Photos
-from ast_experiments.data.resample import cut_squares
+from ast_experiments.data.resample import Squares
 from ast_experiments.data.views import Colour, View, build_photo_views, erase
 from ast_experiments.errors import ConfigError
 
@@ -27,6 +27,22 @@ _MEMORY_SHARE = 4
 
 Make = Callable[..., Tensor]
 """Called with `ids` (int64, shape (n,)) and `epoch`; returns pictures, uint8, shape (n, h, w, c)."""
+
+
+class Maker(Protocol):
+    """Makes pictures of a table on a device. What is random about them may be drawn for a whole epoch at once."""
+
+    def __call__(self, ids: Tensor, epoch: int) -> Tensor:
+        """Makes pictures; see `Make`."""
+        ...
+
+    def plan(self, ids: Tensor, epoch: int) -> tuple[Tensor, ...]:
+        """Draws what is random about the pictures of `ids`; tensors of n rows."""
+        ...
+
+    def make(self, first: Tensor, second: Tensor | None = None, /) -> Tensor:
+        """Makes pictures from rows of what `plan` returned."""
+        ...
 
 
 def build_views(settings: Mapping[str, Any]) -> tuple[Augment | View, Augment | View]:
@@ -51,17 +67,17 @@ def host_maker(samples: Images | Photos, augment: Augment | View, seed: int) -> 
     return device_maker(samples, augment, seed, torch.device("cpu"))
 
 
-def device_maker(samples: Images | Photos, augment: Augment | View, seed: int, device: torch.device) -> Make:
+def device_maker(samples: Images | Photos, augment: Augment | View, seed: int, device: torch.device) -> Maker:
     """Returns what makes pictures on a device, from a table there.
 
     Raises:
         TypeError: When such samples and augmentation do not go together, or photographs have no table.
     """
     if isinstance(samples, Images) and isinstance(augment, Augment):
-        return partial(crop, pad(to_tensor(samples.images).to(device), augment.padding), augment=augment, seed=seed)
+        return Crops(to_tensor(samples.images).to(device), augment, seed)
     if isinstance(samples, Photos) and samples.table is not None and not isinstance(augment, Augment):
         table, rows = samples.table.pixels.to(device), to_tensor(samples.table.rows).to(device)
-        return partial(cut_squares, table, augment, samples.size, rows=rows, seed=seed)
+        return Squares(table, rows, augment, samples.size, seed)
     raise TypeError(f"{type(augment).__name__} makes no pictures of these {type(samples).__name__}")
 
 

@@ -181,6 +181,12 @@ def _budget(config: Config) -> Budget | None:
     return Budget(*next(iter(amounts.items()))) if amounts else None  # pyright: ignore[reportArgumentType]
 
 
+def hardware_of(config: Config) -> Hardware:
+    """Where the arithmetic runs, and in which precision."""
+    keys = ("device", "precision", "channels_last", "compile", "deterministic", "threads")
+    return build_hardware(**{key: getattr(config.hardware, key) for key in keys})
+
+
 def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Module:
     """The network, initialised from the seed, on its device."""
     height, _, channels = dataset.image_shape
@@ -224,15 +230,7 @@ def build_run(
         dataset: Instead of the one that the config names.
     """
     config = scaled(resolved(config))
-    hw = config.hardware
-    hardware = build_hardware(
-        device=hw.device,
-        precision=hw.precision,
-        channels_last=hw.channels_last,
-        compile=hw.compile,
-        deterministic=hw.deterministic,
-        threads=hw.threads,
-    )
+    hw, hardware = config.hardware, hardware_of(config)
     setpoint = build_setpoint(config)
     ledger = Ledger(hardware.device)
     dataset, held = hold_out(dataset or build_dataset(config), config.holdout)
@@ -442,7 +440,7 @@ def _loaders(config: Config, dataset: Dataset, held: Any, hardware: Hardware) ->
             images,
             device=hardware.device,
             on_device=hw.data_on_device,
-            workers=worker_count(hw.workers),
+            workers=worker_count(hw.workers, hardware.device.type),
             augment=augment,
             mean=settings.mean,
             std=settings.std,

@@ -14,7 +14,7 @@ import torch
 from ast_experiments import ranks
 from ast_experiments.errors import ConfigError, InValidation
 
-MOST_WORKERS = 16
+MOST_WORKERS, CPU_WORKERS = 16, 2
 MEMORY_WORDS = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -146,10 +146,15 @@ def check_processes(device: str, processes: int | str | None) -> int:
     return int(processes)
 
 
-def worker_count(workers: int | None) -> int:
-    """Loading processes of this process; None shares the cores that it may use with the other ranks."""
+def worker_count(workers: int | None, device: str) -> int:
+    """Loading processes of this process; None shares the cores that it may use with the other ranks.
+
+    Where the processor trains, its cores have enough to do: there None stands for 2.
+    """
     if workers is not None:
         return workers
+    if device == "cpu":
+        return CPU_WORKERS
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(MOST_WORKERS, cores // ranks.size()))
 

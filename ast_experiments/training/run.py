@@ -37,6 +37,7 @@ from ast_experiments.training.steplog import StepLog, check_loss
 FLUSH_S = 0.5
 FLUSH_RECORDS = 512
 MEETING_STEPS = 32  # steps between two moments at which ranks agree on writing the log, saving and stopping
+CHECKPOINT_SHARE = 0.02  # most of a run's time that the checkpoints at the ends of short epochs take
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Run:
         flops: Of one sample; None where they could not be counted.
         costs: Nominal cost of a trained and of a skipped row.
         log_every: Steps a log row covers.
-        checkpoint_every_s: Seconds between checkpoints within an epoch.
+        checkpoint_every_s: Most seconds between checkpoints.
         eval_every: Epochs between validations.
         max_steps: Stop after so many training batches.
         profile: Profile some steps into the run directory.
@@ -142,6 +143,7 @@ class Run:
         self.history = History()
         self.log = StepLog(self.log_every)
         self._saved = self._flushed = time.monotonic()
+        self._save_took = 0.0
 
     @property
     def done(self) -> bool:
@@ -161,6 +163,8 @@ class Run:
             # An epoch that a checkpoint holds is closed, even where `max_steps` was reached in it.
             while not self.done or saved is not None:
                 if ranks.any_of(self.stop.received is not None):
+                    if saved is None:  # else the checkpoint that was loaded still holds
+                        self.save(None, None)
                     raise Interrupted(self.stop.received or "another rank's signal")
                 self.run_epoch(saved, tick)
                 saved = None
@@ -292,7 +296,10 @@ class Run:
             entries |= self._evaluate()
         self.tracker.log(self._epoch_row(entries, target))
         self.tracker.flush()
-        self.save(None, None)
+        # An epoch may be shorter than the writing of a large network: only the last one ends with a checkpoint always.
+        patience = min(self.checkpoint_every_s, self._save_took / CHECKPOINT_SHARE)
+        if self.done or ranks.from_first(time.monotonic() - self._saved >= patience):
+            self.save(None, None)
 
     def _evaluate(self) -> dict[str, float]:
         with self.ledger.phase("val"):
@@ -361,6 +368,7 @@ class Run:
 
     def save(self, plan: Plan | None, target: float | None) -> None:
         """Write a checkpoint that holds everything a resumed run needs to end bit-equal."""
+        begin = time.monotonic()
         with self.ledger.phase("checkpoint"):
             if len(self.log):
                 self._flush()
@@ -391,6 +399,7 @@ class Run:
             if ranks.rank() == 0:
                 checkpoint.save(self.folder / "checkpoints", state)
         self._saved = time.monotonic()
+        self._save_took = self._saved - begin
 
     def restore(self) -> dict[str, Any] | None:
         """Load the last checkpoint; returns its plan if it was taken in the middle of an epoch.

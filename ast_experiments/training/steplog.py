@@ -152,13 +152,17 @@ class StepLog:
 
 
 def _on_host(records: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """All values as floats, by one transfer."""
-    tensors = [v for record in records for v in record.values() if isinstance(v, Tensor)]
+    """All values as floats; those on the device by one transfer, beside which some may be on the host."""
+    tensors = [v for record in records for v in record.values() if _away(v)]
     if not tensors:
         return [{k: float(v) for k, v in record.items()} for record in records]
     wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64
     values = iter(torch.stack([t.detach().to(wide) for t in tensors]).tolist())
-    return [{k: next(values) if isinstance(v, Tensor) else float(v) for k, v in r.items()} for r in records]
+    return [{k: next(values) if _away(v) else float(v) for k, v in r.items()} for r in records]
+
+
+def _away(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.device.type != "cpu"
 
 
 def _summed(records: list[dict[str, float]]) -> list[dict[str, float]]:

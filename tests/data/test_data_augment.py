@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, chisquare, norm
 
-from ast_experiments.data.augment import Augment, Normalise, crop, draw, pad
+from ast_experiments.data.augment import Augment, Crops, Normalise, draw
 
 IDS = torch.arange(50_000)
 MASK = 2**64 - 1
@@ -122,15 +122,14 @@ def by_hand(images, sample, augment, seed, epoch):
 def test_crops_are_those_of_the_plain_way(padding, flip, channels):
     images, augment = table(shape=(6, 5, channels)), Augment(padding, flip)
     ids = torch.tensor([3, 39, 0, 3, 17, 22, 8])
-    made = crop(pad(images, padding), ids, augment, 11, 2).numpy()
+    made = Crops(images, augment, 11)(ids, 2).numpy()
     expected = np.stack([by_hand(images, int(i), augment, 11, 2) for i in ids])
     np.testing.assert_array_equal(made, expected)
 
 
 def test_flipping_leaves_the_crops_as_they_are():
-    padded = pad(table(), 2)
-    plain = crop(padded, torch.arange(40), Augment(2, False), 0, 0)
-    mirrored = crop(padded, torch.arange(40), Augment(2, True), 0, 0)
+    plain = Crops(table(), Augment(2, False), 0)(torch.arange(40), 0)
+    mirrored = Crops(table(), Augment(2, True), 0)(torch.arange(40), 0)
     same = (plain == mirrored).flatten(1).all(1)
     assert 0 < same.sum() < 40
     assert torch.equal(plain[~same].flip(2), mirrored[~same])
@@ -138,15 +137,18 @@ def test_flipping_leaves_the_crops_as_they_are():
 
 @given(ids=st.lists(st.integers(0, 39), min_size=1, max_size=30), parts=st.integers(1, 5))
 def test_any_order_and_split_gives_the_same_pictures(ids, parts):
-    padded, augment = pad(table(), 2), Augment(2, True)
-    whole = crop(padded, torch.arange(40), augment, 4, 5)
-    made = [crop(padded, part, augment, 4, 5) for part in torch.tensor(ids).chunk(parts)]
+    crops = Crops(table(), Augment(2, True), 4)
+    whole = crops(torch.arange(40), 5)
+    made = [crops(part, 5) for part in torch.tensor(ids).chunk(parts)]
+    assert torch.equal(torch.cat(made), whole[torch.tensor(ids)])
+    planned = crops.plan(torch.tensor(ids), 5)
+    made = [crops.make(*part) for part in zip(*(each.chunk(parts) for each in planned), strict=True)]
     assert torch.equal(torch.cat(made), whole[torch.tensor(ids)])
 
 
 def test_no_augmentation_is_the_image_itself():
     ids = torch.tensor([5, 2])
-    assert torch.equal(crop(table(), ids, Augment(), 0, 0), table()[ids])
+    assert torch.equal(Crops(table(), Augment(), 0)(ids, 0), table()[ids])
 
 
 def test_normalise():

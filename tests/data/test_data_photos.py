@@ -1,6 +1,9 @@
 """Decoding of every kind of image, and what happens to those that cannot be decoded."""
 
+import gc
 import io
+import os
+from dataclasses import replace
 
 import numpy as np
 import photo_tools as tools
@@ -79,6 +82,47 @@ def test_a_worker_reports_in_one_line(tmp_path):
     with pytest.raises(DataError) as raised:
         list(loader.batches(np.arange(12), 4, 0))
     assert str(raised.value) == f"{tmp_path}/train/n01440764/n01440764_7.JPEG cannot be read: No such file or directory"
+
+
+class Threaded:
+    """Garbage that must be collected by the process that made it, as a decoder with threads must."""
+
+    def __init__(self, log):
+        self.itself, self.log, self.maker = self, log, os.getpid()
+
+    def __del__(self):
+        if os.getpid() != self.maker:
+            self.log.write_text("collected by a worker")
+
+
+class Collecting:
+    """A store of photographs that collects garbage at every read."""
+
+    def __init__(self, store):
+        self.store, self.where = store, store.where
+
+    def __len__(self):
+        return len(self.store)
+
+    def read(self, row):
+        gc.collect()
+        return self.store.read(row)
+
+
+def test_workers_leave_the_garbage_of_their_parent_alone(tmp_path):
+    samples = tools.photos()
+    loader = HostLoader(
+        replace(samples, store=Collecting(samples.store)), "cpu", augment=RandomCrop(), **tools.PLAIN, workers=1
+    )
+    gc.disable()
+    try:
+        Threaded(tmp_path / "log")
+        assert len(list(loader.batches(np.arange(12), 4, 0))) == 3
+    finally:
+        gc.enable()
+    gc.collect()
+    assert gc.get_freeze_count() == 0
+    assert not (tmp_path / "log").exists()
 
 
 def test_nothing_is_read_or_decoded_for_a_sample_that_is_skipped():

@@ -77,6 +77,7 @@ def test_joules_outlive_an_interruption(tmp_path: Path, metered: list[Meter], mo
         end_epoch(self, *args)
 
     monkeypatch.setattr(Run, "_end_epoch", dies)
+    monkeypatch.setattr("ast_experiments.training.run.CHECKPOINT_SHARE", float("inf"))  # one at every epoch's end
     with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path, [])
     monkeypatch.setattr(Run, "_end_epoch", end_epoch)

@@ -85,15 +85,18 @@ def test_check_processes(
 
 
 @pytest.mark.parametrize(
-    ("workers", "cores", "ranks", "expected"),
-    [(3, 8, 1, 3), (0, 8, 1, 0), (None, 8, 1, 8), (None, 64, 2, 16), (None, 1, 2, 1)],
-)
+    ("workers", "device", "cores", "ranks", "expected"),
+    [
+        (3, "cuda", 8, 1, 3), (0, "cuda", 8, 1, 0), (None, "cuda", 8, 1, 8), (None, "cuda", 64, 2, 16),
+        (None, "cuda", 1, 2, 1), (None, "cpu", 8, 1, 2), (5, "cpu", 8, 1, 5),
+    ],
+)  # fmt: skip
 def test_worker_count(
-    workers: int | None, cores: int, ranks: int, expected: int, monkeypatch: pytest.MonkeyPatch
+    workers: int | None, device: str, cores: int, ranks: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
     monkeypatch.setattr(hardware.ranks, "size", lambda: ranks)
-    assert worker_count(workers) == expected
+    assert worker_count(workers, device) == expected
 
 
 # --- the end of a session

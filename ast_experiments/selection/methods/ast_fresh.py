@@ -168,7 +168,7 @@ class Fresh:
         active, total, fell_back = passed.mask, passed.active, 0.0
         if control.fallback.rows and (self._queue is None or control.counts_fallback):
             keys = generator(c.seed, FALLBACK, self._epoch, index).random(n, dtype="float32")
-            keys = torch.from_numpy(keys).to(scores.device)
+            keys = torch.from_numpy(keys).to(scores.device, non_blocking=True)
             active, used = control.fallback.apply(passed.mask, control.condition(scores), keys)
             total, fell_back = active.sum(), used.float()
         self._state = control.observe(
