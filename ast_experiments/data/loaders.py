@@ -6,6 +6,7 @@ import gc
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,15 @@ from ast_experiments.data.pictures import Finish, device_maker, host_maker, keep
 from ast_experiments.data.views import View
 from ast_experiments.errors import DataError
 from ast_experiments.selection.types import Batch
+
+LEAST_PIECE = 8
+"""Rows that are worth a request of their own to a worker."""
+
+PREFETCH = 4
+"""Pieces that each worker makes ahead; as many batches where each has a piece of all batches."""
+
+_Made = tuple[Tensor, Tensor, Tensor]
+"""Ids, pictures and labels."""
 
 
 class Loader(Protocol):
@@ -164,10 +174,11 @@ class HostLoader:
         self._turn = 0
         self._loader = DataLoader(
             self._pictures,
-            batch_size=None,  # a request is a whole batch
+            batch_size=None,  # a request is a whole piece of a batch
             sampler=self._requests,
             num_workers=workers,
             persistent_workers=workers > 0,
+            prefetch_factor=PREFETCH if workers else None,
             pin_memory=self.device.type == "cuda",
             worker_init_fn=_ignore_interrupt,
             generator=torch.Generator(),  # or each epoch would take a number from the global stream
@@ -201,25 +212,39 @@ class HostLoader:
         Ids on another device are waited for.
         """
         rows = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
-        return self._move(self._pictures[epoch, rows], epoch, None)
+        return self._move([self._pictures[epoch, rows]], epoch, None)
 
     def _batches(self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int) -> Iterator[Batch]:
         all_weights = None if weights is None else _weights(weights).to(self.device)
         self._turn += 1
         turn = self._turn
-        self._requests.batches = [(epoch, ids[part]) for part in parts]
+        pieces = [self._split(part) for part in parts]
+        self._requests.batches = [(epoch, ids[piece]) for batch in pieces for piece in batch]
         starting = self._loader.num_workers > 0 and turn == 1
         with _left_alone() if starting else nullcontext():
             answers = iter(self._loader)
-        for part, made in zip(parts, answers, strict=True):
+        for part, batch in zip(parts, pieces, strict=True):
+            made = [next(answers) for _ in batch]
             yield self._move(made, epoch, None if all_weights is None else all_weights[part])
             if turn != self._turn:
                 raise RuntimeError("a HostLoader serves one epoch at a time, and a later one has begun")
+        for _ in answers:
+            raise RuntimeError("a worker answered twice")
 
-    def _move(self, made: tuple[Tensor, Tensor, Tensor] | DataError, epoch: int, weights: Tensor | None) -> Batch:
-        if isinstance(made, DataError):
-            raise made
-        ids, pictures, labels = (part.to(self.device, non_blocking=True) for part in made)
+    def _split(self, batch: slice) -> list[slice]:
+        """The pieces of a batch that workers make beside each other: an epoch begins as soon as all have made one."""
+        rows = batch.stop - batch.start
+        count = max(1, min(self._loader.num_workers, rows // LEAST_PIECE))
+        bounds = [batch.start + rows * piece // count for piece in range(count + 1)]
+        return [slice(*pair) for pair in pairwise(bounds)]
+
+    def _move(self, made: Sequence[_Made | DataError], epoch: int, weights: Tensor | None) -> Batch:
+        pieces = []
+        for piece in made:
+            if isinstance(piece, DataError):
+                raise piece
+            pieces.append([part.to(self.device, non_blocking=True) for part in piece])
+        ids, pictures, labels = pieces[0] if len(pieces) == 1 else map(torch.cat, zip(*pieces, strict=True))
         return Batch(ids, self._finish(pictures, ids, epoch), labels, weights)
 
 
@@ -256,7 +281,7 @@ def build_loader(
 
 
 class _Pictures(Dataset[Any]):
-    """Answers a request (epoch, ids) with (ids, pictures, labels)."""
+    """Answers a request (epoch, ids)."""
 
     def __init__(self, images: Images | Photos, augment: Augment | View, seed: int) -> None:
         self._labels = to_tensor(images.labels)
@@ -265,7 +290,7 @@ class _Pictures(Dataset[Any]):
     def __len__(self) -> int:
         return len(self._labels)
 
-    def __getitem__(self, request: tuple[int, np.ndarray]) -> tuple[Tensor, Tensor, Tensor] | DataError:
+    def __getitem__(self, request: tuple[int, np.ndarray]) -> _Made | DataError:
         epoch, array = request
         ids = to_tensor(array)
         try:
@@ -275,7 +300,7 @@ class _Pictures(Dataset[Any]):
 
 
 class _Requests(Sampler[Any]):
-    """The requests of the coming epoch; replaced between epochs while the workers stay."""
+    """The requests of the coming epoch, in order; replaced between epochs while the workers stay."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, np.ndarray]] = []

@@ -57,8 +57,7 @@ class Fallback:
         rows = min(n, max(self.rows, math.floor(self.share * n)))
         below = rows if self.below is None else self.below
         ranked = (scores if self.by == "top" else keys).topk(rows).indices
-        instead = torch.zeros_like(active)
-        instead[ranked] = True
+        instead = torch.zeros_like(active).index_fill_(0, ranked, True)
         used = active.sum() < below
         return torch.where(used, instead, active), used
 
@@ -87,8 +86,7 @@ class ExactGate:
         n = len(scores)
         count, owed = exact_count(target, n, owed)
         ordered = scores.sort(descending=True, stable=True)
-        mask = torch.zeros(n, dtype=torch.bool, device=scores.device)
-        mask[ordered.indices[:count]] = True
+        mask = torch.zeros(n, dtype=torch.bool, device=scores.device).index_fill_(0, ordered.indices[:count], True)
         return mask, count, ordered.values[min(count, n - 1)], owed
 
 

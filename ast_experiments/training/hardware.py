@@ -14,7 +14,7 @@ import torch
 from ast_experiments import ranks
 from ast_experiments.errors import ConfigError, InValidation
 
-MOST_WORKERS, CPU_WORKERS = 16, 2
+MOST_WORKERS, CPU_WORKERS, FEW_CORES = 16, 2, 4
 MEMORY_WORDS = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -147,16 +147,18 @@ def check_processes(device: str, processes: int | str | None) -> int:
 
 
 def worker_count(workers: int | None, device: str) -> int:
-    """Loading processes of this process; None shares the cores that it may use with the other ranks.
+    """Loading processes of this process.
 
-    Where the processor trains, its cores have enough to do: there None stands for 2.
+    None stands for one on each core that it may use, shared with the other ranks, but for one core where there are
+    many: a GPU waits when the process that feeds it does. Where the processor trains, it stands for 2.
     """
     if workers is not None:
         return workers
     if device == "cpu":
         return CPU_WORKERS
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_WORKERS, cores // ranks.size()))
+    own = cores // ranks.size()
+    return max(1, min(MOST_WORKERS, own - 1 if own > FEW_CORES else own))
 
 
 def scaled_batch(batch_size: int, scale: float, optimizer: str) -> tuple[int, float]:

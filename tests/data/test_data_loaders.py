@@ -28,7 +28,7 @@ def make(kind, workers=0, augment=CROP, seed=3, device="cpu"):
     return HostLoader(images(), device, **settings, workers=workers)
 
 
-LOADERS = {"device": ("device", 0), "host0": ("host", 0), "host1": ("host", 1), "host2": ("host", 2)}
+LOADERS = {"device": ("device", 0), "host0": ("host", 0), "host1": ("host", 1), "host3": ("host", 3)}
 
 
 @pytest.fixture(scope="module", params=LOADERS.values(), ids=LOADERS)
