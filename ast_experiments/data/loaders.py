@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -27,6 +29,9 @@ LEAST_PIECE = 8
 
 PREFETCH = 4
 """Pieces that each worker makes ahead; as many batches where each has a piece of all batches."""
+
+NICENESS = 10
+"""How far workers stand back behind the process that feeds a GPU."""
 
 _Made = tuple[Tensor, Tensor, Tensor]
 """Ids, pictures and labels."""
@@ -180,7 +185,7 @@ class HostLoader:
             persistent_workers=workers > 0,
             prefetch_factor=PREFETCH if workers else None,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=_ignore_interrupt,
+            worker_init_fn=partial(_begin, yielding=self.device.type == "cuda"),
             generator=torch.Generator(),  # or each epoch would take a number from the global stream
         )
 
@@ -327,9 +332,17 @@ def _left_alone() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _ignore_interrupt(worker: int) -> None:
-    """Leaves Ctrl-C to the main process, which ends the workers when it is done with them."""
+def _begin(worker: int, *, yielding: bool) -> None:
+    """Leaves Ctrl-C to the main process, which ends the workers when it is done with them.
+
+    Args:
+        worker: Its number.
+        yielding: Whether to let other processes go first: a GPU waits when the one that feeds it does.
+    """
+    del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if yielding and hasattr(os, "nice"):
+        os.nice(NICENESS)
 
 
 def _check(ids: np.ndarray, weights: np.ndarray | None, rows: int) -> None:
