@@ -16,7 +16,15 @@ from ast_experiments.analysis.leaderboard import varied_keys
 UNIFORM = ("dense", "rs2", "random")
 """Methods that choose no sample for what it is."""
 
-_FIRST = ("method.scoring", "method.rate", "controller.name", "significance.name", "recipe.epochs", "recipe.lr")
+_FIRST = (
+    "method.scoring",
+    "method.pick",
+    "method.rate",
+    "controller.name",
+    "significance.name",
+    "recipe.epochs",
+    "recipe.lr",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ def group(runs: Sequence[Run], failed: Sequence[Run] = (), *, measured: bool) ->
 
 
 def labels(arms: Sequence[Arm]) -> list[str]:
-    """The method of each arm and, where that is not enough to tell it from another, settings that differ."""
+    """The method of each arm and, where that is not enough to tell it from another, what it has and others not."""
     told: list[dict[str, str]] = [{**arm.runs[0].settings, **arm.runs[0].facts, **arm.runs[0].hardware} for arm in arms]
     names = [[arm.method] for arm in arms]
     for key in sorted(varied_keys(told), key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST)):
@@ -104,7 +112,8 @@ def labels(arms: Sequence[Arm]) -> list[str]:
                 short = short if len(set(short.values())) == len(values) else {value: value for value in values}
                 for i in alike:
                     value = short[told[i].get(key, "none")]
-                    names[i].append(f"{key.removesuffix('.name').rpartition('.')[2]}={value}")
+                    if value not in ("none", "null"):
+                        names[i].append(f"{key.removesuffix('.name').rpartition('.')[2]}={value}")
     return [" ".join(name) for name in names]
 
 

@@ -24,7 +24,7 @@ from ast_experiments.data.views import View
 from ast_experiments.errors import DataError
 from ast_experiments.selection.types import Batch
 
-LEAST_PIECE = 8
+LEAST_PIECE = 32
 """Rows that are worth a request of their own to a worker."""
 
 PREFETCH = 4
@@ -32,9 +32,6 @@ PREFETCH = 4
 
 NICENESS = 10
 """How far workers stand back behind the process that feeds a GPU."""
-
-_Made = tuple[Tensor, Tensor, Tensor]
-"""Ids, pictures and labels."""
 
 
 class Loader(Protocol):
@@ -173,7 +170,7 @@ class HostLoader:
         workers: int = 0,
     ) -> None:
         self.device = torch.device(device)
-        self._pictures = _Pictures(images, augment, seed)
+        self._pictures, self._labels = _Pictures(images, augment, seed), to_tensor(images.labels)
         self._finish = Finish(images, mean, std, augment, seed, self.device)
         self._requests = _Requests()
         self._turn = 0
@@ -217,7 +214,7 @@ class HostLoader:
         Ids on another device are waited for.
         """
         rows = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
-        return self._move([self._pictures[epoch, rows]], epoch, None)
+        return self._batch(rows, [self._pictures[epoch, rows]], epoch, None)
 
     def _batches(self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int) -> Iterator[Batch]:
         all_weights = None if weights is None else _weights(weights).to(self.device)
@@ -230,7 +227,7 @@ class HostLoader:
             answers = iter(self._loader)
         for part, batch in zip(parts, pieces, strict=True):
             made = [next(answers) for _ in batch]
-            yield self._move(made, epoch, None if all_weights is None else all_weights[part])
+            yield self._batch(ids[part], made, epoch, None if all_weights is None else all_weights[part])
             if turn != self._turn:
                 raise RuntimeError("a HostLoader serves one epoch at a time, and a later one has begun")
         for _ in answers:
@@ -243,14 +240,18 @@ class HostLoader:
         bounds = [batch.start + rows * piece // count for piece in range(count + 1)]
         return [slice(*pair) for pair in pairwise(bounds)]
 
-    def _move(self, made: Sequence[_Made | DataError], epoch: int, weights: Tensor | None) -> Batch:
+    def _batch(self, ids: np.ndarray, made: Sequence[Tensor | DataError], epoch: int, weights: Tensor | None) -> Batch:
+        """A batch on the training device, of its pictures in pieces."""
         pieces = []
         for piece in made:
             if isinstance(piece, DataError):
                 raise piece
-            pieces.append([part.to(self.device, non_blocking=True) for part in piece])
-        ids, pictures, labels = pieces[0] if len(pieces) == 1 else map(torch.cat, zip(*pieces, strict=True))
-        return Batch(ids, self._finish(pictures, ids, epoch), labels, weights)
+            pieces.append(piece.to(self.device, non_blocking=True))
+        pictures = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        rows = to_tensor(ids)
+        labels = self._labels.index_select(0, rows).to(self.device, non_blocking=True)
+        rows = rows.to(self.device, non_blocking=True)
+        return Batch(rows, self._finish(pictures, rows, epoch), labels, weights)
 
 
 def build_loader(
@@ -286,20 +287,19 @@ def build_loader(
 
 
 class _Pictures(Dataset[Any]):
-    """Answers a request (epoch, ids)."""
+    """Answers a request (epoch, ids) with pictures: ids and labels need not travel."""
 
     def __init__(self, images: Images | Photos, augment: Augment | View, seed: int) -> None:
-        self._labels = to_tensor(images.labels)
+        self._rows = len(images)
         self._make = host_maker(images, augment, seed)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return self._rows
 
-    def __getitem__(self, request: tuple[int, np.ndarray]) -> _Made | DataError:
-        epoch, array = request
-        ids = to_tensor(array)
+    def __getitem__(self, request: tuple[int, np.ndarray]) -> Tensor | DataError:
+        epoch, ids = request
         try:
-            return ids, self._make(ids=ids, epoch=epoch), self._labels.index_select(0, ids)
+            return self._make(ids=to_tensor(ids), epoch=epoch)
         except DataError as error:  # raised in a worker, it would arrive wrapped in a traceback
             return error
 

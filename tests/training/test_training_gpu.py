@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from run_tools import run
+from test_training_waiting import METHODS as CPU_METHODS
 
 from ast_experiments.data.augment import Crops
 from ast_experiments.energy.build import gpu_uuid
@@ -20,15 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
-METHODS = {
-    "dense": ["method=dense"],
-    "random": ["method=random"],
-    "infobatch": ["method=infobatch"],
-    "stale": [],
-    "stale, published law": ["controller=sundew_report", "significance=loss_intensity"],
-    "masked": ["method.scoring=masked", "method.rate=0.4"],
-    "mixed, clipped, averaged": ["recipe.mixup=0.2", "recipe.cutmix=1.0", "recipe.clip_grad=1", "recipe.ema_decay=0.9"],
-}
+METHODS = {"mixed": ["recipe.mixup=0.2", "recipe.cutmix=1.0"], **CPU_METHODS}
 
 
 def strict(function: Callable[..., Any], when: Callable[[Any], bool] = lambda owner: True) -> Callable[..., Any]:
