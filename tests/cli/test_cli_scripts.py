@@ -1,0 +1,42 @@
+"""Scripts that measure still run; their figures on so little are nobody's business."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+pytestmark = pytest.mark.slow
+
+
+def table(script: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> str:
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def test_bench_loop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    out = table("bench_loop.py", ["--rows", "320", "--rounds", "1", "--rates", "0.4"], monkeypatch, capsys)
+    assert re.search(r"^dense +[\d.]+ +1\.000", out, re.MULTILINE)
+    assert re.search(r"^stale 0\.4 +[\d.]+ +[\d.]+ +<= 0\.450", out, re.MULTILINE)
+
+
+def test_bench_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    for split, count in (("train", 24), ("val", 4)):
+        for number in range(count):
+            folder = tmp_path / split / f"class{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.roll(pixels, number, 0)).save(folder / f"{number}.png")
+    settings = ["dataset=folder", f"dataset.root={tmp_path}", "model.arch=resnet10t", "dataset.size=32",
+                "recipe.batch_size=8", "recipe.eval_batch_size=4", "hardware.workers=0", "--rounds", "1"]  # fmt: skip
+    out = table("bench_photos.py", settings, monkeypatch, capsys)
+    assert "CPU, 0 workers, resnet10t at 32 px, batch 8, 24 images" in out
+    assert re.search(r"^loader alone +[\d.]+ +[\d,]+ +[\d.]+", out, re.MULTILINE)
