@@ -30,6 +30,11 @@ LEAST_PIECE = 32
 PREFETCH = 4
 """Pieces that each worker makes ahead; as many batches where each has a piece of all batches."""
 
+SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)}
+MASKS = hasattr(signal, "pthread_sigmask")  # not on Windows, where SIGTERM is no signal either
+GRACE_S = 30
+"""How long a worker goes on after SIGTERM: until the main process has finished its step."""
+
 NICENESS = 10
 """How far workers stand back behind the process that feeds a GPU."""
 
@@ -319,28 +324,38 @@ class _Requests(Sampler[Any]):
 
 @contextmanager
 def _left_alone() -> Iterator[None]:
-    """While inside, processes that are forked never collect objects of this one.
+    """While inside, processes that are forked never collect objects of this one, and signals wait for `_begin`.
 
     What holds threads, such as a decoder of AVIF, waits for them when it is freed, and a fork has none of them.
     Besides, memory that no collector touches stays shared.
     """
     gc.collect()
     gc.freeze()
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS) if MASKS else None
     try:
         yield
     finally:
         gc.unfreeze()
+        if masked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 def _begin(worker: int, *, yielding: bool) -> None:
-    """Leaves Ctrl-C to the main process, which ends the workers when it is done with them.
+    """Leaves signals to the main process, which ends the workers when it is done with them.
+
+    Ctrl-C and batch systems signal all processes of a job. SIGTERM is also what ends a worker that does not end by
+    itself, so it does, some time later.
 
     Args:
         worker: Its number.
         yielding: Whether to let other processes go first: a GPU waits when the one that feeds it does.
     """
     del worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SIGNALS - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
+    if MASKS:
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_S))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     if yielding and hasattr(os, "nice"):
         os.nice(NICENESS)
 

@@ -125,13 +125,17 @@ def test_missing_data_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" in (folder / "train.log").read_text()
 
 
-def test_sigterm_saves_and_resume_finishes(tmp_path: Path) -> None:
-    long = ["recipe.epochs=300", "dataset.train_rows=300", "tracking=jsonl"]
-    process = subprocess.Popen([*TRAIN, *long], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sigterm_saves_and_resume_finishes(tmp_path: Path, workers: int) -> None:
+    long = ["recipe.epochs=120", "dataset.train_rows=300", "tracking=jsonl"]
+    long += ["hardware.data_on_device=false", f"hardware.workers={workers}"] if workers else []
+    process = subprocess.Popen(
+        [*TRAIN, *long], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
     while not list(tmp_path.rglob("metrics.jsonl")) and process.poll() is None:
         time.sleep(0.05)
     time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # batch systems signal the workers too
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75
     assert b"ast-resume" in errors
@@ -140,7 +144,7 @@ def test_sigterm_saves_and_resume_finishes(tmp_path: Path) -> None:
     done = call(*RESUME, str(folder), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = result_of(folder)
-    assert (result["status"], result["epochs"], result["resumed"]) == ("finished", 300, 1)
+    assert (result["status"], result["epochs"], result["resumed"]) == ("finished", 120, 1)
     assert call(*RESUME, str(folder), cwd=tmp_path).stdout.count("is finished") == 1
 
 

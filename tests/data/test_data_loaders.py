@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import time
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ast_experiments.data import Augment, DeviceLoader, HostLoader, Images, build_loader
+from ast_experiments.data import Augment, DeviceLoader, HostLoader, Images, build_loader, loaders
 from ast_experiments.data.loaders import batch_slices
 from ast_experiments.data.pictures import table_bytes
 
@@ -172,17 +173,35 @@ def test_read_only_arrays_are_welcome(loader, recwarn):
     assert not [w for w in recwarn if "writable" in str(w.message)]
 
 
-def test_workers_survive_an_interrupt(expected):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_workers_leave_signals_to_the_main_process(expected, number):
     loader = make("host", workers=2)
     epoch = loader.batches(order(), 5, 7)
     made = [next(epoch)]
     time.sleep(0.2)
     workers = loader._loader._iterator._workers
     for worker in workers:
-        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, number)
     made += list(epoch)
     assert torch.equal(joined(made), expected[order()])
     assert all(worker.is_alive() for worker in workers)
+    del loader, epoch
+    gc.collect()
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_a_worker_that_does_not_end_by_itself_ends_some_time_after_sigterm(monkeypatch):
+    monkeypatch.setattr(loaders, "GRACE_S", 1)
+    loader = make("host", workers=1)
+    next(loader.batches(order(), 5, 7))
+    (worker,) = loader._loader._iterator._workers
+    time.sleep(0.2)
+    os.kill(worker.pid, signal.SIGTERM)
+    time.sleep(0.3)
+    assert worker.is_alive()
+    with pytest.raises(RuntimeError, match="worker"):  # torch tells the main process
+        worker.join(5)
+    assert not worker.is_alive()
 
 
 @pytest.mark.parametrize(
