@@ -5,8 +5,8 @@
 
 What is typed are overrides of the configuration. The arms take turns, one epoch each. The bare loop trains the same
 network with the same optimiser and precision on random pictures: no files, no loader, no log. What `dense` reaches
-of its rows a second is what reading and decoding leave of the device; the loader alone, without a network, tells
-whether they are the bottleneck. Printed are medians.
+of its rows a second is what reading, decoding and logging leave of the device (checkpoints are left out); the loader
+alone, without a network, tells whether loading is the bottleneck. Printed are medians.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,6 +103,7 @@ def labels(arms: Sequence[Arm]) -> list[str]:
     """The method of each arm and, where that is not enough to tell it from another, what it has and others not."""
     told: list[dict[str, str]] = [{**arm.runs[0].settings, **arm.runs[0].facts, **arm.runs[0].hardware} for arm in arms]
     names = [[arm.method] for arm in arms]
+    last = Counter(_last(key) for key in varied_keys(told))
     for key in sorted(varied_keys(told), key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST)):
         texts = [" ".join(name) for name in names]
         for text in set(texts):
@@ -112,9 +114,14 @@ def labels(arms: Sequence[Arm]) -> list[str]:
                 short = short if len(set(short.values())) == len(values) else {value: value for value in values}
                 for i in alike:
                     value = short[told[i].get(key, "none")]
-                    if value not in ("none", "null"):
-                        names[i].append(f"{key.removesuffix('.name').rpartition('.')[2]}={value}")
+                    if key in told[i]:
+                        names[i].append(f"{_last(key) if last[_last(key)] == 1 else key}={value}")
     return [" ".join(name) for name in names]
+
+
+def _last(key: str) -> str:
+    """The last part of a dotted key, as it is typed for a choice."""
+    return key.removesuffix(".name").rpartition(".")[2]
 
 
 def repeats(arms: Sequence[Arm]) -> int:

@@ -192,7 +192,10 @@ def _phases(result: Mapping[str, Any], energy: Mapping[str, Any], joules: str) -
 
 
 def _settings(record: RunRecord) -> dict[str, str]:
-    """The config without names and hardware, dotted; without a config, what the result tells of it."""
+    """The config without names and hardware, dotted; without a config, what the result tells of it.
+
+    What is null is left out: a setting that did not exist yet is no other one.
+    """
     kept = {key: value for key, value in record.config.items() if key not in _NAMES}
     if not kept:
         keys = ("dataset", "model", "method", "recipe", "scoring", "controller", "significance", "target")
@@ -200,7 +203,7 @@ def _settings(record: RunRecord) -> dict[str, str]:
     for group in ("controller", "significance"):
         if record.result.get(group) is None:
             kept.pop(group, None)
-    return {key: value for key, value in _flat(kept).items() if key not in _PLACES}
+    return {key: value for key, value in _flat(kept).items() if key not in _PLACES and value != "null"}
 
 
 def _facts(result: Mapping[str, Any], settings: Mapping[str, str], hardware: Mapping[str, Any]) -> dict[str, str]:

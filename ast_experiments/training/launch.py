@@ -201,6 +201,12 @@ def _explained(error: Exception, config: Config, folder: Path) -> Exception:
         whole = config.hardware.auto_batch or getattr(config.method, "scoring", None) == "masked"
         resume = "" if whole else f"go on with: {again} hardware.auto_batch=true, or "
         return OutOfMemory(f"out of memory with {rows}; {resume}start a new run with {less}")
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        said = str(error).splitlines()[0].partition(".")[0]
+        return UserError(
+            f"{said}: that is what becomes of it where memory runs out; "
+            f"go on with fewer of them: {again} hardware.workers=1"
+        )
     if isinstance(error, OSError):
         return UserError(f"{folder}: {error}; when that is mended type {again}")
     return error

@@ -278,6 +278,25 @@ def test_out_of_memory_in_validation_names_the_setting(tmp_path: Path, monkeypat
     resume(tmp_path, ["hardware.auto_batch=true"])
 
 
+def test_a_killed_worker_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Run._step
+
+    def killing(self: Run, *args: Any) -> None:
+        if self.at.step == 3:
+            (worker,) = self.train._loader._iterator._workers  # pyright: ignore
+            os.kill(worker.pid, signal.SIGKILL)
+            worker.join()
+        step(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_step", killing)
+        with pytest.raises(UserError, match=r"^DataLoader worker .* ast-resume .* hardware.workers=1"):
+            run(tmp_path, ["hardware.data_on_device=false", "hardware.workers=1"])
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
+    resume(tmp_path, ["hardware.workers=0"])
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "finished"
+
+
 def test_a_batch_that_fits_is_trained_as_it_is(tmp_path: Path) -> None:
     run(tmp_path / "a", ["max_steps=5"])
     run(tmp_path / "b", ["max_steps=5", "hardware.auto_batch=true"])
