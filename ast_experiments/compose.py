@@ -123,7 +123,7 @@ def check(config: Config, elsewhere: bool = False) -> None:
     """
     import torch
 
-    from ast_experiments.config import CifarResNetConfig
+    from ast_experiments.config.model import CifarResNetConfig
     from ast_experiments.training.build import build_setpoint, builder, settings_of
     from ast_experiments.training.hardware import check_device, check_precision, check_processes, check_shared
 
@@ -175,7 +175,7 @@ def _check_side_network(config: Config) -> None:
 
 def _check_budget(config: Config) -> None:
     """Refuse budgets that no target rate can keep."""
-    from ast_experiments.config import SundewReportConfig
+    from ast_experiments.config.controller import SundewReportConfig
 
     budget, method = getattr(config.method, "budget", None), config.method
     kind = next((kind for kind, amount in vars(budget).items() if amount is not None), None) if budget else None
@@ -362,7 +362,8 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str:
 
 
 def _rated() -> list[str]:
-    from ast_experiments.config import CHOICES, RatedConfig
+    from ast_experiments.config import CHOICES
+    from ast_experiments.config.method import RatedConfig
 
     return sorted(name for name, choice in CHOICES["method"].items() if issubclass(choice.schema, RatedConfig))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ast_experiments.config import Config, PhotosConfig
+from ast_experiments.config import Config
+from ast_experiments.config.dataset import PhotosConfig
 
 USUAL: dict[str, Any] = {
     "size": 224,

@@ -8,7 +8,7 @@ import photo_tools
 import pytest
 
 from ast_experiments.compose import CONF, compose, typed
-from ast_experiments.config import PhotosConfig
+from ast_experiments.config.dataset import PhotosConfig
 from ast_experiments.training.launch import execute
 
 QUIET = ["tracking=jsonl", "tracking.console=false", "tracking.report=false"]
