@@ -72,6 +72,10 @@ class Loader(Protocol):
         """Makes rows again from their ids, int64, shape (n,), as they looked in `epoch`."""
         ...
 
+    def close(self) -> None:
+        """Ends what works for it; an epoch that is asked for later begins it anew."""
+        ...
+
 
 def batch_slices(rows: int, batch_size: int, start: int = 0, keep_short: bool = False) -> list[slice]:
     """Cuts `rows` into batches and returns those from index `start` on.
@@ -135,6 +139,9 @@ class DeviceLoader:
         rows = (ids if isinstance(ids, Tensor) else to_tensor(ids)).to(self.device)
         images = self._finish(self._maker(rows, epoch), rows, epoch)
         return Batch(rows, images, self._labels.index_select(0, rows))
+
+    def close(self) -> None:
+        """Nothing to end."""
 
     def _batches(self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int) -> Iterator[Batch]:
         # For the whole epoch at once: a copy for each batch would make the host wait for the device, and drawing and
@@ -221,13 +228,19 @@ class HostLoader:
         rows = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
         return self._batch(rows, [self._pictures[epoch, rows]], epoch, None)
 
+    def close(self) -> None:
+        """Ends the workers, which would otherwise be waited for, one after the other, when the process ends."""
+        started, self._loader._iterator = self._loader._iterator, None
+        if started is not None and self._loader.num_workers:
+            started._shutdown_workers()  # pyright: ignore[reportAttributeAccessIssue]
+
     def _batches(self, ids: np.ndarray, weights: np.ndarray | None, parts: list[slice], epoch: int) -> Iterator[Batch]:
         all_weights = None if weights is None else _weights(weights).to(self.device)
         self._turn += 1
         turn = self._turn
         pieces = [self._split(part) for part in parts]
         self._requests.batches = [(epoch, ids[piece]) for batch in pieces for piece in batch]
-        starting = self._loader.num_workers > 0 and turn == 1
+        starting = self._loader.num_workers > 0 and self._loader._iterator is None
         with _left_alone() if starting else nullcontext():
             answers = iter(self._loader)
         for part, batch in zip(parts, pieces, strict=True):

@@ -145,7 +145,7 @@ def _follow(config: Config, folder: Path) -> dict[str, Any]:
             raise _explained(error, config, folder) from error
         finally:
             if run is not None:
-                run.meter.close()
+                run.close()
 
 
 def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop, watch: Watch | None) -> None:
@@ -182,8 +182,9 @@ def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop, w
     finally:
         if run is not None:
             result |= results.reached(run)
-            run.meter.close()
         _finish(config, folder, result, trackers)
+        if run is not None:
+            run.close()
 
 
 def _explained(error: Exception, config: Config, folder: Path) -> Exception:

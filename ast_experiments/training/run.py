@@ -360,6 +360,12 @@ class Run:
         every = self.ledger.offered * (self.flops.forward + self.flops.backward)
         return 1 - (flops["score"] + flops["train"]) / every
 
+    def close(self) -> None:
+        """End the workers of the loaders and the meter's thread."""
+        self.train.close()
+        self.val.close()
+        self.meter.close()
+
     def joules(self) -> float | None:
         """Joules of training, scoring and loading so far; None without a meter."""
         return self.meter.joules("train")
