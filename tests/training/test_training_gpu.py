@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from run_tools import run
 from test_training_waiting import METHODS as CPU_METHODS
+from test_training_waiting import strict
 
 from ast_experiments.data.augment import Crops
 from ast_experiments.energy.build import gpu_uuid
@@ -24,23 +25,22 @@ pytestmark = [
 METHODS = {"mixed": ["recipe.mixup=0.2", "recipe.cutmix=1.0"], **CPU_METHODS}
 
 
-def strict(function: Callable[..., Any], when: Callable[[Any], bool] = lambda owner: True) -> Callable[..., Any]:
-    """The function, in which waiting for the device is an error."""
-
-    def inside(owner: Any, *args: Any) -> Any:
-        torch.cuda.set_sync_debug_mode("error" if when(owner) else "default")
-        try:
-            return function(owner, *args)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-
-    return inside
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """While inside, waiting for the device is an error."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("overrides", METHODS.values(), ids=METHODS.keys())
 def test_a_step_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
-    monkeypatch.setattr(Run, "_step", strict(Run._step, lambda run: run.at.step > 1))  # libraries start in the first
-    monkeypatch.setattr(Crops, "make", strict(Crops.make))
+    monkeypatch.setattr(
+        Run, "_step", strict(Run._step, lambda run: run.at.step > 1, no_waiting)
+    )  # libraries start in the first
+    monkeypatch.setattr(Crops, "make", strict(Crops.make, watch=no_waiting))
     assert run(tmp_path, ["hardware.device=cuda", "hardware.deterministic=false", *overrides])["status"] == "finished"
 
 

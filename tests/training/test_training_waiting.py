@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,15 @@ class NoReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def strict(function: Callable[..., Any], when: Callable[[Any], bool] = lambda owner: True) -> Callable[..., Any]:
-    """The function, in which reading back is an error."""
+def strict(
+    function: Callable[..., Any],
+    when: Callable[[Any], bool] = lambda owner: True,
+    watch: Callable[[], AbstractContextManager[Any]] = NoReads,
+) -> Callable[..., Any]:
+    """The function, run inside `watch`: where reading back is an error."""
 
     def inside(owner: Any, *args: Any) -> Any:
-        if not when(owner):
-            return function(owner, *args)
-        with NoReads():
+        with watch() if when(owner) else nullcontext():
             return function(owner, *args)
 
     return inside
