@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from ast_experiments.compose import CONF
-from ast_experiments.config import CHOICES, SHARED, Config
+from ast_experiments.config.compose import CONF
+from ast_experiments.config.schema import CHOICES, SHARED, Config
 
 SETTING = re.compile(r"( *)([\w./]+):(?: +([^#\s].*?))?(?:  +# (.*))?")
 WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text", types.NoneType: "null"}

@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ast_experiments.compose import compose, typed
-from ast_experiments.data.loaders import HostLoader
-from ast_experiments.data.photos import Photos
-from ast_experiments.data.pictures import VIEW_SETTINGS, build_views
-from ast_experiments.training.build import build_dataset, settings_of
-from ast_experiments.training.resolve import resolved
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.resolve import resolved
+from ast_experiments.data.encoded.images import Photos
+from ast_experiments.data.loaders.loaders import HostLoader
+from ast_experiments.data.loaders.placement import VIEW_SETTINGS, build_views
+from ast_experiments.runs.build import build_dataset, settings_of
 
 BATCH = 64
 SKIPPED = 0.6
@@ -64,7 +64,7 @@ def write_files(photos: Photos, folder: Path, side: int | None) -> None:
 
 def ours(folder: Path, settings: Any, share: float) -> Callable[[int], int]:
     """A function that loads an epoch, or a random share of it, with this project's loader."""
-    from ast_experiments.data.photo_sets import load_folder
+    from ast_experiments.data.encoded.load import load_folder
 
     photos = load_folder(str(folder), size=settings.size).train
     view, _ = build_views({k: v for k, v in settings_of(settings).items() if k in VIEW_SETTINGS})

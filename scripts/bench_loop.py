@@ -23,13 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ast_experiments.compose import compose, typed
-from ast_experiments.data.augment import Normalise, pad
-from ast_experiments.data.images import Dataset, Images
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.data.dataset import Dataset, Images
+from ast_experiments.data.in_memory.augment import Normalise, pad
 from ast_experiments.models.simple_cnn import SimpleCNN
+from ast_experiments.runs import build
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.jsonl import JsonlTracker
-from ast_experiments.training import build
 from ast_experiments.training.optim import build_optimizer
 
 

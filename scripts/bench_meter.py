@@ -22,15 +22,15 @@ from typing import Any
 
 from bench_loop import synthetic
 
-from ast_experiments.compose import compose, typed
-from ast_experiments.data.images import Dataset
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.meter import Meter
+from ast_experiments.energy.probe import PERIOD_S, Found, Integral, Source
 from ast_experiments.energy.rapl import Rapl
-from ast_experiments.energy.sources import PERIOD_S, Found, Integral, Source
+from ast_experiments.runs.build import build_run
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.jsonl import JsonlTracker
-from ast_experiments.training.build import build_run
-from ast_experiments.training.run import Run
+from ast_experiments.training.loop import Run
 
 
 class Watch:

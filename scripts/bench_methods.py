@@ -28,18 +28,18 @@ import numpy as np
 import torch
 from bench_loop import synthetic
 
-from ast_experiments.compose import compose, typed
-from ast_experiments.data.images import Dataset
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.core.batch import Batch
+from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.models.build import side_model
-from ast_experiments.selection.types import Batch
+from ast_experiments.runs import build
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.jsonl import JsonlTracker
-from ast_experiments.training import build
+from ast_experiments.training.loop import Run
 from ast_experiments.training.optim import Schedule, build_optimizer
-from ast_experiments.training.run import Run
-from ast_experiments.training.side import SideNet, side_net_maker
+from ast_experiments.training.side_model import SideNet, side_net_maker
 from ast_experiments.training.step import Scorer
 
 RATE, BATCH = 0.4, 128

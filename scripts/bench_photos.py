@@ -23,15 +23,15 @@ import torch
 from bench_loop import framework_arm
 from torch.nn import functional
 
-from ast_experiments.compose import compose, typed
-from ast_experiments.config import Config
-from ast_experiments.data.images import Dataset
-from ast_experiments.data.loaders import build_loader
-from ast_experiments.data.pictures import VIEW_SETTINGS, build_views
-from ast_experiments.training import build
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.resolve import resolved
+from ast_experiments.config.schema import Config
+from ast_experiments.data.dataset import Dataset
+from ast_experiments.data.loaders.loaders import build_loader
+from ast_experiments.data.loaders.placement import VIEW_SETTINGS, build_views
+from ast_experiments.runs import build
 from ast_experiments.training.hardware import Hardware, worker_count
 from ast_experiments.training.optim import build_optimizer
-from ast_experiments.training.resolve import resolved
 
 DEFAULTS = [
     "dataset=imagenette", "model=timm", "model.arch=resnet50", "recipe=sgd", "recipe.batch_size=256",

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from bench_loop import framework_arm, synthetic
 
+from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.selection import significance
-from ast_experiments.selection.controllers import PI, Quantile, TopK
-from ast_experiments.selection.methods.ast_stale import Stale
-from ast_experiments.selection.protocol import Context
-from ast_experiments.selection.types import Batch, Outputs
+from ast_experiments.selection.control.laws import PI, Quantile, TopK
+from ast_experiments.selection.method import Context
+from ast_experiments.selection.methods.ast import Stale
 
 SIZES = (160_000, 320_000, 640_000, 1_280_000)
 ARMS: dict[str, tuple[float, dict[str, Any]]] = {

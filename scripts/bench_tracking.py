@@ -21,14 +21,14 @@ from typing import Any
 
 from bench_loop import synthetic
 
-from ast_experiments.compose import compose, typed
-from ast_experiments.data.images import Dataset
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.data.dataset import Dataset
+from ast_experiments.runs.build import build_run
 from ast_experiments.tracking import Trackers
-from ast_experiments.tracking.apart import Apart
+from ast_experiments.tracking.background import Apart
 from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.tracking.wandb import WandbTracker
-from ast_experiments.training.build import build_run
-from ast_experiments.training.run import Run
+from ast_experiments.training.loop import Run
 
 
 class Watched(Trackers):

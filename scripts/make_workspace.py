@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ast_experiments.errors import UserError
+from ast_experiments.cli.train import guarded
+from ast_experiments.core.errors import UserError
 from ast_experiments.tracking.wandb import api_key_configured
-from ast_experiments.train import guarded
 
 try:
     import wandb_workspaces.reports.v2 as wr
@@ -151,9 +151,9 @@ def energy() -> list[ws.Section]:
 
 def relative(folders: Sequence[Path]) -> Iterator[tuple[str, dict[str, float]]]:
     """Id and `relative/...` figures of every run that `ast-compare` can set beside dense runs."""
-    from ast_experiments.analysis.compare import compare
-    from ast_experiments.analysis.compare_export import figures
-    from ast_experiments.analysis.compare_runs import load
+    from ast_experiments.comparison.compare import compare
+    from ast_experiments.comparison.export import figures
+    from ast_experiments.comparison.runs import load
 
     loaded = load(folders)
     for name in sorted({run.dataset for run in loaded.runs}):

@@ -33,10 +33,10 @@ import numpy as np
 import torch
 from replay_scores import ORDER, load
 
-from ast_experiments.analysis.stability import Law, dominant, margin, score_density, steepest
-from ast_experiments.errors import UserError
+from ast_experiments.analysis.gains.stability import Law, dominant, margin, score_density, steepest
+from ast_experiments.core.errors import UserError
+from ast_experiments.selection.control.published import SundewBatch
 from ast_experiments.selection.numeric import generator
-from ast_experiments.selection.sundew import SundewBatch
 
 FACTOR = 1.5
 WINDOWS, SLOW = 128, 32

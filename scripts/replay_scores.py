@@ -26,15 +26,15 @@ from typing import NamedTuple
 import numpy as np
 
 from ast_experiments.analysis.control import BAND, SMOOTHING_ROWS, moving_mean
-from ast_experiments.compose import compose, typed
-from ast_experiments.errors import UserError
-from ast_experiments.selection.control import Controller, Tally
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.core.errors import UserError
+from ast_experiments.runs import build
+from ast_experiments.selection.control.controller import Controller, Tally
+from ast_experiments.selection.control.stream import Windows, stream
+from ast_experiments.selection.method import Scorer
 from ast_experiments.selection.numeric import generator
-from ast_experiments.selection.planning import Windows, stream
-from ast_experiments.selection.protocol import Scorer
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.jsonl import JsonlTracker
-from ast_experiments.training import build
 
 ORDER, GATE = 1, 3
 SETTLED_EPOCHS = 2

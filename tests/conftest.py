@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest_plugins = ["made_runs"]
+
 os.environ.setdefault("WANDB_MODE", "offline")
 # Small networks gain nothing from threads, and processes beside each other lose much by them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

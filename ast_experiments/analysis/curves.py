@@ -9,7 +9,7 @@ import numpy as np
 
 from ast_experiments.analysis.control import BAND
 from ast_experiments.analysis.draw import Panel, Series, Style
-from ast_experiments.analysis.runs import RunRecord
+from ast_experiments.runs.record import RunRecord
 
 Rows = Sequence[Mapping[str, Any]]
 Spec = tuple[Rows, str, str, str, Style]

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.analysis.report import REPORT, summary
-from ast_experiments.analysis.runs import RunRecord, find_runs, read_run
-from ast_experiments.compose import UNNAMED
+from ast_experiments.config.compose import UNNAMED
+from ast_experiments.runs.record import RunRecord, find_runs, read_run
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,7 +14,7 @@ from typing import Any
 
 from ast_experiments.analysis.curves import panels
 from ast_experiments.analysis.draw import svg
-from ast_experiments.analysis.runs import CONFIG, RunRecord, read_run
+from ast_experiments.runs.record import CONFIG, RunRecord, read_run
 from ast_experiments.tracking.summary import duration, joules, result_facts, row_energy
 
 REPORT = "report.html"

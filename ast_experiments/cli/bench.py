@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ast_experiments.errors import ConfigError
-from ast_experiments.study.plan import (
+from ast_experiments.cli.train import EXIT_FAILED, guarded
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.experiments.progress import duration
+from ast_experiments.experiments.study.plan import (
     COSTS,
     Study,
     arms_of,
@@ -21,9 +23,17 @@ from ast_experiments.study.plan import (
     default_name,
     parse_methods,
 )
-from ast_experiments.study.show import duration
-from ast_experiments.study.state import PLAN, RUNS, TRIAL_SEED, TRIALS, Plan, alone, extended, read_journal, read_plan
-from ast_experiments.train import EXIT_FAILED, guarded
+from ast_experiments.experiments.study.state import (
+    PLAN,
+    RUNS,
+    TRIAL_SEED,
+    TRIALS,
+    Plan,
+    alone,
+    extended,
+    read_journal,
+    read_plan,
+)
 
 ROOT = Path("outputs") / "studies"
 OWN = ("methods", "seeds", "lr_trials", "cost", "name")
@@ -66,11 +76,11 @@ def _main() -> int:
         parser.print_help()
         return 0
     plan, folder = planned(arguments)
-    from ast_experiments import ranks
-    from ast_experiments.study.agenda import Agenda
-    from ast_experiments.study.conduct import check, conduct
+    from ast_experiments.core import distributed
+    from ast_experiments.experiments.study.queue import Agenda
+    from ast_experiments.experiments.study.run import check, conduct
 
-    if ranks.launched():
+    if distributed.launched():
         raise ConfigError("ast-bench is one process, and torchrun starts several; type ast-bench without torchrun")
     agenda = Agenda(plan, folder)
     check(agenda)
@@ -154,8 +164,8 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 def _usual_seeds(common: Sequence[str]) -> tuple[int, ...]:
     """As many as a claim needs on the data set."""
-    from ast_experiments.analysis.compare_facts import PROTOCOL_SEEDS, SEEDS
-    from ast_experiments.study.plan import DENSE
+    from ast_experiments.comparison.comparability import PROTOCOL_SEEDS, SEEDS
+    from ast_experiments.experiments.study.plan import DENSE
 
     dataset = config_of(common, DENSE).dataset.name
     return tuple(range(PROTOCOL_SEEDS.get(dataset, SEEDS)))
@@ -195,9 +205,9 @@ def _summary(plan: Plan) -> str:
 
 def _compare(plan: Plan, folder: Path) -> None:
     """Write the comparison, on the axis that the baselines were made for."""
-    from ast_experiments.analysis.compare import compare
-    from ast_experiments.analysis.compare_runs import load
     from ast_experiments.cli.compare import tell
+    from ast_experiments.comparison.compare import compare
+    from ast_experiments.comparison.runs import load
 
     loaded = load([folder / RUNS])
     names = sorted({run.dataset for run in loaded.runs})

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ast_experiments.errors import ConfigError, UserError
-from ast_experiments.train import guarded
+from ast_experiments.cli.train import guarded
+from ast_experiments.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from ast_experiments.analysis.compare import Comparison
-    from ast_experiments.analysis.compare_runs import Loaded
+    from ast_experiments.comparison.compare import Comparison
+    from ast_experiments.comparison.runs import Loaded
 
 NAME = "compare"
 WIDTH = 160  # of what goes to a file
@@ -46,8 +46,8 @@ def _main() -> int:
         raise ConfigError(
             f"--tolerance {args.tolerance:g}: expected a share from 0 to below 1; type e.g. --tolerance 0.15"
         )
-    from ast_experiments.analysis.compare import compare
-    from ast_experiments.analysis.compare_runs import load
+    from ast_experiments.comparison.compare import compare
+    from ast_experiments.comparison.runs import load
 
     across = args.by == "dataset"
     with _quiet():
@@ -62,7 +62,7 @@ def _main() -> int:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps back what is logged of files that cannot be read: the notes say it."""
-    logger = logging.getLogger("ast_experiments.analysis.runs")
+    logger = logging.getLogger("ast_experiments.runs.record")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
@@ -132,10 +132,10 @@ def tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> li
     """Prints comparisons and writes them into a directory; returns the paths written."""
     from rich.console import Console
 
-    from ast_experiments.analysis.compare_datasets import side_by_side
-    from ast_experiments.analysis.compare_export import write_csv, write_json
-    from ast_experiments.analysis.compare_page import render_page
-    from ast_experiments.analysis.compare_tables import print_comparison, print_line, print_table
+    from ast_experiments.comparison.datasets import side_by_side
+    from ast_experiments.comparison.export import write_csv, write_json
+    from ast_experiments.comparison.page import render_page
+    from ast_experiments.comparison.tables import print_comparison, print_line, print_table
 
     _prepare(folder)
     console = Console()
@@ -155,7 +155,7 @@ def tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> li
 
 
 def _folder(paths: Sequence[Path]) -> Path:
-    from ast_experiments.analysis.runs import is_run
+    from ast_experiments.runs.record import is_run
 
     if len(paths) == 1 and not is_run([path.name for path in paths[0].iterdir()]):
         return paths[0]

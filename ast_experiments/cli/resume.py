@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ast_experiments.compose import check, register_resolvers, typed
-from ast_experiments.config import Config
-from ast_experiments.errors import ConfigError, UserError
-from ast_experiments.train import guarded
+from ast_experiments.cli.train import guarded
+from ast_experiments.config.compose import check, register_resolvers, typed
+from ast_experiments.config.schema import Config
+from ast_experiments.core.errors import ConfigError, UserError
 
 EXAMPLES = """\
   ast-resume outputs/digits/RUN
@@ -49,7 +49,7 @@ def resume(folder: Path, changes: Sequence[str] = ()) -> None:
     """
     from omegaconf import OmegaConf
 
-    from ast_experiments.training import result as results
+    from ast_experiments.runs import result as results
 
     config = _config(folder, changes)
     check(config)
@@ -74,7 +74,7 @@ def _config(folder: Path, changes: Sequence[str] = ()) -> Config:
         raise UserError(f"{folder} is not a run directory (no config.yaml); type ast-resume outputs/DATASET/RUN")
     from omegaconf import OmegaConf
 
-    from ast_experiments.training.build import config_hash
+    from ast_experiments.runs.build import config_hash
 
     register_resolvers()
     saved = OmegaConf.load(config_file)
@@ -88,7 +88,7 @@ def _config(folder: Path, changes: Sequence[str] = ()) -> Config:
 
 
 def _execute(config: Config, folder: Path, overrides: Sequence[str]) -> None:
-    from ast_experiments.training.launch import execute
+    from ast_experiments.runs.run import execute
 
     _log_to(folder)
     execute(config, folder.resolve(), overrides)

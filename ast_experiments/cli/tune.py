@@ -9,12 +9,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ast_experiments.errors import ConfigError
-from ast_experiments.study.plan import check_name, default_name
-from ast_experiments.train import EXIT_FAILED, guarded
-from ast_experiments.tuning.goals import parse_goals
-from ast_experiments.tuning.search import PLAN, Search, Searching, alone, read_search
-from ast_experiments.tuning.space import checked, parse
+from ast_experiments.cli.train import EXIT_FAILED, guarded
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.experiments.study.plan import check_name, default_name
+from ast_experiments.experiments.tuning.objectives import parse_goals
+from ast_experiments.experiments.tuning.search import PLAN, Search, Searching, alone, read_search
+from ast_experiments.experiments.tuning.space import checked, parse
 
 ROOT = Path("outputs") / "tune"
 OWN = ("trials", "goal", "prune", "name")
@@ -62,11 +62,11 @@ def _main() -> int:
     if importlib.util.find_spec("optuna") is None:
         raise ConfigError("ast-tune needs Optuna, which is not installed; type uv sync --inexact --extra tune")
     search, folder = asked(arguments)
-    from ast_experiments import ranks
-    from ast_experiments.training.build import build_dataset
-    from ast_experiments.tuning.show import conclude, write
+    from ast_experiments.core import distributed
+    from ast_experiments.experiments.tuning.report import conclude, write
+    from ast_experiments.runs.build import build_dataset
 
-    if ranks.launched():
+    if distributed.launched():
         raise ConfigError("ast-tune is one process, and torchrun starts several; type ast-tune without torchrun")
     typed, common = parse(search.arguments)
     space = checked(typed, common)

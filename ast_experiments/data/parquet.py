@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.data.images import Images, check_rows
-from ast_experiments.errors import DataError
+from ast_experiments.core.errors import DataError
+from ast_experiments.data.dataset import Images, check_rows
 
 IMAGE_COLUMNS = ("img", "image")
 _CHUNK = 500

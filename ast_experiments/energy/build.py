@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from ast_experiments import ranks
-from ast_experiments.energy.account import Carbon, Spent
+from ast_experiments.core import distributed
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.energy.counter import Carbon, Spent
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.nvml import find_gpu
-from ast_experiments.energy.sources import Found, Source, probe_cpu, probe_gpu
-from ast_experiments.errors import ConfigError
+from ast_experiments.energy.probe import Found, Source, probe_cpu, probe_gpu
 
 
 def build_meter(
@@ -53,7 +53,7 @@ def build_meter(
         found["cpu"],
         uuid=uuid,
         synchronise=(lambda: torch.cuda.synchronize(device)) if found["gpu"].source is not None else lambda: None,
-        combine=_all_ranks if ranks.size() > 1 else None,
+        combine=_all_ranks if distributed.size() > 1 else None,
         idle_seconds=idle_seconds,
         carbon=None if carbon_intensity is None else Carbon(carbon_intensity, carbon_source),
     )
@@ -62,7 +62,7 @@ def build_meter(
 def _all_ranks(own: Spent) -> Spent:
     """The sum over the ranks; what one of them does not know is unknown."""
     joules = torch.tensor([nan if j is None else j for j in (own.gpu, own.cpu)], dtype=torch.float64)
-    gpu, cpu = (None if isnan(j) else j for j in ranks.total(joules).tolist())
+    gpu, cpu = (None if isnan(j) else j for j in distributed.total(joules).tolist())
     return Spent(own.seconds, gpu, cpu)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ast_experiments import ranks
+from ast_experiments.core import distributed
 
 PHASES = ("setup", "plan", "data_wait", "score", "train", "val", "checkpoint")
 COUNTED = ("score", "train", "val")
@@ -49,8 +49,8 @@ class Ledger:
 
     def meet(self) -> None:
         """Add up what the ranks counted; `scored` and `flops` are of the last time they met."""
-        if ranks.size() > 1:
-            sums = ranks.total(torch.tensor(list(self.own.values()), dtype=torch.float64)).tolist()
+        if distributed.size() > 1:
+            sums = distributed.total(torch.tensor(list(self.own.values()), dtype=torch.float64)).tolist()
             self._all = {key: int(value) for key, value in zip(self.own, sums, strict=True)}
 
     @property

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ast_experiments.energy.account import Account, Carbon, Spent
-from ast_experiments.energy.sources import Found
+from ast_experiments.energy.counter import Account, Carbon, Spent
+from ast_experiments.energy.probe import Found
 
 
 class Meter:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ast_experiments.errors import ConfigError
+from ast_experiments.core.errors import ConfigError
 from ast_experiments.models.cifar import small_image_stem
 from ast_experiments.models.simple_cnn import SimpleCNN
 

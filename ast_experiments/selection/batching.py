@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ast_experiments import ranks
-from ast_experiments.selection.planning import batch_trace
-from ast_experiments.selection.protocol import Context, Scorer
-from ast_experiments.selection.types import Batch, Outputs, Plan
+from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch, Outputs
+from ast_experiments.selection.control.stream import batch_trace
+from ast_experiments.selection.method import Context, Scorer
+from ast_experiments.selection.plan import Plan
 
 
 def full_batches(share: float, samples: int, owed: float, batch_size: int) -> tuple[int, float]:
@@ -52,7 +53,7 @@ def forwarded(context: Context, score: Scorer, ids: np.ndarray, epoch: int) -> I
     """
     for first in range(0, len(ids), context.batch_size):
         rows = ids[first : first + context.batch_size]
-        own = rows[ranks.part(len(rows))]
+        own = rows[distributed.part(len(rows))]
         if len(own):
             batch = context.fetch(torch.from_numpy(own), epoch)
             yield batch, score(batch)

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ast_experiments import ranks
+from ast_experiments.core import distributed
 
 Significance: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -39,8 +39,8 @@ def loss_intensity_report(
     """
     del logits
     contrast = images.flatten(1).std(dim=1)
-    relative_loss = (losses / (ranks.mean(losses) + 1e-6)).clamp(0, 2) / 2
-    relative_contrast = (contrast / (ranks.mean(contrast) + 1e-6)).clamp(0, 2) / 2
+    relative_loss = (losses / (distributed.mean(losses) + 1e-6)).clamp(0, 2) / 2
+    relative_contrast = (contrast / (distributed.mean(contrast) + 1e-6)).clamp(0, 2) / 2
     return loss_weight * relative_loss + other_weight * relative_contrast
 
 
@@ -59,7 +59,9 @@ def loss_intensity_comparison(
     """
     del logits
     contrast = images.flatten(2).std(dim=2).mean(dim=1)
-    return loss_weight * losses / (ranks.mean(losses) + 1e-8) + other_weight * contrast / (ranks.mean(contrast) + 1e-8)
+    return loss_weight * losses / (distributed.mean(losses) + 1e-8) + other_weight * contrast / (
+        distributed.mean(contrast) + 1e-8
+    )
 
 
 def loss_entropy(

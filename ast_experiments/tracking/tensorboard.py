@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ast_experiments.errors import ConfigError
+from ast_experiments.core.errors import ConfigError
 from ast_experiments.tracking.rows import flat
 
 if TYPE_CHECKING:

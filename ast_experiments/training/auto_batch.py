@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import torch
 
-from ast_experiments import ranks
-from ast_experiments.errors import OutOfMemory
-from ast_experiments.selection.types import Batch
+from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch
+from ast_experiments.core.errors import OutOfMemory
 from ast_experiments.training import checkpoint
 from ast_experiments.training.hardware import out_of_memory
 from ast_experiments.training.step import Stepper, mode_of
@@ -69,7 +69,7 @@ def rows_at_once(
     stepper.model.train()
     found = largest_that_fits(train, batch_size), largest_that_fits(validate, eval_batch)
     checkpoint.set_random_state(random, hardware.device)
-    least = [ranks.smallest(rows, torch.device("cpu")) for rows in found]
+    least = [distributed.smallest(rows, torch.device("cpu")) for rows in found]
     stepper.at_once = None if least[0] == batch_size else least[0]
     return least[0], least[1]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ast_experiments.core.errors import ConfigError, UserError
 from ast_experiments.energy.flops import Flops
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.errors import ConfigError, UserError
-from ast_experiments.selection.setpoint import Budget, EpochCost, SetPoint, budget_range, budgeted
+from ast_experiments.selection.rate_schedule import Budget, EpochCost, SetPoint, budget_range, budgeted
 
 UNITS = {"samples": "rows", "flops": "FLOPs", "seconds": "s", "joules": "J"}
 COARSE = 0.02  # share of the budget that a batch may be before that is said

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ast_experiments.errors import UserError
+from ast_experiments.core.errors import UserError
 
 VERSION = 1
 NAME = "last.pt"

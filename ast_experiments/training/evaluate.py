@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ast_experiments import ranks
-from ast_experiments.selection.types import Batch
+from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch
 from ast_experiments.training.hardware import Hardware
 
 
@@ -32,5 +32,7 @@ def evaluate(model: nn.Module, batches: Iterable[Batch], hardware: Hardware) -> 
         total_loss += functional.cross_entropy(logits, batch.labels, reduction="sum")
         rows += len(batch)
     model.train(training)
-    right, loss, rows = ranks.total(torch.stack([correct, total_loss, total_loss.new_tensor(float(rows))])).tolist()
+    right, loss, rows = distributed.total(
+        torch.stack([correct, total_loss, total_loss.new_tensor(float(rows))])
+    ).tolist()
     return {"val/accuracy": 100.0 * right / rows, "val/loss": loss / rows}

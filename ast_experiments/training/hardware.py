@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from ast_experiments import ranks
-from ast_experiments.errors import ConfigError, InValidation
+from ast_experiments.core import distributed
+from ast_experiments.core.errors import ConfigError, InValidation
 
 MOST_WORKERS, CPU_WORKERS, FEW_CORES = 16, 2, 4
 MEMORY_WORDS = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -82,7 +82,7 @@ def build_hardware(
         ConfigError: If the device is missing or does not support the precision.
     """
     where = torch.device(check_device(device))
-    if where.type == "cuda" and ranks.size() > 1:
+    if where.type == "cuda" and distributed.size() > 1:
         where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(where)
     check_precision(where.type, precision)
@@ -157,7 +157,7 @@ def worker_count(workers: int | None, device: str) -> int:
     if device == "cpu":
         return CPU_WORKERS
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    own = cores // ranks.size()
+    own = cores // distributed.size()
     return max(1, min(MOST_WORKERS, own - 1 if own > FEW_CORES else own))
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ast_experiments import ranks
+from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch, Outputs
+from ast_experiments.core.errors import UserError
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.errors import UserError
-from ast_experiments.selection.types import Batch, Outputs
 from ast_experiments.training.hardware import Hardware
 
 Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -59,7 +59,7 @@ class Stepper:
         self.label_smoothing, self._clip, self._mix = label_smoothing, clip_grad, mix
         self.at_once: int | None = None
         self._forward: Callable[[Tensor], Tensor] = torch.compile(model) if hardware.compile else model
-        if ranks.size() > 1:
+        if distributed.size() > 1:
             devices = [hardware.device] if hardware.device.type == "cuda" else None
             self._forward = nn.parallel.DistributedDataParallel(self._forward, device_ids=devices)  # pyright: ignore
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.dtype == torch.float16)
@@ -129,10 +129,10 @@ class Stepper:
         outputs = Outputs(logits.detach(), losses.detach())
         weights = weigh(batch, outputs)
         weighted = losses if weights is None else weights * losses
-        if ranks.size() == 1 and len(batch) == batch.rows:
+        if distributed.size() == 1 and len(batch) == batch.rows:
             return weighted.mean(), outputs, weights
         # Gradients are averaged over the ranks; the loss is a mean over the rows of all of them and of all parts.
-        return weighted.sum() * (ranks.size() / batch.rows), outputs, weights
+        return weighted.sum() * (distributed.size() / batch.rows), outputs, weights
 
     def _alone(self) -> Any:
         """While inside, gradients are not exchanged with other ranks."""

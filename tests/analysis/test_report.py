@@ -16,7 +16,7 @@ import pytest
 from ast_experiments.analysis.curves import panels
 from ast_experiments.analysis.draw import Panel, Series, svg, thin
 from ast_experiments.analysis.report import write_report
-from ast_experiments.analysis.runs import RunRecord
+from ast_experiments.runs.record import RunRecord
 
 Rows = list[dict[str, Any]]
 Make = Callable[..., Any]

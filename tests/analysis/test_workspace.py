@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from compare_tools import write_arm
 
-from ast_experiments.compose import compose, typed
-from ast_experiments.errors import UserError
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.core.errors import UserError
+from ast_experiments.runs.run import execute
 from ast_experiments.tracking.rows import flat
-from ast_experiments.training.launch import execute
 
 pytest.importorskip("wandb_workspaces")
 ROOT = Path(__file__).parents[2]

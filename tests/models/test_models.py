@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ast_experiments.errors import ConfigError
+from ast_experiments.core.errors import ConfigError
 from ast_experiments.models.build import check_arch, cifar_resnet, simple_cnn, timm_model
 from ast_experiments.models.cifar import small_image_stem
 from ast_experiments.models.simple_cnn import SimpleCNN

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ast_experiments.compose import check, compose, typed
-from ast_experiments.errors import ConfigError
+from ast_experiments.config.compose import check, compose, typed
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.runs.run import execute
 from ast_experiments.tracking.tensorboard import TensorboardTracker
-from ast_experiments.training.launch import execute
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:

@@ -20,12 +20,12 @@ from wandb.cli.cli import cli
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb_server import WandbServer, of_type, read_back
 
-from ast_experiments.compose import compose, typed
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.runs.run import execute
 from ast_experiments.tracking import Trackers
-from ast_experiments.tracking.apart import Apart
+from ast_experiments.tracking.background import Apart
 from ast_experiments.tracking.wandb import WandbTracker, end_service
-from ast_experiments.training.launch import execute
-from ast_experiments.training.run import FLUSH_S
+from ast_experiments.training.loop import FLUSH_S
 
 TIMEOUT = 2.0
 SLACK = 10.0  # for W&B's process to start, on a busy machine

@@ -8,16 +8,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ast_experiments import ranks
-from ast_experiments.errors import ConfigError
-from ast_experiments.selection.control import Controller, ControlState, Tally, pass_gate
-from ast_experiments.selection.gates import ExactGate, ReservoirGate
+from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch, Outputs
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.selection.batch_queue import Packing
+from ast_experiments.selection.control.controller import Controller, ControlState, Tally, pass_gate
+from ast_experiments.selection.control.gates import ExactGate, ReservoirGate
+from ast_experiments.selection.method import Context, Scorer
 from ast_experiments.selection.numeric import Number, generator
-from ast_experiments.selection.packing import Packing
-from ast_experiments.selection.protocol import Context, Scorer
-from ast_experiments.selection.proxy_net import ProxyNet
+from ast_experiments.selection.plan import Plan
+from ast_experiments.selection.proxy_model import ProxyNet
 from ast_experiments.selection.significance import Significance
-from ast_experiments.selection.types import Batch, Outputs, Plan
 
 ORDER, FALLBACK, GATE = 1, 2, 3
 RECENT = 4096
@@ -134,10 +135,10 @@ class Fresh:
             outputs = self._proxy.score(loaded)
         else:
             outputs = score(loaded, mode=self._mode, size=self._size)
-        scores = ranks.gather(self._significance(outputs.losses, outputs.logits, loaded.images), loaded.rows)
-        known = isinstance(self._controller.gate, ExactGate) and ranks.size() == 1
+        scores = distributed.gather(self._significance(outputs.losses, outputs.logits, loaded.images), loaded.rows)
+        known = isinstance(self._controller.gate, ExactGate) and distributed.size() == 1
         active, total = self._decide(scores if known else scores.cpu())
-        own = active[ranks.part(len(active))]
+        own = active[distributed.part(len(active))]
         count = total if known else own.sum()
         rows = own.byte().argsort(descending=True, stable=True)[: int(count)]
         return loaded.take(rows.to(loaded.ids.device), int(total))
@@ -146,9 +147,9 @@ class Fresh:
         """With `masked`, zero for inactive rows."""
         if self._target >= 1 or self._gather:
             return batch.weights
-        scores = ranks.gather(self._significance(outputs.losses, outputs.logits, batch.images), batch.rows)
+        scores = distributed.gather(self._significance(outputs.losses, outputs.logits, batch.images), batch.rows)
         active = self._decide(scores)[0].to(outputs.losses.dtype)
-        weights = active[ranks.part(len(active))] * (len(active) / active.sum().clamp(min=1))
+        weights = active[distributed.part(len(active))] * (len(active) / active.sum().clamp(min=1))
         return weights if batch.weights is None else weights * batch.weights
 
     def _decide(self, scores: Tensor) -> tuple[Tensor, Number]:

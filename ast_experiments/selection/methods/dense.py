@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ast_experiments.selection.method import Context
 from ast_experiments.selection.numeric import generator
-from ast_experiments.selection.protocol import Context
-from ast_experiments.selection.types import Plan
+from ast_experiments.selection.plan import Plan
 
 
 class Dense:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.selection.batching import Carry, forwarded
+from ast_experiments.selection.history import ScoreTable
+from ast_experiments.selection.method import Context, Scorer
 from ast_experiments.selection.numeric import generator
-from ast_experiments.selection.protocol import Context, Scorer
-from ast_experiments.selection.scores import ScoreTable
-from ast_experiments.selection.types import Batch, Outputs, Plan
+from ast_experiments.selection.plan import Plan
 
 ORDER = 1
 

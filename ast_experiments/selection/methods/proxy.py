@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ast_experiments.selection.oversampling import Oversampling
-from ast_experiments.selection.protocol import Context, Scorer
-from ast_experiments.selection.proxy_net import ProxyNet
-from ast_experiments.selection.types import Batch, Plan
+from ast_experiments.core.batch import Batch
+from ast_experiments.selection.large_batch import Oversampling
+from ast_experiments.selection.method import Context, Scorer
+from ast_experiments.selection.plan import Plan
+from ast_experiments.selection.proxy_model import ProxyNet
 
 
 class Proxy:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ast_experiments.selection.batching import full_batches
+from ast_experiments.selection.method import Context, Scorer
 from ast_experiments.selection.numeric import generator
-from ast_experiments.selection.protocol import Context, Scorer
-from ast_experiments.selection.types import Plan
+from ast_experiments.selection.plan import Plan
 
 
 class Random:

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ast_experiments import ranks
-from ast_experiments.errors import ConfigError
+from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch, Outputs
+from ast_experiments.core.errors import ConfigError
 from ast_experiments.selection.batching import forwarded
+from ast_experiments.selection.history import merged
+from ast_experiments.selection.large_batch import Oversampling
+from ast_experiments.selection.method import Context, Scorer, SideNet
 from ast_experiments.selection.numeric import generator
-from ast_experiments.selection.oversampling import Oversampling
-from ast_experiments.selection.protocol import Context, Scorer, SideNet
-from ast_experiments.selection.proxy_net import LEARNING
-from ast_experiments.selection.scores import merged
-from ast_experiments.selection.types import Batch, Outputs, Plan
+from ast_experiments.selection.plan import Plan
+from ast_experiments.selection.proxy_model import LEARNING
 
 HELD_OUT = 2
 NONE_HELD_OUT = (
@@ -74,7 +75,7 @@ class RhoLoss:
             order = torch.from_numpy(generator(c.seed, HELD_OUT, epoch).permutation(c.held_out_samples))
             for index in range(batches):
                 ids = order[index * rows : (index + 1) * rows]
-                own = c.held_out(ids[ranks.part(rows)], epoch)
+                own = c.held_out(ids[distributed.part(rows)], epoch)
                 net.learn(own.take(slice(None), rows), (epoch + index / batches) / self._epochs)
         losses = torch.full((c.samples,), torch.nan, device=c.device)
         for batch, outputs in forwarded(c, net.score, generator(c.seed, HELD_OUT).permutation(c.samples), 0):

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ast_experiments.selection.batching import full_batches
+from ast_experiments.selection.method import Context, Scorer
 from ast_experiments.selection.numeric import generator
-from ast_experiments.selection.protocol import Context, Scorer
-from ast_experiments.selection.types import Plan
+from ast_experiments.selection.plan import Plan
 
 ORDER, SHUFFLE = 1, 2
 

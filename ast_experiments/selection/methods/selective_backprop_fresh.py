@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ast_experiments import ranks
+from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch
+from ast_experiments.selection.batch_queue import Packing
+from ast_experiments.selection.method import Context, Scorer
 from ast_experiments.selection.numeric import Number, generator
-from ast_experiments.selection.packing import Packing
-from ast_experiments.selection.protocol import Context, Scorer
-from ast_experiments.selection.types import Batch, Plan
+from ast_experiments.selection.plan import Plan
 
 ORDER, DRAW = 1, 2
 
@@ -57,11 +58,11 @@ class FreshSelectiveBackprop:
         yield from self._queue.pass_on(rows, self._epoch, flush=dense and self._batch == self._batches)
 
     def _kept(self, loaded: Batch, score: Scorer) -> Batch:
-        losses = ranks.gather(score(loaded).losses, loaded.rows)
+        losses = distributed.gather(score(loaded).losses, loaded.rows)
         draws = generator(self._context.seed, DRAW, self._epoch, self._batch).random(len(losses), dtype="float32")
         keep = torch.from_numpy(draws).to(losses.device) < self._share_below(losses) ** (1 / self._target - 1)
         keep = keep.cpu()
-        rows = keep[ranks.part(len(keep))].nonzero().squeeze(1)
+        rows = keep[distributed.part(len(keep))].nonzero().squeeze(1)
         return loaded.take(rows.to(loaded.ids.device), int(keep.sum()))
 
     def _share_below(self, losses: Tensor) -> Tensor:

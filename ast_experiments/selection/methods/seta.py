@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.selection.batching import Carry, rounded
+from ast_experiments.selection.history import ScoreTable
+from ast_experiments.selection.method import Context, Scorer
 from ast_experiments.selection.numeric import generator
-from ast_experiments.selection.protocol import Context, Scorer
-from ast_experiments.selection.scores import ScoreTable
-from ast_experiments.selection.types import Batch, Outputs, Plan
+from ast_experiments.selection.plan import Plan
 
 ORDER, DRAW = 1, 2
 ROUNDS = 100

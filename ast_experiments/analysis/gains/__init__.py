@@ -1,0 +1,1 @@
+"""Sweeps over controller gains: figures, charts, page and theory."""

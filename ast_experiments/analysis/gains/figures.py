@@ -1,0 +1,244 @@
+"""A sweep's runs as figures over the plane of the two gains, and which gains to take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ast_experiments.analysis.control import SMOOTHING_ROWS, moving_mean
+from ast_experiments.analysis.gains.stability import LAWS, Law, margin
+from ast_experiments.analysis.leaderboard import LeaderboardRow
+from ast_experiments.runs.record import RunRecord
+
+KP, KI = "controller.kp", "controller.ki"
+UNSET = ("null", "None", "")
+EQUAL_RMS, EQUAL_SHARE = 1.1, 0.01
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What the rows of a run tell of its control.
+
+    Attributes:
+        epochs: Epochs done, shape (n,).
+        rate: Activation rate, smoothed over 5,000 offered rows or an epoch, whichever is less; NaN before, shape (n,).
+        target: Target rate, shape (n,).
+        kp: Proportional gain in use, shape (n,).
+        ki: Integral gain in use, shape (n,).
+    """
+
+    epochs: Floats
+    rate: Floats
+    target: Floats
+    kp: Floats
+    ki: Floats
+
+
+def trace(record: RunRecord) -> Trace | None:
+    """The control signals of a run; None if it was not controlled, or a row does not say how many rows were offered."""
+    needed = ("control/threshold", "control/activation_rate", "control/target")
+    if not all("samples_offered" in row for row in record.steps):
+        return None
+    offered = np.diff([0.0, *(row["samples_offered"] for row in record.steps)])
+    held = [i for i, row in enumerate(record.steps) if all(key in row for key in needed)]
+    if not held:
+        return None
+    rows = [record.steps[i] for i in held]
+
+    def column(key: str) -> Floats:
+        return np.array([row.get(key, np.nan) for row in rows], dtype=np.float64)
+
+    epoch = min([SMOOTHING_ROWS, *(row["epoch/rows_offered"] for row in record.epochs if "epoch/rows_offered" in row)])
+    rate = moving_mean(column("control/activation_rate"), offered[held], epoch)
+    return Trace(column("epoch"), rate, column("control/target"), column("control/kp"), column("control/ki"))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One pair of gains; figures are means over its runs, None where one of them has none.
+
+    Attributes:
+        kp: As typed.
+        ki: As typed.
+        rest: What else was varied, without seeds.
+        gains: Their values; of derived gains the mean of those in use, NaN if they were never in use.
+        rows: The runs.
+        figures: By name.
+    """
+
+    kp: str
+    ki: str
+    rest: Mapping[str, str]
+    gains: tuple[float, float]
+    rows: tuple[LeaderboardRow, ...]
+    figures: Mapping[str, float | None]
+
+    @property
+    def derived(self) -> bool:
+        """Whether both gains follow from the scores."""
+        return self.kp in UNSET and self.ki in UNSET
+
+
+FIGURES = ("settling_window", "overshoot", "rms_error", "final_accuracy", "savings")
+
+
+def points(rows: Sequence[LeaderboardRow], traces: Mapping[str, Trace | None]) -> list[Point]:
+    """The pairs of gains of a sweep; none unless both were varied.
+
+    Args:
+        rows: As `leaderboard` gives them.
+        traces: By `LeaderboardRow.run`.
+    """
+    groups: dict[tuple[Any, ...], list[LeaderboardRow]] = {}
+    for row in rows:
+        if KP not in row.overrides or KI not in row.overrides:
+            return []
+        rest = {key: value for key, value in row.overrides.items() if key not in (KP, KI, "seed")}
+        groups.setdefault((row.overrides[KP], row.overrides[KI], tuple(rest.items())), []).append(row)
+    found = []
+    for (kp, ki, rest), group in groups.items():
+        used = [t for t in (traces.get(row.run) for row in group) if t is not None]
+        gains = (_gain(kp, [t.kp for t in used]), _gain(ki, [t.ki for t in used]))
+        figures = {name: _mean([getattr(row, name) for row in group]) for name in FIGURES}
+        found.append(Point(kp, ki, dict(rest), gains, tuple(group), figures))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Theory:
+    """What is known about the boundary between stable and unstable gains.
+
+    Attributes:
+        law: Of the controller.
+        alpha: Weight of the newest window in its EMA.
+        windows: Time constant that derived gains aim at; None for laws without derived gains.
+        densities: Least and largest density of the scores at the threshold over the runs, per unit of the level; None
+            where the runs do not tell.
+    """
+
+    law: Law
+    alpha: float
+    windows: float | None
+    densities: tuple[float, float] | None
+
+    def margin(self, point: Point) -> float:
+        """Logarithm of the factor to the boundary, at the density for which it is least; above 0 where stable."""
+        found = []
+        for density in self.densities or (None,):
+            kp, ki = point.gains
+            if point.kp in UNSET and density is not None and self.windows is not None:
+                kp = (1 - self.alpha) / (self.alpha * density * self.windows)
+            if point.ki in UNSET:
+                ki = kp * self.alpha / (1 - self.alpha)
+            found.append(float(margin(self.law, kp, ki, self.alpha, density)))
+        return min(found)
+
+
+def theory(
+    point_list: Sequence[Point], traces: Mapping[str, Trace | None], configs: Mapping[str, Mapping[str, Any]]
+) -> Theory | None:
+    """The theory of a sweep over gains; None unless its runs share one law and one `alpha`.
+
+    The density is read off the gains that `pi` derived from it, in the runs whose kp was left to it.
+
+    Args:
+        point_list: Of the sweep.
+        traces: By run.
+        configs: Settings of the controller, by run.
+    """
+    chosen = [configs[row.run] for point in point_list for row in point.rows]
+    kinds = {tuple(config.get(key) for key in ("name", "alpha", "settling_windows")) for config in chosen}
+    if len(kinds) != 1:
+        return None
+    name, alpha, windows = kinds.pop()
+    law = LAWS.get(str(name))
+    if law is None or not isinstance(alpha, float):
+        return None
+    used = [traces.get(row.run) for point in point_list if point.kp in UNSET for row in point.rows]
+    gains = [each.kp[each.kp > 0] for each in used if each is not None]
+    found = (1 - alpha) / (alpha * windows * np.concatenate(gains)) if windows and gains else np.empty(0)
+    return Theory(law, alpha, windows, (float(found.min()), float(found.max())) if len(found) else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Which gains to take.
+
+    Attributes:
+        point: They.
+        reasons: Sentences.
+    """
+
+    point: Point
+    reasons: tuple[str, ...]
+
+
+def advise(point_list: Sequence[Point], target: float | None, law: Theory | None) -> Advice | None:
+    """The gains that hold the rate best; None if no pair settled.
+
+    Of the pairs whose runs all finished and settled, those with the least RMS error of the rate, and any within a
+    tenth or within 1 % of the target of it, count as equal. Among equals derived gains come first, since they follow
+    the scores to other data; then the one that settles first, then the least overshoot.
+    """
+    held = [
+        p for p in point_list
+        if all(row.status == "finished" for row in p.rows)
+        and p.figures["settling_window"] is not None and p.figures["rms_error"] is not None
+    ]  # fmt: skip
+    if not held:
+        return None
+
+    def figure(point: Point, name: str) -> float:
+        return float(point.figures[name] or 0.0)
+
+    least = min(figure(p, "rms_error") for p in held)
+    limit = max(EQUAL_RMS * least, least + EQUAL_SHARE * (target or 0.0))
+    equal = [p for p in held if figure(p, "rms_error") <= limit]
+    best = min(equal, key=lambda p: (not p.derived, figure(p, "settling_window"), figure(p, "overshoot")))
+    return Advice(best, _reasons(best, equal, held, law))
+
+
+def _reasons(best: Point, equal: Sequence[Point], held: Sequence[Point], law: Theory | None) -> tuple[str, ...]:
+    figures = best.figures
+    overshoot, accuracy = figures["overshoot"], [p.figures["final_accuracy"] for p in held]
+    rms = f"RMS error {figures['rms_error']:.4f}"
+    found = [
+        f"It holds the rate best of the {len(held)} pairs that settled: {rms}."
+        if len(equal) == 1
+        else f"{len(equal)} of the {len(held)} pairs that settled hold the rate equally well; here {rms}.",
+        f"It settles at log row {figures['settling_window']:.0f}"
+        + (f" and overshoots by {overshoot:.0%}." if overshoot is not None else "."),
+    ]
+    if best.derived:
+        found.append("Both gains follow from the scores: the same setting serves other data and other targets.")
+    factor = None if law is None else law.margin(best)
+    if factor == -np.inf and best.gains[0] != 0:
+        found.append("By theory no kp is stable beside this ki.")
+    elif factor is not None and np.isfinite(factor):
+        side = "inside" if factor > 0 else "outside"
+        found.append(
+            f"By theory it lies {side} the stable gains, a factor {np.exp(abs(factor)):.1f} from the boundary."
+        )
+    told = [value for value in accuracy if value is not None]
+    if len(told) > 1:
+        found.append(f"Accuracy lies between {min(told):.2f} and {max(told):.2f} % over the pairs that settled.")
+    return tuple(found)
+
+
+def _gain(typed: str, used: Sequence[Floats]) -> float:
+    try:
+        return float(typed)
+    except ValueError:
+        values = np.concatenate([each[np.isfinite(each)] for each in used]) if used else np.empty(0)
+        return float(values.mean()) if len(values) else float("nan")
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return float(np.mean(told)) if told and len(told) == len(values) else None

@@ -1,0 +1,1 @@
+"""`ast-doctor`: checks of data and machine."""

@@ -1,0 +1,98 @@
+"""`ast-doctor`: will the run that a command line describes work here, and how long will it take?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from ast_experiments.cli.train import EXIT_FAILED, guarded
+from ast_experiments.config.compose import check, compose, typed
+from ast_experiments.config.schema import Config
+from ast_experiments.core.errors import DataError, UserError
+
+DESCRIPTION = """\
+Check the data, the device, the disk and the time of a run before it is started. Type the same overrides as for
+ast-train. Ends with 1 where something is wrong."""
+
+EXAMPLES = """\
+  ast-doctor dataset=imagenette            its layout, every image, free disk, hours
+  ast-doctor experiment=cifar10_stale      the same for an experiment
+  ast-doctor --quick dataset=imagenet100   without reading the images and timing the training"""
+
+SHOWN = 10
+
+
+def main() -> None:
+    """Entry point of `ast-doctor`."""
+    raise SystemExit(guarded(_main))
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="ast-doctor",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for ast-train")
+    parser.add_argument("--quick", action="store_true", help="read no images and time nothing")
+    parser.add_argument("--all", action="store_true", help=f"show more than {SHOWN} findings of a kind")
+    args = parser.parse_args()
+    config = typed(compose(args.overrides))
+    return EXIT_FAILED if report(config, quick=args.quick, most=sys.maxsize if args.all else SHOWN) else 0
+
+
+def report(config: Config, *, quick: bool, most: int) -> int:
+    """Examines everything and prints the findings as they come.
+
+    Args:
+        config: Of the run; its device need not be there.
+        quick: Whether to read no images and time nothing.
+        most: Findings of a kind to print.
+
+    Returns:
+        How many things are wrong.
+    """
+    from ast_experiments.cli.doctor.data import Finding, data_findings
+    from ast_experiments.cli.doctor.machine import device_findings, disk_findings, time_findings
+
+    def settings() -> Iterable[Finding]:
+        try:
+            check(config)
+        except UserError as error:
+            yield Finding("wrong", "settings", str(error))
+
+    wrong = 0
+    counts: dict[str, int] = {}
+    sections = [settings(), device_findings(), data_findings(config, quick), disk_findings(config, Path.cwd())]
+    for section in sections:
+        wrong += _print(section, counts, most)
+    if quick:
+        return wrong
+    if wrong:
+        print("note   time: not estimated, as something is wrong", flush=True)
+        return wrong
+    try:
+        return _print(time_findings(config), counts, most)
+    except DataError as error:
+        return _print([Finding("wrong", "data", str(error))], counts, most)
+
+
+def _print(findings: Iterable, counts: dict[str, int], most: int) -> int:
+    wrong = 0
+    for finding in findings:
+        wrong += finding.level == "wrong"
+        counts[finding.subject] = counts.get(finding.subject, 0) + 1
+        if counts[finding.subject] <= most:
+            print(f"{finding.level:6} {finding.subject}: {finding.text}", flush=True)
+    for subject, count in counts.items():
+        if count > most:
+            print(f"       {subject}: and {count - most} more; type --all to see them", flush=True)
+            counts[subject] = 0
+    return wrong
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""What `ast-doctor` finds out about the machine: the device, the disk, and the time a run will take."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ast_experiments.cli.doctor.data import Finding
+from ast_experiments.config.schema import Config
+from ast_experiments.core.errors import DataError, UserError
+
+PROBE_S = 6.0
+"""Seconds that training, and then validation, are timed for; one batch each at the least."""
+_SMALL_BATCH = 32
+_LOGS = 200_000_000
+_COPIES = 4
+_FILES = 2
+
+
+def device_findings() -> Iterator[Finding]:
+    """Compares what torch was built for with the GPUs that are there."""
+    import torch
+
+    this, driver = f"torch {torch.__version__}", shutil.which("nvidia-smi") is not None
+    if torch.cuda.is_available():
+        built = torch.cuda.get_arch_list()
+        for index in range(torch.cuda.device_count()):
+            capability = torch.cuda.get_device_capability(index)
+            told = f"{torch.cuda.get_device_name(index)} (sm_{capability[0]}{capability[1]}), {this}"
+            if supports(capability, built):
+                yield Finding("ok", "device", told)
+            else:
+                yield Finding("wrong", "device", f"{told}: {advice(capability, built)}")
+    elif not driver:
+        yield Finding("ok", "device", f"{'Apple GPU' if torch.backends.mps.is_available() else 'no GPU'}, {this}")
+    elif torch.version.cuda is None:
+        mend = "install a CUDA build of torch, or use the one that the platform brings"
+        yield Finding("wrong", "device", f"there is an NVIDIA driver, but {this} is built without CUDA; {mend}")
+    else:
+        mend = f"type nvidia-smi: below CUDA {torch.version.cuda}, update the driver or install a torch for that CUDA"
+        yield Finding("wrong", "device", f"there is an NVIDIA driver, but {this} finds no GPU; {mend}")
+
+
+def supports(capability: tuple[int, int], built: Sequence[str]) -> bool:
+    """Tells whether code built for some architectures runs on a GPU.
+
+    Args:
+        capability: Compute capability of the GPU, e.g. (8, 6).
+        built: Architectures as torch names them: `sm_80` is machine code, which also runs on later minor versions;
+            `sm_90a` runs on that one alone; `compute_90` is compiled on any later GPU.
+    """
+    for kind, major, minor, only in (_parsed(name) for name in built):
+        if kind == "compute" and not only and (major, minor) <= capability:
+            return True
+        if kind == "sm" and major == capability[0] and (minor == capability[1] if only else minor <= capability[1]):
+            return True
+    return False
+
+
+def advice(capability: tuple[int, int], built: Sequence[str]) -> str:
+    """Says what to install where torch has no code for a GPU."""
+    oldest = min(((major, minor) for _, major, minor, _ in map(_parsed, built)), default=(0, 0))
+    there = f"this torch is built for {', '.join(built) or 'no GPU'}"
+    if capability < oldest:
+        return (
+            f"{there}, and the GPU is older; use the torch that the platform brings, or install one for CUDA 12.6 or "
+            "earlier (its version ends in +cu126)"
+        )
+    return f"{there}, and the GPU is newer; install a torch for a later CUDA (its version ends in +cu128 or higher)"
+
+
+def disk_findings(config: Config, here: Path) -> Iterator[Finding]:
+    """Compares the free space with what the run will write.
+
+    Args:
+        config: Checked.
+        here: Folder that `outputs/` is made in.
+    """
+    by_disk: dict[int, list[tuple[Path, int, str]]] = {}
+    for folder, size, what in ((here, _checkpoint_bytes(config), "checkpoints and logs"), *_copies(config)):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        by_disk.setdefault(there.stat().st_dev, []).append((there, size, what))
+    for wants in by_disk.values():
+        free, needed = shutil.disk_usage(wants[0][0]).free, sum(size for _, size, _ in wants)
+        parts = ", ".join(f"{size / 1e9:.2f} GB for {what}" for _, size, what in wants)
+        text = f"{free / 1e9:.2f} GB free at {wants[0][0]}; the run needs {parts}"
+        if free < needed:
+            yield Finding("wrong", "disk", f"{text}: make room, or name another disk (hydra.run.dir, dataset.cache)")
+        else:
+            yield Finding("ok", "disk", text)
+
+
+def time_findings(config: Config) -> Iterator[Finding]:
+    """Times some training and validation, and estimates the hours of one epoch and of the whole run.
+
+    Raises:
+        DataError: When an image cannot be read.
+    """
+    from ast_experiments.runs.build import build_run
+    from ast_experiments.training.hardware import check_processes
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            run = build_run(config, Path(scratch), lambda facts: None)  # pyright: ignore[reportArgumentType]
+            train_s, val_s, batches = _probe(run, config.recipe.batch_size)
+        except DataError:
+            raise
+        except UserError as error:
+            yield Finding("wrong", "run", str(error))
+            return
+    samples, checked, epochs = len(run.train), len(run.val), run.epochs  # pyright: ignore[reportArgumentType]
+    # Masked rows are trained all the same.
+    setpoint = None if getattr(config.method, "scoring", None) == "masked" else run.setpoint
+    targets = [1.0 if setpoint is None else setpoint.target(epoch, epochs) for epoch in range(epochs)]
+    validations = -(-epochs // run.eval_every)
+    scored = sum(run.hooks.scored_share(target) for target in targets)
+    first = _hours(samples * train_s + checked * val_s)
+    whole = _hours(samples * (sum(targets) * train_s + scored * val_s) + validations * checked * val_s)
+    rows = f"{1 / train_s:,.0f} rows a second in training and {1 / val_s:,.0f} in validation"
+    yield Finding("note", "time", f"{rows}, timed over {batches} batches")
+    runs = f"{first} for a quick test of one dense epoch, {whole} for all {epochs} epochs at a mean rate of "
+    count = check_processes(config.hardware.device, config.hardware.processes)
+    alone = f", by one of its {count} processes alone" if count > 1 else ""
+    yield Finding("note", "time", f"an estimate from that, no promise: {runs}{sum(targets) / epochs:.2f}{alone}")
+
+
+def _probe(run: Any, batch_size: int) -> tuple[float, float, int]:
+    """Seconds of training a row and of validating one, loading included, and the training batches timed."""
+    import numpy as np
+    import torch
+
+    gpu = run.stepper.hardware.device.type == "cuda"
+    warm_up = 3 if gpu else 1
+
+    def timed(loader: Any, most: int, work: Callable[[Any], None]) -> tuple[float, int]:
+        size = most if gpu else min(most, _SMALL_BATCH)
+        # Rows over again where there are few, so that something is left to time after the warm-up.
+        ids = np.resize(np.random.default_rng(0).permutation(len(loader)), max(len(loader), 2 * warm_up * size))
+        batches = loader.batches(ids, size, 0)
+        for batch in islice(batches, warm_up):
+            work(batch)
+        count, begin = 0, time.perf_counter()
+        for batch in batches:
+            work(batch)
+            if gpu:
+                torch.cuda.synchronize()
+            count += 1
+            if time.perf_counter() - begin > PROBE_S:
+                break
+        return (time.perf_counter() - begin) / (count * size), count
+
+    def score(batch: Any) -> None:
+        with torch.no_grad(), run.stepper.hardware.autocast():
+            run.stepper.model(batch.images)
+
+    run.stepper.model.train()
+    train_s, batches = timed(run.train, batch_size, run.stepper.rehearse)
+    run.stepper.model.eval()
+    val_s, _ = timed(run.val, run.eval_batch, score)
+    return train_s, val_s, batches
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
+def _checkpoint_bytes(config: Config) -> int:
+    """Weights, two moments and an average of each parameter, in the old and in the new file; and room for logs."""
+    import torch
+
+    from ast_experiments.runs.build import builder, settings_of
+
+    settings = settings_of(config.model)
+    settings |= {key: value for key, value in (("pretrained", False), ("checkpoint", None)) if key in settings}
+    size = getattr(config.dataset, "size", None) or (224 if hasattr(config.dataset, "size") else 32)
+    try:
+        with torch.device("meta"):
+            model = builder("model", config.model.name)(1000, 3, size, **settings)
+    except UserError:
+        return _LOGS  # reported with the settings
+    return sum(p.numel() * p.element_size() for p in model.parameters()) * _COPIES * _FILES + _LOGS
+
+
+def _copies(config: Config) -> Iterator[tuple[Path, int, str]]:
+    """Copies of parquet files that are yet to be made."""
+    from ast_experiments.data.encoded.cache import ParquetRows, packed_bytes, packed_path
+    from ast_experiments.data.encoded.classes import ClassChoice
+    from ast_experiments.data.encoded.load import SETS, find
+
+    what = SETS.get(config.dataset.name)
+    if what is None:
+        return
+    try:
+        choice = ClassChoice(what.title, what.lists, getattr(config.dataset, "class_list", None), strict=False)
+        layout = find(what, config.dataset.root, choice)
+    except DataError:
+        return  # reported with the data
+    for split, listing in layout.splits.items():
+        store = listing.store
+        if isinstance(store, ParquetRows):
+            path = packed_path(store, Path(config.dataset.cache))
+            if not path.is_file():
+                yield path.parent, packed_bytes(store), f"a copy of the {split} images"
+
+
+def _parsed(arch: str) -> tuple[str, int, int, str]:
+    match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([a-z]?)", arch)
+    return (match[1], int(match[2]), int(match[3]), match[4]) if match else ("", 0, 0, "")

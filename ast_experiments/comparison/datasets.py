@@ -1,0 +1,165 @@
+"""Data sets side by side: curves over the progress of a run, relative to dense training on the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ast_experiments.analysis.draw import INKS, chart, legend, thin
+from ast_experiments.comparison.charts import COLORS, MARKERS
+from ast_experiments.comparison.compare import Comparison
+from ast_experiments.comparison.runs import MEASURED, Run
+from ast_experiments.comparison.stats import Floats
+from ast_experiments.comparison.tables import Table
+from ast_experiments.comparison.verdicts import Judged
+from ast_experiments.comparison.wording import kinds_of_saving, number, signed, spread
+from ast_experiments.runs.record import read_run
+
+GRID = np.linspace(0, 1, 201)
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+
+Curves = Mapping[str, Mapping[str, Floats]]
+"""By run and name, over `GRID`."""
+
+
+def side_by_side(comparisons: Sequence[Comparison]) -> Table:
+    """Every judged arm of every data set, a row each, ordered by method."""
+    rows = [
+        [
+            each.arm.label,
+            comparison.dataset,
+            each.verdict.word,
+            spread(each.beside.dense, "accuracy") if each.beside else "",
+            spread(each.arm, "accuracy"),
+            signed(each.beside.gap) if each.beside else "",
+            number(each.arm.mean("rate"), ".3f"),
+            *kinds_of_saving(each),
+        ]
+        for method in methods(comparisons)
+        for comparison, each in _of(comparisons, method)
+    ]
+    headings = ["arm", "data set", "verdict", "dense, %", "accuracy, %", "points above dense", "rate"]
+    return Table("Data sets side by side", [*headings, "nominal", "rows skipped", "FLOPs", "measured"], rows)
+
+
+def methods(comparisons: Sequence[Comparison]) -> list[str]:
+    """The methods that are neither dense nor mere baselines, on any data set."""
+    judged = [each for comparison in comparisons for each in comparison.judged]
+    return sorted({each.arm.method for each in judged if each.arm.method != "dense" and not each.arm.extra})
+
+
+def read_curves(comparisons: Sequence[Comparison]) -> Curves:
+    """Reads the curves of all runs of the methods and of the dense arms beside them; of every file only these stay."""
+    runs = {}
+    for comparison in comparisons:
+        for each in comparison.judged:
+            if each.arm.method != "dense" and not each.arm.extra:
+                beside = each.beside.dense.runs if each.beside else ()
+                runs |= {run.name: run for run in (*each.arm.runs, *beside)}
+    return {name: _read(run) for name, run in runs.items()}
+
+
+def charts(comparisons: Sequence[Comparison], method: str, curves: Curves) -> list[tuple[str, str, str]]:
+    """Title, caption and drawing of each chart of a method that there are curves for."""
+    pairs = _of(comparisons, method)
+    several = len(pairs) > len({comparison.dataset for comparison, _ in pairs})
+    names = [f"{c.dataset}, {each.arm.label}" if several else c.dataset for c, each in pairs]
+    drawn = []
+    for title, caption, key, how, shares in _CHARTS:
+        found = [_combined(each, key, how, curves) for _, each in pairs]
+        if any(each is not None for each in found):
+            drawn.append((f"{method}: {title}", caption, _drawing(names, found, f"{method}-{title}", shares=shares)))
+    return drawn
+
+
+def _of(comparisons: Sequence[Comparison], method: str) -> list[tuple[Comparison, Judged]]:
+    return [(c, each) for c in comparisons for each in c.judged if each.arm.method == method and not each.arm.extra]
+
+
+def _read(run: Run) -> dict[str, Floats]:
+    """The curves of a run over its progress, on `GRID`; NaN before the first row that tells them."""
+    record = read_run(run.record.directory)
+    found = {}
+    own = {} if run.hardware.get("device") == "cuda" else {"joules": ("energy/cpu_joules",)}
+    for key, keys in (_ROWS | own).items():
+        rows = record.steps if key == "threshold" else record.epochs
+        points = [(_number(row, "progress"), _sum(row, keys)) for row in rows]
+        known = np.array([point for point in points if None not in point], dtype=np.float64)
+        if len(known):
+            found[key] = np.interp(GRID, known[:, 0], known[:, 1], left=np.nan)
+    return found
+
+
+def _sum(row: Mapping[str, Any], keys: Sequence[str]) -> float | None:
+    """The sum of those that are there; None without the first. A key that ends in / stands for all that begin so."""
+    if keys[0].endswith("/"):
+        keys = [key for key in row if key.startswith(keys[0])]
+    if not keys or _number(row, keys[0]) is None:
+        return None
+    return sum(_number(row, key) or 0.0 for key in keys)
+
+
+def _number(row: Mapping[str, Any], key: str) -> float | None:
+    value = row.get(key)
+    return value if isinstance(value, int | float) else None
+
+
+def _combined(judged: Judged, key: str, how: str, curves: Curves) -> Floats | None:
+    """The mean over runs of a curve: as it is, or as points above or share saved of the dense run of the same seed."""
+    own = [(run.seed, curves[run.name][key]) for run in judged.arm.runs if key in curves[run.name]]
+    if how == "as it is":
+        return np.mean([values for _, values in own], axis=0) if own else None
+    beside = judged.beside
+    if beside is None or (key in MEASURED and (key != beside.measured.axis or beside.measured.saving is None)):
+        return None
+    dense = {run.seed: curves[run.name][key] for run in beside.dense.runs if key in curves[run.name]}
+    pairs = [(values, dense[seed]) for seed, values in own if seed in dense]
+    above = how == "above"
+    found = [one - other if above else 1 - one / np.where(other > 0, other, np.nan) for one, other in pairs]
+    return np.mean(found, axis=0) if found else None
+
+
+def _drawing(names: Sequence[str], curves: Sequence[Floats | None], salt: str, *, shares: bool) -> str:
+    def draw(axes: Any) -> None:
+        for i, (name, values) in enumerate(zip(names, curves, strict=True)):
+            if values is None:
+                continue
+            ink, known = INKS[COLORS[i % len(COLORS)]], np.isfinite(values)
+            x, y = thin(GRID[known], values[known])
+            look = {"marker": MARKERS[i % len(MARKERS)], "markersize": 3.5, "markevery": max(1, len(x) // 8)}
+            axes.plot(x, y, color=ink, linestyle=DASHES[i % len(DASHES)], linewidth=1.4, label=name, **look)
+        axes.set_xlabel("progress")
+        axes.set_xlim(0, 1.02)
+        if shares:
+            axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.04)
+        axes.grid(axis="y", color=INKS["rule"], linewidth=0.6)
+        legend(axes, 3)
+
+    return chart(draw, salt)
+
+
+_SO_FAR = "so far, as a share of dense at the same progress."
+
+_ROWS: dict[str, tuple[str, ...]] = {
+    "rate": ("epoch/activation_rate",),
+    "threshold": ("control/threshold",),
+    "accuracy": ("val/accuracy",),
+    "skipped": ("energy/skipped_share",),
+    "flops": ("compute/train_flops", "compute/score_flops", "compute/val_flops"),
+    "seconds": ("time/",),
+    "joules": ("energy/gpu_joules",),
+}
+"""Curves, and the keys of the rows that add up to them."""
+
+# Title, caption, curve, what is made of it, and whether that is a share.
+_CHARTS = (
+    ("activation rate", "Rows trained / rows offered, by epoch.", "rate", "as it is", True),
+    ("threshold", "The controller's, on significance.", "threshold", "as it is", False),
+    ("points above dense", "Validation accuracy above dense at the same progress.", "accuracy", "above", False),
+    ("rows skipped", "Share of the rows offered so far. Nominal, not energy.", "skipped", "as it is", True),
+    ("FLOPs saved", f"Counted, {_SO_FAR}", "flops", "saved", True),
+    ("seconds saved", f"Measured, {_SO_FAR}", "seconds", "saved", True),
+    ("joules saved", f"Measured, {_SO_FAR}", "joules", "saved", True),
+)

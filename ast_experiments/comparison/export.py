@@ -1,0 +1,105 @@
+"""A comparison as raw figures: CSV with an arm a row, and JSON with everything."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ast_experiments.comparison.compare import Comparison
+from ast_experiments.comparison.runs import AXES, Run
+from ast_experiments.comparison.stats import CONFIDENCE, Interval, interval
+from ast_experiments.comparison.verdicts import Judged
+from ast_experiments.comparison.wording import join, remarks
+
+COSTS = (*AXES, "joules_above_idle", "cpu_joules")
+SHARES = ("rate", "nominal_savings", "skipped_share", "compute_savings")
+
+
+def write_csv(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Writes an arm a row; there is no column for what no arm has."""
+    rows = [figures(comparison, each) for comparison in comparisons for each in comparison.judged]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Writes rules, arms with their figures and runs, and notes, for each data set."""
+    content = [
+        {
+            "dataset": comparison.dataset,
+            "rules": dataclasses.asdict(comparison.rules) | {"confidence": CONFIDENCE},
+            "energy": comparison.energy,
+            "notes": comparison.notes,
+            "arms": [
+                figures(comparison, each)
+                | {
+                    "remarks": remarks(each, comparison.rules.x),
+                    "on_front": each.on_front,
+                    "runs": [_run(run) for run in each.arm.runs],
+                }
+                for each in comparison.judged
+            ],
+        }
+        for comparison in comparisons
+    ]
+    path.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def figures(comparison: Comparison, judged: Judged) -> dict[str, Any]:
+    """What is known of an arm; what is not is absent, as are ends of intervals that are open."""
+    arm, verdict, beside = judged.arm, judged.verdict, judged.beside
+    levels = {met.arm.number: met.level for met in comparison.criteria}
+    row: dict[str, Any] = {
+        "dataset": comparison.dataset,
+        "number": arm.number,
+        "arm": arm.label,
+        "method": arm.method,
+        "x": comparison.rules.x,
+        "verdict": verdict.word,
+        "reasons": join(verdict.reasons),
+        "a_claim_needs": join(verdict.needs),
+        "seeds": len(arm.seeds),
+        "failed": arm.failed,
+        **_ends("accuracy", interval(arm.values("accuracy"))),
+        "against": verdict.against,
+        **_ends("points_above_uniform", verdict.difference),
+        "p_equal": verdict.p_equal,
+        **_ends("saved_at_equal_accuracy", verdict.saving),
+        **{key: arm.mean(key) for key in SHARES},
+    }
+    if beside is not None:
+        row |= {"dense": beside.dense.label, **_ends("points_above_dense", beside.gap)}
+        row |= {"p_equal_to_dense": beside.p_equal, **_ends("flops_saved", beside.compute.saving)}
+        row |= {**_ends(f"{beside.measured.axis}_saved", beside.measured.saving)}
+        row["measured_not_comparable"] = join(beside.measured.reasons)
+    for key in COSTS:
+        row |= _ends(key, interval(arm.values(key)))
+    row["published_criteria"] = levels.get(arm.number)
+    return {key: value for key, value in row.items() if _finite(value) not in (None, "")}
+
+
+def _ends(key: str, found: Interval | None) -> dict[str, float]:
+    return {} if found is None else {key: found.mean, f"{key}_low": found.low, f"{key}_high": found.high}
+
+
+def _run(run: Run) -> dict[str, Any]:
+    facts = run.record.result.get("selection")
+    chosen = {"selection": facts} if facts else {}
+    return {"run": run.name, "seed": run.seed, "energy_source": run.source or None, "figures": run.figures} | chosen
+
+
+def _finite(value: Any) -> Any:
+    """Without NaN and infinities, which JSON has not."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,100 @@
+"""A comparison as one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ast_experiments.analysis.report import render
+from ast_experiments.comparison import datasets
+from ast_experiments.comparison.charts import (
+    accuracy_chart,
+    equal_accuracy_chart,
+    phases_chart,
+    savings_chart,
+)
+from ast_experiments.comparison.compare import Comparison
+from ast_experiments.comparison.runs import AXES, Run
+from ast_experiments.comparison.tables import tables
+from ast_experiments.comparison.wording import amount, number, remarks, spelt
+
+PHASES = {
+    "joules": ("Joules by phase", "Mean over the runs of an arm, as metered; train is all but validation."),
+    "seconds": ("Seconds by phase", "Mean over the runs of an arm; setup is left out."),
+    "flops": ("FLOPs by phase", "Mean over the runs of an arm, as counted."),
+}
+
+
+def render_page(comparisons: Sequence[Comparison], *, across: bool) -> str:
+    """Returns the page as HTML.
+
+    Args:
+        comparisons: One for each data set.
+        across: Whether the data sets are also put side by side.
+    """
+    from markupsafe import Markup
+
+    cross = None
+    if across:
+        curves = datasets.read_curves(comparisons)
+        drawn = [
+            each for method in datasets.methods(comparisons) for each in datasets.charts(comparisons, method, curves)
+        ]
+        cross = {
+            "table": datasets.side_by_side(comparisons),
+            "charts": [(title, caption, Markup(drawing)) for title, caption, drawing in drawn],
+        }
+    notes = list(dict.fromkeys(note for comparison in comparisons for note in comparison.notes))
+    return render(
+        "compare.html.j2",
+        title=f"Comparison: {', '.join(comparison.dataset for comparison in comparisons)}",
+        cross=cross,
+        notes=notes,
+        sections=[_section(comparison) for comparison in comparisons],
+    )
+
+
+def _section(comparison: Comparison) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    rules = comparison.rules
+    drawn = [
+        (
+            f"Accuracy against {AXES[axis][0]}",
+            "Means and 95 % intervals; band: that of the uniform line. Small dots: seeds. Hollow: baselines. "
+            "Numbers: those of the table.",
+            accuracy_chart(comparison, axis),
+        )
+        for axis in dict.fromkeys([rules.x, *comparison.axes])
+    ]
+    drawn += [
+        (
+            f"{AXES[rules.x][0].capitalize()} saved at equal accuracy",
+            "Against the uniform line, with 95 % intervals. An interval that holds 0: no significant saving.",
+            equal_accuracy_chart(comparison),
+        ),
+        (
+            "Savings against dense, three kinds",
+            "Nominal figures are formulas of the rate; FLOPs are counted; the last is measured.",
+            savings_chart(comparison),
+        ),
+    ]
+    drawn += [(title, caption, phases_chart(comparison.arms, key)) for key, (title, caption) in PHASES.items()]
+    x_name = AXES[rules.x][0]
+    return {
+        "dataset": comparison.dataset,
+        "energy": comparison.energy,
+        "subtitle": f"{sum(len(arm.runs) for arm in comparison.arms)} runs, {len(comparison.arms)} arms; costs are "
+        f"{x_name} ({spelt(rules.x)}); equal: within ± {rules.margin:g} points",
+        "tables": tables(comparison),
+        "remarks": [(each.arm, line) for each in comparison.judged for line in remarks(each, rules.x)],
+        "charts": [(title, caption, Markup(drawing)) for title, caption, drawing in drawn if drawing],
+        "runs": [(arm, run, _run_cells(run)) for arm in comparison.arms for run in arm.runs],
+        "axes": [AXES[axis][0] for axis in comparison.axes],
+        "cells": comparison.axes,
+    }
+
+
+def _run_cells(run: Run) -> dict[str, str]:
+    cells = {axis: amount(run.figures[axis], AXES[axis][1]) for axis in AXES if axis in run.figures}
+    return cells | {"accuracy": number(run.figures["accuracy"], ".2f")}

@@ -1,0 +1,262 @@
+"""Runs of a comparison as their files tell them: figures, and the facts that have to agree."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ast_experiments.runs.record import CONFIG, RESULT, RunRecord, find_runs, read_run
+
+AXES = {
+    "joules": ("energy", "J"),
+    "seconds": ("time", "s"),
+    "flops": ("arithmetic", "FLOPs"),
+    "samples": ("sample-visits", "rows"),
+}
+"""What a cost is counted in: its name and its unit."""
+
+MEASURED = ("joules", "seconds")
+TRIAL = "trial"
+"""The tag of runs that only choose a learning rate."""
+
+METERS = ("nvml", "rapl", "zeus")
+"""How the names of energy sources begin that read a meter; others are estimates."""
+
+_FREE = ("setup",)
+_LENGTH = ("name", "epochs", "lr", "min_lr", "warmup_lr", "warmup_epochs")
+_NAMES = frozenset(
+    ("seed", "tracking", "group", "tags", "experiment_name", "checkpoint_every_s", "profile", "hardware", "energy")
+)
+_PLACES = ("dataset.root", "dataset.download")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One finished or failed run.
+
+    Attributes:
+        name: Its directory, as short as it can be.
+        dataset: The data set's name.
+        method: The method's name.
+        seed: Its seed.
+        settings: What determines its numbers, beside seed and hardware: dotted key to text.
+        facts: What must agree in every comparison: name to text.
+        hardware: What must agree where seconds or joules are compared.
+        source: Where its joules come from; empty without a meter.
+        why_not: Why they were not measured; empty if that is not told.
+        figures: `accuracy`, costs by the keys of `AXES`, rates and savings; an absent key was not measured.
+        phases: Costs by phase, under `joules`, `seconds` and `flops`.
+        tags: As in the config.
+        record: The content of the files, without the rows of metrics.
+    """
+
+    name: str
+    dataset: str
+    method: str
+    seed: int
+    settings: Mapping[str, str]
+    facts: Mapping[str, str]
+    hardware: Mapping[str, str]
+    source: str
+    why_not: str
+    figures: Mapping[str, float]
+    phases: Mapping[str, Mapping[str, float]]
+    tags: tuple[str, ...]
+    record: RunRecord
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What was found.
+
+    Attributes:
+        runs: Finished runs.
+        failed: Failed runs.
+        trials: How many more only try a learning rate.
+        notes: A line for every other run that is left out.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    failed: list[Run] = field(default_factory=list)
+    trials: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def load(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
+    """Reads the runs at and below the paths; what cannot be compared is named in the notes."""
+    found, seen = Loaded(), {}
+    for path in paths:
+        below = find_runs(path) if Path(path).is_dir() else []
+        if not below:
+            found.notes.append(f"{path}: no run at or below it; left out")
+        for directory in below:
+            if directory.resolve() not in seen.values():
+                _add(found, read_run(directory, metrics=False), seen)
+    if found.trials:
+        found.notes.append(f"trials of learning rates, left out: {found.trials}")
+    return found
+
+
+def _add(found: Loaded, record: RunRecord, seen: dict[str, Path]) -> None:
+    name = os.path.relpath(record.directory)
+    name = name if len(name) <= len(str(record.directory)) else str(record.directory)
+    identity = str(record.result.get("run_id") or record.directory.resolve())
+    if identity in seen:
+        found.notes.append(f"{name}: a copy of {os.path.relpath(seen[identity])}; left out")
+        return
+    seen[identity] = record.directory.resolve()
+    run = _run(name, record)
+    lacking = "no result.json" if not (record.directory / RESULT).exists() else f"{RESULT} is no JSON object"
+    if not record.result:
+        found.notes.append(f"{name}: {lacking}; left out")
+    elif TRIAL in run.tags:
+        found.trials += 1
+    elif record.status == "failed":
+        found.failed.append(run)
+        found.notes.append(f"{name}: failed; left out, but counted as failed")
+    elif record.status != "finished":
+        found.notes.append(f"{name}: {record.status}; left out")
+    elif not run.dataset or not run.method or run.seed < 0 or "accuracy" not in run.figures:
+        found.notes.append(f"{name}: {RESULT} tells no dataset, method, seed or final_accuracy; left out")
+    else:
+        found.runs.append(run)
+        if not record.config:
+            found.notes.append(f"{name}: {CONFIG} is missing or cannot be read; the settings are those of {RESULT}")
+
+
+def _run(name: str, record: RunRecord) -> Run:
+    result = record.result
+    hardware, energy = _mapping(result, "hardware"), _mapping(result, "energy")
+    settings = _settings(record)
+    on_gpu = hardware.get("device") == "cuda"
+    seed = result.get("seed")
+    return Run(
+        name=name,
+        dataset=str(result.get("dataset") or ""),
+        method=str(result.get("method") or ""),
+        seed=seed if isinstance(seed, int) else -1,
+        settings=settings,
+        facts=_facts(result, settings, hardware),
+        hardware=_hardware(hardware, result.get("ranks", 1)),
+        source=str(energy.get("source" if on_gpu else "cpu_source") or ""),
+        why_not=str(energy.get("why_not") or ""),
+        figures=_figures(result, energy, on_gpu),
+        phases=_phases(result, energy, "gpu_joules" if on_gpu else "cpu_joules"),
+        tags=tuple(map(str, tags)) if isinstance(tags := result.get("tags"), list) else (),
+        record=record,
+    )
+
+
+def _figures(result: Mapping[str, Any], energy: Mapping[str, Any], on_gpu: bool) -> dict[str, float]:
+    seconds, flops = _numbers(_mapping(result, "seconds")), _numbers(_mapping(result, "flops"))
+    counted = [flops[phase] for phase in ("score", "train", "val") if phase in flops]
+    # The processor's joules are those of a run only where the processor trains; they never stand in for a GPU's.
+    raw = {
+        "accuracy": result.get("final_accuracy"),
+        "joules": energy.get("gpu_joules" if on_gpu else "cpu_joules"),
+        "joules_above_idle": energy.get("gpu_joules_above_idle") if on_gpu else None,
+        "cpu_joules": energy.get("cpu_joules"),
+        "idle_power_w": energy.get("idle_power_w"),
+        "seconds": sum(value for phase, value in seconds.items() if phase not in _FREE),
+        "flops": sum(counted) if "train" in flops else None,
+        "samples": result.get("rows_trained"),
+        "rate": result.get("mean_activation_rate"),
+        "target": result.get("target"),
+        "epochs": result.get("epochs"),
+        "nominal_savings": result.get("nominal_savings"),
+        "skipped_share": result.get("skipped_share"),
+        "compute_savings": result.get("compute_savings"),
+        "target_accuracy": result.get("target_accuracy"),
+        "seconds_to_accuracy": result.get("seconds_to_accuracy"),
+        "joules_to_accuracy": result.get("joules_to_accuracy"),
+    }
+    figures = _numbers(raw)
+    for axis in AXES:  # a cost of 0 is none
+        if figures.get(axis, 1.0) <= 0:
+            del figures[axis]
+    return figures
+
+
+def _phases(result: Mapping[str, Any], energy: Mapping[str, Any], joules: str) -> dict[str, dict[str, float]]:
+    metered = _mapping(energy, "by_phase")
+    return {
+        "joules": _numbers({phase: _mapping(metered, phase).get(joules) for phase in metered}),
+        "seconds": {k: v for k, v in _numbers(_mapping(result, "seconds")).items() if k not in _FREE},
+        "flops": _numbers({key: _mapping(result, "flops").get(key) for key in ("score", "train", "val")}),
+    }
+
+
+def _settings(record: RunRecord) -> dict[str, str]:
+    """The config without names and hardware, dotted; without a config, what the result tells of it.
+
+    What is null is left out: a setting that did not exist yet is no other one.
+    """
+    kept = {key: value for key, value in record.config.items() if key not in _NAMES}
+    if not kept:
+        keys = ("dataset", "model", "method", "recipe", "scoring", "controller", "significance", "target")
+        return {key: str(record.result[key]) for key in (*keys, "epochs_planned") if record.result.get(key) is not None}
+    for group in ("controller", "significance"):
+        if record.result.get(group) is None:
+            kept.pop(group, None)
+    return {key: value for key, value in _flat(kept).items() if key not in _PLACES and value != "null"}
+
+
+def _facts(result: Mapping[str, Any], settings: Mapping[str, str], hardware: Mapping[str, Any]) -> dict[str, str]:
+    facts = {"data": result.get("data_fingerprint"), "model": result.get("model")}
+    facts["torch"] = _mapping(result, "versions").get("torch")
+    facts["precision"] = hardware.get("precision")
+    told = {key: str(value) for key, value in facts.items() if value is not None}
+    for key, value in settings.items():
+        group, _, inner = key.partition(".")
+        if (group in ("dataset", "model", "recipe") and inner not in _LENGTH) or key == "eval_every":
+            told[key] = value
+    return told
+
+
+def _hardware(hardware: Mapping[str, Any], ranks: object) -> dict[str, str]:
+    facts = {
+        "device": hardware.get("device"),
+        "processes": ranks,
+        "compile": hardware.get("compile"),
+        "memory format": hardware.get("channels_last"),
+        "determinism": hardware.get("deterministic"),
+    }
+    if hardware.get("device") == "cuda":
+        facts |= {
+            "GPU": hardware.get("gpu"),
+            "GPU UUID": hardware.get("gpu_uuid"),
+            "driver": hardware.get("driver"),
+            "power limit": hardware.get("power_limit_w", hardware.get("gpu_power_limit_w")),
+        }
+    else:
+        facts |= {key: hardware.get(key) for key in ("cpu", "threads", "host")}
+    return {key: str(value) for key, value in facts.items() if value is not None}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value, default=str)
+    return flat
+
+
+def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = values.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers among the values."""
+    return {
+        key: float(value)
+        for key, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }

@@ -1,0 +1,156 @@
+"""A comparison as tables, for terminal and page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ast_experiments.comparison.arms import Arm
+from ast_experiments.comparison.compare import Comparison
+from ast_experiments.comparison.criteria import Met
+from ast_experiments.comparison.runs import AXES
+from ast_experiments.comparison.stats import CONFIDENCE
+from ast_experiments.comparison.verdicts import Judged
+from ast_experiments.comparison.wording import (
+    amount,
+    kinds_of_saving,
+    number,
+    remarks,
+    saved,
+    signed,
+    spelt,
+    spread,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES = {"wins": "green", "loses": "red", "baseline": "dim"}
+
+
+class Table(NamedTuple):
+    """Texts in rows.
+
+    Attributes:
+        title: What they say.
+        headings: Of the columns.
+        rows: As many texts each as there are headings.
+    """
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """Returns verdicts, savings, costs of a preset accuracy and AST's published criteria, each where it has rows."""
+    found = [_verdicts(comparison), _savings(comparison), _to_accuracy(comparison), _criteria(comparison)]
+    return [table for table in found if table.rows]
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Prints the tables, what has to be said beside them, and whether energy was measured."""
+    for table in tables(comparison):
+        print_table(table._replace(title=f"{comparison.dataset}: {table.title}"), console)
+    for each in comparison.judged:
+        for line in remarks(each, comparison.rules.x):
+            print_line(f"{each.arm.number} {each.arm.label}: {line}", console)
+    print_line(f"{comparison.dataset}: {comparison.energy}", console)
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Prints a table."""
+    from rich.markup import escape
+    from rich.table import Table as Rich
+
+    drawn = Rich(title=table.title, title_justify="left")
+    for heading in table.headings:
+        drawn.add_column(heading, overflow="fold", no_wrap=heading in ("#", "verdict"))
+    for row in table.rows:
+        drawn.add_row(*map(escape, row), style=next((STYLES[text] for text in row if text in STYLES), None))
+    console.print(drawn)
+
+
+def print_line(line: str, console: Console) -> None:
+    """Prints a line as it is."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _verdicts(comparison: Comparison) -> Table:
+    x, (name, unit) = comparison.rules.x, AXES[comparison.rules.x]
+    rows = [
+        [
+            *_names(each.arm),
+            str(len(each.arm.seeds)),
+            spread(each.arm, "accuracy"),
+            amount(each.arm.mean(x), unit),
+            each.verdict.word,
+            signed(each.verdict.difference),
+            saved(each.verdict.saving),
+        ]
+        for each in comparison.judged
+    ]
+    headings = ["#", "arm", "seeds", "accuracy, %", name, "verdict", "points above uniform"]
+    return Table(f"Verdicts at equal {spelt(x)}", [*headings, f"{spelt(x)} saved at equal accuracy"], rows)
+
+
+def _savings(comparison: Comparison) -> Table:
+    rows = [
+        [
+            *_names(each.arm),
+            number(each.arm.mean("rate"), ".3f"),
+            *kinds_of_saving(each),
+            signed(each.beside.gap) if each.beside else "",
+            _equal(each),
+        ]
+        for each in comparison.judged
+        if not each.arm.extra
+    ]
+    kinds = ["nominal", "rows skipped", "FLOPs", "measured"]
+    headings = ["#", "arm", "rate", *kinds, "points above dense", "equal to dense"]
+    return Table("Savings against dense, of three kinds", headings, rows)
+
+
+def _to_accuracy(comparison: Comparison) -> Table:
+    """What the accuracy that the runs were asked for did cost, where all runs of an arm were asked for the same."""
+    rows = []
+    for arm in comparison.arms:
+        wanted = {run.figures.get("target_accuracy") for run in arm.runs}
+        if len(wanted) > 1 or None in wanted:
+            continue
+        reached = [run for run in arm.runs if "seconds_to_accuracy" in run.figures]
+        costs = [("seconds_to_accuracy", "s"), ("joules_to_accuracy", "J")]
+        means = [amount(arm.mean(key), unit) if len(reached) == len(arm.runs) else "" for key, unit in costs]
+        rows.append([*_names(arm), f"{arm.mean('target_accuracy'):g} %", f"{len(reached)} of {len(arm.runs)}", *means])
+    metered = any(row[-1] for row in rows)
+    headings = ["#", "arm", "accuracy", "reached", "time", *(["energy"] if metered else [])]
+    return Table("Cost of a preset accuracy", headings, [row[: len(headings)] for row in rows])
+
+
+def _criteria(comparison: Comparison) -> Table:
+    rows = [[*_names(met.arm), _by_run(met), met.level] for met in comparison.criteria]
+    headings = ["#", "arm", "runs", "all runs"]
+    if any(met.predicted for met in comparison.criteria):
+        headings.append("prediction")
+        rows = [[*row, _predicted(met)] for row, met in zip(rows, comparison.criteria, strict=True)]
+    return Table("AST's published criteria (for CIFAR-10; rows skipped, not energy)", headings, rows)
+
+
+def _names(arm: Arm) -> list[str]:
+    return [str(arm.number), arm.label]
+
+
+def _equal(judged: Judged) -> str:
+    if judged.beside is None or not math.isfinite(judged.beside.p_equal):
+        return ""
+    return "yes" if judged.beside.p_equal < 1 - CONFIDENCE else "not shown"
+
+
+def _by_run(met: Met) -> str:
+    found = [f"{met.by_run.count(name)} {name}" for name in dict.fromkeys(met.by_run)]
+    return ", ".join([*found, *([f"{met.arm.failed} failed"] if met.arm.failed else [])])
+
+
+def _predicted(met: Met) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {text}" for key, text in met.predicted.items())

@@ -1,0 +1,106 @@
+"""Data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from annotated_types import Ge, Le
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from ast_experiments.config.schema.fields import (
+    STRICT,
+    Choice,
+    Count,
+    Deviations,
+    Means,
+    NonNegative,
+    Positive,
+    Rate,
+    Share,
+)
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SamplesConfig:
+    """Settings that every data set has."""
+
+    name: str
+    train_rows: Count | None
+    val_rows: Count | None
+    horizontal_flip: bool
+
+    @model_validator(mode="after")
+    def _channels(self) -> Self:
+        mean, std = getattr(self, "mean", None), getattr(self, "std", None)
+        if mean is not None and std is not None and len(mean) != len(std):
+            raise ValueError(f"dataset.std: has {len(std)} values, but dataset.mean has {len(mean)}")
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class DatasetConfig(SamplesConfig):
+    """Small images, kept in memory."""
+
+    mean: Means
+    std: Deviations
+    crop_padding: Annotated[int, Ge(0), Le(64)]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class CifarConfig(DatasetConfig):
+    """CIFAR-10 or CIFAR-100."""
+
+    root: str
+    download: bool
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class PhotosConfig(SamplesConfig):
+    """Photographs of any size, decoded when they are asked for; what is None of their pictures, the model says."""
+
+    root: str
+    cache: str
+    size: Annotated[int, Ge(8), Le(4096)] | None
+    mean: Means | None
+    std: Deviations | None
+    crop_scale: Annotated[list[Rate], Field(min_length=2, max_length=2)]
+    crop_ratio: Annotated[list[Positive], Field(min_length=2, max_length=2)]
+    crop_share: Rate | None
+    interpolation: Literal["bilinear", "bicubic"] | None
+    stored_size: Annotated[int, Ge(8), Le(4096)] | None
+    brightness: NonNegative
+    contrast: NonNegative
+    saturation: NonNegative
+    hue: Annotated[float, Ge(0), Le(0.5)]
+    grey: Share
+    erasing: Share
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for key in ("crop_scale", "crop_ratio"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise ValueError(f"dataset.{key}: [{low}, {high}] must rise; type dataset.{key}=[{high},{low}]")
+        return self
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class ImageNet100Config(PhotosConfig):
+    """ImageNet-100, of which there are two."""
+
+    class_list: str | None
+
+
+_SOURCES = "ast_experiments.data.in_memory.load"
+_PHOTOS = "ast_experiments.data.encoded.load"
+
+DATASETS: dict[str, Choice] = {
+    "digits": Choice(DatasetConfig, f"{_SOURCES}:load_digits"),
+    "cifar10": Choice(CifarConfig, f"{_SOURCES}:load_cifar10"),
+    "cifar100": Choice(CifarConfig, f"{_SOURCES}:load_cifar100"),
+    "imagenette": Choice(PhotosConfig, f"{_PHOTOS}:load_imagenette"),
+    "imagenet100": Choice(ImageNet100Config, f"{_PHOTOS}:load_imagenet100"),
+    "imagenet1k": Choice(PhotosConfig, f"{_PHOTOS}:load_imagenet1k"),
+    "folder": Choice(PhotosConfig, f"{_PHOTOS}:load_folder"),
+}

@@ -1,0 +1,38 @@
+"""Where and how the arithmetic runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from annotated_types import Ge, Le
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
+from ast_experiments.config.schema.fields import STRICT, Count, Positive
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class HardwareConfig:
+    """Where and how the arithmetic runs."""
+
+    name: str
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    channels_last: bool
+    compile: bool
+    deterministic: bool
+    data_on_device: bool | None
+    workers: Annotated[int, Ge(0), Le(256)] | None
+    threads: Count | None
+    processes: int | str | None
+    batch_scale: Positive
+    auto_batch: bool
+    max_hours: Positive | None
+
+    @model_validator(mode="after")
+    def _number(self) -> Self:
+        if self.processes not in ("all", None) and not (isinstance(self.processes, int) and self.processes > 0):
+            raise ValueError(
+                f"hardware.processes: {self.processes!r} is wrong; type a number, all (one for each GPU) or null"
+            )
+        return self

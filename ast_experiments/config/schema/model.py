@@ -1,0 +1,53 @@
+"""Networks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Lt
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ast_experiments.config.schema.fields import STRICT, Choice, Count
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class SimpleCNNConfig:
+    """The small network of the CIFAR-10 report."""
+
+    name: str
+    widths: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    hidden: Count
+    dropout: Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class CifarResNetConfig:
+    """A timm ResNet with a stem for 32 px."""
+
+    name: str
+    arch: str
+    drop_path: Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class TimmConfig:
+    """Any timm architecture."""
+
+    name: str
+    arch: str
+    pretrained: bool
+    checkpoint: str | None
+    drop_rate: Annotated[float, Ge(0), Lt(1)]
+    drop_path: Annotated[float, Ge(0), Lt(1)]
+
+
+_MODELS = "ast_experiments.models.build"
+
+MODELS: dict[str, Choice] = {
+    "simple_cnn": Choice(SimpleCNNConfig, f"{_MODELS}:simple_cnn"),
+    "resnet18_cifar": Choice(CifarResNetConfig, f"{_MODELS}:cifar_resnet"),
+    "resnet34_cifar": Choice(CifarResNetConfig, f"{_MODELS}:cifar_resnet"),
+    "resnet50_cifar": Choice(CifarResNetConfig, f"{_MODELS}:cifar_resnet"),
+    "timm": Choice(TimmConfig, f"{_MODELS}:timm_model"),
+}

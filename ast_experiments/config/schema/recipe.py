@@ -1,0 +1,57 @@
+"""The recipe: optimiser, schedule, batches."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from annotated_types import Ge, Gt, Lt
+from pydantic import Strict, model_validator
+from pydantic.dataclasses import dataclass
+
+from ast_experiments.config.schema.fields import NESTED, STRICT, Count, NonNegative, Positive
+
+
+@dataclass(config=NESTED, frozen=True, kw_only=True)
+class FirstStageConfig:
+    """Epochs at the beginning with a schedule and label smoothing of their own."""
+
+    share: Annotated[float, Strict(), Gt(0), Lt(1)]
+    lr_scale: Annotated[float, Strict(), Gt(0)]
+    warmup: Annotated[float, Strict(), Ge(0), Lt(1)]
+    min_lr: Annotated[float, Strict(), Ge(0)]
+    label_smoothing: Annotated[float, Strict(), Ge(0), Lt(1)]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class RecipeConfig:
+    """How the network is optimised."""
+
+    name: str
+    epochs: Count
+    batch_size: Count
+    eval_batch_size: Count
+    optimizer: Literal["sgd", "momentum", "adamw", "adam", "lamb", "lion", "muon"]
+    lr: Positive
+    momentum: Annotated[float, Ge(0), Lt(1)]
+    weight_decay: NonNegative
+    decay_norm_and_bias: bool
+    schedule: Literal["constant", "cosine", "poly", "linear"]
+    schedule_by: Literal["step", "epoch"]
+    warmup_epochs: NonNegative
+    warmup_lr: NonNegative
+    min_lr: NonNegative
+    first_stage: FirstStageConfig | None
+    clip_grad: Positive | None
+    label_smoothing: Annotated[float, Ge(0), Lt(1)]
+    mixup: NonNegative
+    cutmix: NonNegative
+    soft_labels: str | None
+    ema_decay: Annotated[float, Gt(0), Lt(1)] | None
+
+    @model_validator(mode="after")
+    def _warmup(self) -> Self:
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"recipe.warmup_epochs: {self.warmup_epochs} leaves nothing of recipe.epochs={self.epochs}"
+            )
+        return self

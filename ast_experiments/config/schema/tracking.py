@@ -1,0 +1,25 @@
+"""Where the numbers go."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic.dataclasses import dataclass
+
+from ast_experiments.config.schema.fields import STRICT, Count, Positive
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where the numbers go."""
+
+    name: str
+    console: bool
+    wandb: Literal["auto", "online", "offline", "disabled"]
+    wandb_timeout_s: Positive
+    project: str
+    entity: str | None
+    artifacts: bool
+    tensorboard: bool
+    log_every: Count
+    report: bool

@@ -1,0 +1,1 @@
+"""The ground: batches, distributed ranks, errors. Imports nothing else of the package."""

@@ -1,0 +1,148 @@
+"""Images in memory: the form that every source ends in and every loader starts from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ast_experiments.core.errors import DataError
+
+if TYPE_CHECKING:
+    from ast_experiments.data.encoded.images import Photos
+
+HASHED_IMAGES = 64
+"""Images of a split that a fingerprint covers, at the least."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Labelled images; the id of a sample is its row.
+
+    Attributes:
+        images: Pixels, uint8, shape (n, h, w, c).
+        labels: Class indices, int64, shape (n,), or soft labels, float32, shape (n, classes).
+
+    Raises:
+        ValueError: When shapes or types are others than these.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise ValueError(f"images must be uint8 of shape (n, h, w, c), not {self.images.dtype} {self.images.shape}")
+        check_labels(self.labels, len(self.images))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image."""
+        _, height, width, channels = self.images.shape
+        return height, width, channels
+
+    def first(self, rows: int | None) -> Images:
+        """Returns the first `rows` samples in their original order; all of them for None.
+
+        Raises:
+            DataError: When there are fewer samples, or `rows` is not positive.
+        """
+        if rows is None:
+            return self
+        check_rows(rows, len(self))
+        return Images(self.images[:rows], self.labels[:rows])
+
+    def take(self, rows: np.ndarray) -> Images:
+        """Returns some samples, in the order given."""
+        return Images(self.images[rows], self.labels[rows])
+
+    def identity(self) -> Iterator[bytes]:
+        """Yields what tells these samples from others: shapes, labels and some evenly spread images."""
+        yield repr(self.images.shape).encode()
+        yield np.ascontiguousarray(self.labels, self.labels.dtype.newbyteorder("<")).tobytes()
+        yield self.images[:: max(1, len(self) // HASHED_IMAGES)].tobytes()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training and validation images with one set of classes.
+
+    Attributes:
+        name: What the config calls it.
+        train: Images to train on.
+        val: Images to judge by.
+        classes: Class names in label order.
+        source: Where the data was found, in words.
+        facts: What result.json says about it besides.
+        held_out: Training images that are kept out of training, if any.
+
+    Raises:
+        ValueError: When the splits differ in image shape, or a label has no class.
+    """
+
+    name: str
+    train: Images | Photos
+    val: Images | Photos
+    classes: tuple[str, ...]
+    source: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    held_out: Images | Photos | None = None
+
+    def __post_init__(self) -> None:
+        if self.train.shape != self.val.shape:
+            raise ValueError(f"{self.name}: train images are {self.train.shape}, val images {self.val.shape}")
+        for split in (self.train, self.val):
+            labels = split.labels
+            if labels.ndim == 1 and len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
+                raise ValueError(
+                    f"{self.name}: labels run from {labels.min()} to {labels.max()}, "
+                    f"but there are {len(self.classes)} classes"
+                )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image."""
+        return self.train.shape
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits of the shapes, all labels and some evenly spread images.
+
+        The same data has the same fingerprint in whichever files it was found.
+        """
+        digest = hashlib.blake2b(digest_size=6)
+        for split in (self.train, self.val):
+            for part in split.identity():
+                digest.update(part)
+        return digest.hexdigest()
+
+
+def check_labels(labels: np.ndarray, rows: int) -> None:
+    """Checks that there are int64 labels of shape (rows,), or float32 ones of shape (rows, classes).
+
+    Raises:
+        ValueError: When they are of another form.
+    """
+    hard = labels.dtype == np.int64 and labels.shape == (rows,)
+    soft = labels.dtype == np.float32 and labels.ndim == 2 and len(labels) == rows
+    if not hard and not soft:
+        raise ValueError(
+            f"labels must be int64 of shape ({rows},) or float32 of shape ({rows}, classes), "
+            f"not {labels.dtype} {labels.shape}"
+        )
+
+
+def check_rows(rows: int | None, available: int) -> None:
+    """Checks that a split of `available` samples has `rows` of them; None asks for all.
+
+    Raises:
+        DataError: When it has not.
+    """
+    if rows is not None and not 1 <= rows <= available:
+        raise DataError(f"{rows} rows were asked for; give a number from 1 to {available}, or null for all")

@@ -1,0 +1,1 @@
+"""Images of any size that stay encoded until a batch needs them."""

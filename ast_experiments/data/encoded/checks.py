@@ -1,0 +1,164 @@
+"""What can be wrong with a data set of photographs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from ast_experiments.core.errors import DataError
+from ast_experiments.data.encoded.cache import ParquetRows
+from ast_experiments.data.encoded.images import Encoded
+from ast_experiments.data.encoded.layouts import Layout, Listing, synset_of
+
+_CHUNK = 1024
+
+
+def missing_classes(layout: Layout) -> list[str]:
+    """Names the splits that lack images of a class."""
+    said = []
+    for split, listing in layout.splits.items():
+        counts = np.bincount(listing.labels, minlength=len(layout.classes))
+        names = [layout.classes[label] for label in np.flatnonzero(counts == 0)]
+        if names:
+            said.append(f"{split} has no images of {_some(names)}; every class needs some in both splits")
+    return said
+
+
+def repeated_names(layout: Layout) -> list[str]:
+    """Names the files that are in a class of a split twice, in different parts of it."""
+    said = []
+    for split, listing in layout.splits.items():
+        labels, names, where = listing.labels, listing.names, listing.store.where
+        same = (labels[1:] == labels[:-1]) & (names[1:] == names[:-1])
+        for row in np.flatnonzero(same).tolist():
+            said.append(f"{split} has {where(row)} and {where(row + 1)}; remove one of them")
+    return said
+
+
+def misplaced(layout: Layout) -> list[str]:
+    """Names the files whose name tells another synset than their label does."""
+    synsets = [name if synset_of(f"{name}_") else None for name in layout.classes]
+    said = []
+    for listing in layout.splits.values():
+        for row, (label, name) in enumerate(zip(listing.labels.tolist(), listing.names, strict=True)):
+            told = synset_of(os.fsdecode(name))
+            if told and synsets[label] and told != synsets[label]:
+                said.append(f"{listing.store.where(row)} is labelled {synsets[label]}; its name says {told}")
+    return said
+
+
+class Scan(NamedTuple):
+    """What reading and decoding every image of a split told.
+
+    Attributes:
+        digests: Hash of each image's bytes, 16 bytes, dtype V16, shape (n,).
+        broken: What is wrong with those that cannot be decoded, by row.
+        modes: How many there are of each kind: RGB, L (grey), CMYK, ...
+    """
+
+    digests: np.ndarray
+    broken: Mapping[int, str]
+    modes: Counter[str]
+
+
+def scan(listing: Listing, tick: Callable[[int], None] = lambda done: None) -> Scan:
+    """Reads and decodes every image.
+
+    Args:
+        listing: The images.
+        tick: Called now and then with the number of images done.
+    """
+    digests = np.zeros(len(listing.labels), "V16")
+    broken: dict[int, str] = {}
+    modes: Counter[str] = Counter()
+    done = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        images = _encoded(listing)
+        while chunk := list(islice(images, _CHUNK)):
+            for (row, _), (digest, mode, problem) in zip(chunk, pool.map(_examine(listing), chunk), strict=True):
+                digests[row] = np.void(digest)
+                modes[mode] += 1
+                if problem:
+                    broken[row] = problem
+            done += len(chunk)
+            tick(done)
+    return Scan(digests, broken, modes)
+
+
+def clashes(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
+    """Names the images that are there under two classes."""
+    said = []
+    for rows in _copies(layout, scans):
+        (split, row), *others = rows
+        label = layout.splits[split].labels[row]
+        other = next(((s, r) for s, r in others if layout.splits[s].labels[r] != label), None)
+        if other is not None:
+            said.append(
+                f"{_where(layout, split, row)} ({layout.classes[label]}) and {_where(layout, *other)} "
+                f"({layout.classes[layout.splits[other[0]].labels[other[1]]]}) are the same image"
+            )
+    return said
+
+
+def shared(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
+    """Names the images that are in both splits."""
+    said = []
+    for rows in _copies(layout, scans):
+        first = {split: row for split, row in reversed(rows)}
+        if len(first) > 1:
+            places = " and ".join(_where(layout, split, row) for split, row in first.items())
+            said.append(f"{places} are the same image")
+    return said
+
+
+def _copies(layout: Layout, scans: Mapping[str, Scan]) -> Iterator[list[tuple[str, int]]]:
+    """Yields the places, split and row, of each image that is there more than once."""
+    places = [(split, row) for split in layout.splits for row in range(len(scans[split].digests))]
+    digests = np.concatenate([scans[split].digests for split in layout.splits])
+    _, group, count = np.unique(digests, return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(count)
+    for end, size in zip(ends[count > 1], count[count > 1], strict=True):
+        yield [places[at] for at in order[end - size : end]]
+
+
+def _encoded(listing: Listing) -> Iterable[tuple[int, bytes | None]]:
+    """Yields (row, encoded image), None where it is yet to be read."""
+    if isinstance(listing.store, ParquetRows):
+        return listing.store.stream()
+    return iter((row, None) for row in range(len(listing.labels)))
+
+
+def _examine(listing: Listing) -> Callable[[tuple[int, bytes | None]], tuple[bytes, str, str]]:
+    def examine(image: tuple[int, bytes | None]) -> tuple[bytes, str, str]:
+        row, data = image
+        where = listing.store.where(row)
+        try:
+            data = listing.store.read(row) if data is None else data
+        except OSError as error:
+            return os.urandom(16), "unreadable", f"{where} cannot be read: {error.strerror or error}"
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        try:
+            encoded = Encoded(data, where)
+            encoded.part(0, 0, encoded.height, encoded.width)
+        except DataError as error:
+            return digest, "unreadable", str(error).partition("; ")[0]
+        return digest, encoded.mode, ""
+
+    return examine
+
+
+def _where(layout: Layout, split: str, row: int) -> str:
+    return layout.splits[split].store.where(row)
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,90 @@
+"""Which classes a data set has: the lists that are known by name, shipped in the folder `lists`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from ast_experiments.core.errors import DataError
+
+
+class ClassChoice:
+    """Chooses classes by a list, and says which list it was.
+
+    Args:
+        title: What people call the data set.
+        known: Names of the lists that it may have.
+        wanted: Name of a list, or a file; None takes the known list that is there, and all classes where none is.
+        strict: Whether a class of the wanted list that is not there is an error; otherwise it is left out.
+
+    Raises:
+        DataError: When there is no such list.
+    """
+
+    def __init__(self, title: str, known: Iterable[str], wanted: str | None, *, strict: bool = True) -> None:
+        self._title, self._wanted, self._strict = title, wanted, strict
+        self._lists = {name: read_list(name) for name in (*known, *([wanted] if wanted else []))}
+
+    def __call__(self, found: Sequence[str]) -> Sequence[str]:
+        """Returns the classes that are wanted, in label order.
+
+        Raises:
+            DataError: When some are not there, or there are more than the set has and no list was chosen.
+        """
+        if self._wanted:
+            missing = self.missing(found)
+            if missing and self._strict:
+                of = len(self._lists[self._wanted])
+                raise DataError(
+                    f"class list {self._wanted}: {len(missing)} of its {of} classes are not there "
+                    f"({', '.join(missing[:3])}); {self.described(found)}"
+                )
+            return [name for name in found if name in self._lists[self._wanted]]
+        inside = [name for name, members in self._lists.items() if members <= set(found)]
+        if len(inside) > 1:
+            choices = " or ".join(f"dataset.class_list={name}" for name in inside)
+            raise DataError(f"{len(found)} classes are there, more than {self._title} has; type {choices}")
+        return [name for name in found if name in self._lists[inside[0]]] if inside else found
+
+    def missing(self, found: Sequence[str]) -> list[str]:
+        """Returns the classes that are not there, of the wanted list or else of the nearest, if half of it is there."""
+        nearest = max(self._lists, key=lambda name: len(self._lists[name] & set(found)), default=None)
+        members = self._lists.get(self._wanted or nearest or "", set())
+        absent = sorted(members - set(found))
+        return absent if self._wanted or 2 * len(absent) <= len(members) else []
+
+    def name_of(self, classes: Sequence[str]) -> str | None:
+        """Returns the name of the list that holds just these classes."""
+        return next((name for name, members in self._lists.items() if members == set(classes)), None)
+
+    def described(self, classes: Sequence[str]) -> str:
+        """Says which list these classes are, or how far they are from each; nothing where no lists are known."""
+        name = self.name_of(classes)
+        if name is not None:
+            return f"class list {name}"
+        shared = (f"{len(of & set(classes))} of {len(of)} of {name}" for name, of in self._lists.items())
+        return f"these {len(classes)} classes are no class list of {self._title}: they hold {', '.join(shared)}"
+
+    def facts(self, classes: Sequence[str]) -> dict[str, str]:
+        """Returns name and hash of the class list, for result.json."""
+        return {"class_list": self.name_of(classes) or "none", "class_list_hash": hash_of(classes)}
+
+
+def read_list(name: str) -> set[str]:
+    """Reads a class list of the package, or a file with a class on each line: its first word counts.
+
+    Raises:
+        DataError: When there is no such list.
+    """
+    shipped = files("ast_experiments.data.encoded") / "lists" / f"{name}.txt"
+    path = shipped if shipped.is_file() else Path(name).expanduser()
+    if not path.is_file():
+        raise DataError(f"dataset.class_list: there is no list {name}; expected cmc, kaggle or a file")
+    return {line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+
+
+def hash_of(classes: Sequence[str]) -> str:
+    """Twelve hex digits of a set of classes."""
+    return hashlib.sha256("\n".join(sorted(classes)).encode()).hexdigest()[:12]

@@ -1,0 +1,159 @@
+"""The layouts that photographs come in; each ends as a listing: label, file name and place of every image."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ast_experiments.core.errors import DataError
+from ast_experiments.data.encoded.stores import Files, Store
+
+SPLITS = {"train": ("train",), "val": ("val", "validation", "valid", "test")}
+"""What the folders and files of a split may be called; the first that is there counts."""
+EXTENSIONS = (b".jpeg", b".jpg", b".png", b".webp", b".bmp")
+
+Choose = Callable[[Sequence[str]], Sequence[str]]
+"""Given the classes that are there, returns those that are wanted, in label order."""
+
+
+class Listing(NamedTuple):
+    """The images of one split.
+
+    Attributes:
+        labels: Class indices, int64, shape (n,).
+        names: File names in UTF-8, dtype S, shape (n,).
+        store: Where the encoded images are.
+    """
+
+    labels: np.ndarray
+    names: np.ndarray
+    store: Store
+
+    def ranked(self) -> Listing:
+        """Orders the images by label and file name, so that the row is the same in every layout."""
+        return self.take(np.lexsort((self.names, self.labels)))
+
+    def take(self, rows: np.ndarray) -> Listing:
+        """Returns some of the images, in the order given."""
+        return Listing(self.labels[rows], self.names[rows], self.store.take(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A data set found on disk or on the hub.
+
+    Attributes:
+        kind: Which layout it is, in words, with its place.
+        found: All classes that are there.
+        classes: Those that were chosen, in label order.
+        splits: `train` and `val`; only images of the chosen classes, ranked.
+    """
+
+    kind: str
+    found: tuple[str, ...]
+    classes: tuple[str, ...]
+    splits: Mapping[str, Listing]
+
+
+def class_folders(base: Path, choose: Choose) -> Layout | None:
+    """Finds folders of classes, `train/CLASS/FILE`, also where a split is in several parts, `train.X1/CLASS/FILE`.
+
+    The parts of Kaggle's ImageNet-100 hold different classes each. A label is a place among the sorted classes of
+    all parts and both splits. The validation files of ImageNet-1K may also lie flat, beside Kaggle's list of them.
+
+    Raises:
+        DataError: When there is no validation split.
+    """
+    parts = {split: _parts(base, split) for split in SPLITS}
+    places = {split: _class_places(folders) for split, folders in parts.items()}
+    if not places["train"]:
+        return None
+    told = None if places["val"] or not parts["val"] else _told_classes(base)
+    if not places["val"] and told is None:
+        raise DataError(f"{base} has train/ but no folders of classes in val/; put val/CLASS/FILE there")
+    found = tuple(sorted({name for split in places.values() for name in split}))
+    classes = tuple(choose(found))
+    count = sum(len(folders) for folders in parts.values())
+    kind = f"class folders in {base}" + (f" ({count} parts)" if count > len(SPLITS) else "")
+    splits = {split: _list_folders(places[split], classes) for split in SPLITS}
+    if told is not None:
+        splits["val"] = _list_told(parts["val"][0], told, classes)
+    return Layout(kind, found, classes, {split: listing.ranked() for split, listing in splits.items()})
+
+
+def synset_of(name: str) -> str | None:
+    """Returns the synset in a file's name, as ImageNet's files have it: at the start, or at the end."""
+    match = re.match(r"(n\d{8})_", name) or re.search(r"_(n\d{8})(\.\w+)?$", name)
+    return match[1] if match else None
+
+
+def plain_name(name: str) -> str:
+    """Returns a file's name without the synset that some copies of ImageNet put at its end."""
+    return re.sub(r"_n\d{8}(?=\.\w+$)", "", os.path.basename(name))
+
+
+def _parts(base: Path, split: str) -> list[Path]:
+    """The folders that hold a split's classes: one, or numbered parts."""
+    for name in SPLITS[split]:
+        folders = [folder for folder in (base / name, *sorted(base.glob(f"{name}.X*"))) if folder.is_dir()]
+        if folders:
+            return folders
+    return []
+
+
+def _class_places(parts: Sequence[Path]) -> dict[str, list[str]]:
+    places: dict[str, list[str]] = {}
+    for folder in parts:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX":
+                    places.setdefault(entry.name, []).append(entry.path)
+    return places
+
+
+def _list_folders(places: Mapping[str, list[str]], classes: Sequence[str]) -> Listing:
+    folders: list[str] = []
+    labels: list[int] = []
+    homes: list[int] = []
+    names: list[bytes] = []
+    for label, name in enumerate(classes):
+        for folder in sorted(places.get(name, ())):
+            with os.scandir(os.fsencode(folder)) as entries:
+                here = [entry.name for entry in entries if _is_image(entry.name)]
+            names += here
+            homes += [len(folders)] * len(here)
+            labels += [label] * len(here)
+            folders.append(folder)
+    return _files(folders, labels, homes, names)
+
+
+def _told_classes(base: Path) -> dict[bytes, str] | None:
+    """The class of each validation file by Kaggle's list, which lies beside `ILSVRC/`."""
+    for folder in (base, *base.parents[:3]):
+        file = folder / "LOC_val_solution.csv"
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").splitlines()[1:]
+            return {f"{line.split(',')[0]}.JPEG".encode(): line.split(",")[1].split()[0] for line in lines if line}
+    return None
+
+
+def _list_told(folder: Path, told: Mapping[bytes, str], classes: Sequence[str]) -> Listing:
+    place = {name: label for label, name in enumerate(classes)}
+    with os.scandir(os.fsencode(folder)) as entries:
+        names = [entry.name for entry in entries if told.get(entry.name) in place]
+    return _files([str(folder)], [place[told[name]] for name in names], [0] * len(names), names)
+
+
+def _files(folders: Sequence[str], labels: list[int], homes: list[int], names: list[bytes]) -> Listing:
+    array = np.array(names, "S") if names else np.zeros(0, "S1")
+    return Listing(np.array(labels, np.int64), array, Files(tuple(folders), np.array(homes, np.int32), array))
+
+
+def _is_image(name: bytes) -> bool:
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(b".")

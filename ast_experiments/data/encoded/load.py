@@ -1,0 +1,158 @@
+"""The data sets of photographs: ImageNet, parts of it, and anybody's own; found by looking at what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ast_experiments.core.errors import DataError
+from ast_experiments.data.dataset import Dataset
+from ast_experiments.data.encoded import memory
+from ast_experiments.data.encoded.cache import ParquetRows, pack
+from ast_experiments.data.encoded.checks import missing_classes, repeated_names
+from ast_experiments.data.encoded.classes import ClassChoice
+from ast_experiments.data.encoded.images import Photos
+from ast_experiments.data.encoded.layouts import Choose, Layout, class_folders
+from ast_experiments.data.encoded.tables import hub, parquet_files
+
+SIZE = 224
+"""Height and width of the pictures where neither a setting nor the model says otherwise."""
+
+
+class PhotoSet(NamedTuple):
+    """What tells one data set of photographs from another.
+
+    Attributes:
+        name: What the config calls it.
+        title: What people call it.
+        places: Folders below `root` to look in, before `root` itself.
+        lists: Names of the class lists that it may have, each with the published numbers of training and validation
+            images; none where any classes will do.
+        caution: What a reader of its accuracies has to know.
+    """
+
+    name: str
+    title: str
+    places: tuple[str, ...] = ()
+    lists: Mapping[str, tuple[int, int]] = {}
+    caution: str | None = None
+
+
+CLS_LOC = "ILSVRC/Data/CLS-LOC"
+IMAGENETTE = PhotoSet(
+    "imagenette",
+    "Imagenette",
+    ("imagenette", "imagenette2", "imagenette2-320", "imagenette2-160", "imagenette160"),
+    {"imagenette": (9_469, 3_925)},
+    "most validation images are ImageNet training images: with weights pretrained on ImageNet, accuracy is optimistic",
+)
+IMAGENET100 = PhotoSet(
+    "imagenet100",
+    "ImageNet-100",
+    ("imagenet100", "imagenet-100"),
+    {"cmc": (126_689, 5_000), "kaggle": (130_000, 5_000)},
+)
+IMAGENET1K = PhotoSet(
+    "imagenet1k", "ImageNet-1K", ("imagenet1k", "imagenet-1k", "imagenet"), {"imagenet1k": (1_281_167, 50_000)}
+)
+FOLDER = PhotoSet("folder", "a folder of images")
+SETS = {what.name: what for what in (IMAGENETTE, IMAGENET100, IMAGENET1K, FOLDER)}
+
+
+def load_imagenette(root: str, **settings: Any) -> Dataset:
+    """Loads Imagenette, 10 classes of ImageNet; see `load`."""
+    return load(IMAGENETTE, root, **settings)
+
+
+def load_imagenet100(root: str, class_list: str | None = None, **settings: Any) -> Dataset:
+    """Loads ImageNet-100; see `load`.
+
+    Args:
+        root: As in `load`.
+        class_list: `cmc` or `kaggle`, the two choices of classes that share the name, or a file with a class on each
+            line; None takes the one that the data matches.
+        **settings: As in `load`.
+    """
+    return load(IMAGENET100, root, class_list=class_list, **settings)
+
+
+def load_imagenet1k(root: str, **settings: Any) -> Dataset:
+    """Loads ImageNet-1K; see `load`."""
+    return load(IMAGENET1K, root, **settings)
+
+
+def load_folder(root: str, **settings: Any) -> Dataset:
+    """Loads anybody's own images, in folders by class or in parquet files; see `load`."""
+    return load(FOLDER, root, **settings)
+
+
+def load(
+    what: PhotoSet,
+    root: str,
+    *,
+    size: int | None = None,
+    stored_size: int | None = None,
+    cache: str = "~/.cache/ast-experiments",
+    class_list: str | None = None,
+    train_rows: int | None = None,
+    val_rows: int | None = None,
+) -> Dataset:
+    """Finds a data set and lists its images; none is decoded unless squares are kept in memory.
+
+    Args:
+        what: Which one.
+        root: Folder to look in, or `hub:` and a name on the Hugging Face hub.
+        size: Height and width of the pictures; None for `SIZE`.
+        stored_size: Scale every image to a square of this size first; the squares are kept in memory where they fit.
+        cache: Folder for copies of images that parquet files hold.
+        class_list: Name of a class list, or a file; None takes the one that the data matches.
+        train_rows: Take only so many samples of the training split, evenly spread; None for all.
+        val_rows: The same for validation.
+
+    Raises:
+        DataError: When it is not found, or not what it should be.
+    """
+    choice = ClassChoice(what.title, what.lists, class_list)
+    layout = find(what, root, choice)
+    for problem in (*missing_classes(layout), *repeated_names(layout)):
+        raise DataError(f"{layout.kind}: {problem}; type ast-doctor dataset={what.name} for all that is wrong")
+    notes = [layout.kind] + ([choice.described(layout.classes)] if what.lists else [])
+
+    def photos(split: str, rows: int | None) -> Photos:
+        listing = layout.splits[split]
+        made = Photos(listing.store, listing.labels, listing.names, size or SIZE, stored_size).first(rows)
+        return replace(made, store=pack(made.store, Path(cache))) if isinstance(made.store, ParquetRows) else made
+
+    train, val = photos("train", train_rows), photos("val", val_rows)
+    if stored_size is not None:
+        kept, note = memory.room(train.table_bytes + val.table_bytes, f"squares of {stored_size} px")
+        notes.append(note)
+        train, val = (split.decoded() if kept else split for split in (train, val))
+    facts = choice.facts(layout.classes) | ({"data_caution": what.caution} if what.caution else {})
+    return Dataset(what.name, train, val, layout.classes, "; ".join(notes), facts)
+
+
+def find(what: PhotoSet, root: str, choose: Choose) -> Layout:
+    """Finds a data set in one of the layouts.
+
+    Args:
+        what: Which one.
+        root: Folder to look in, or `hub:` and a name on the Hugging Face hub.
+        choose: Which classes are wanted.
+
+    Raises:
+        DataError: When there is none.
+    """
+    if root.startswith("hub:"):
+        return hub(root.removeprefix("hub:"), choose)
+    base = Path(root).expanduser().absolute()
+    for place in (*(base / place for place in what.places), base, base / CLS_LOC):
+        if place.is_dir() and (layout := class_folders(place, choose) or parquet_files(place, choose)):
+            return layout
+    raise DataError(
+        f"{what.title} is not in {base}: expected train/CLASS/*.jpg and val/CLASS/*.jpg, train.X1/CLASS/ and so on, or "
+        f"train-*.parquet there{' or in ' + '/, '.join(what.places[:2]) + '/' if what.places else ''}; name another "
+        "folder with dataset.root=... or AST_DATA_DIR"
+    )

@@ -1,0 +1,1 @@
+"""Small images, kept in memory as uint8 arrays."""

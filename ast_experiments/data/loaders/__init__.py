@@ -1,0 +1,1 @@
+"""From sample ids to batches on the training device."""

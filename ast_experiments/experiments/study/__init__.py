@@ -1,0 +1,1 @@
+"""Studies: methods, seeds and baselines."""

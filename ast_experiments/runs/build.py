@@ -1,0 +1,465 @@
+"""The bridge: from a checked config to the objects of a run. Nothing below this module knows of configs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ast_experiments.config.presets import RATES
+from ast_experiments.config.resolve import pictures, resolved
+from ast_experiments.config.schema import CHOICES, Config
+from ast_experiments.core import distributed
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.data.dataset import Dataset
+from ast_experiments.data.loaders.loaders import Loader, build_loader
+from ast_experiments.data.loaders.placement import VIEW_SETTINGS, build_views
+from ast_experiments.energy.build import build_meter, gpu_facts
+from ast_experiments.energy.flops import Flops, count_flops
+from ast_experiments.energy.ledger import Ledger
+from ast_experiments.energy.time_to_accuracy import Goal
+from ast_experiments.models.build import side_model
+from ast_experiments.selection.method import Context, hooks_of
+from ast_experiments.selection.numeric import generator
+from ast_experiments.selection.rate_schedule import Budget, SetPoint
+from ast_experiments.tracking import Tracker
+from ast_experiments.training.auto_batch import rows_at_once
+from ast_experiments.training.budget import control_for
+from ast_experiments.training.hardware import Hardware, build_hardware, check_shared, scaled_batch, worker_count
+from ast_experiments.training.loop import Run
+from ast_experiments.training.optim import FirstStage, Schedule, build_optimizer
+from ast_experiments.training.side_model import SideNet, side_net_maker
+from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
+from ast_experiments.training.timing import rehearse
+
+SETPOINT = RATES
+HOLD_OUT = 11  # purpose of the draw
+NOMINAL = ("active_cost", "skipped_cost")
+AUGMENT = ("mean", "std", *VIEW_SETTINGS)
+MISFIT = (RuntimeError, AssertionError, ValueError)
+"""What networks raise that are given images of a wrong size."""
+
+logger = logging.getLogger(__name__)
+
+
+def settings_of(choice: Any, *without: str) -> dict[str, Any]:
+    """The fields of a choice by name, without its own name and those given."""
+    fields = dataclasses.asdict(choice)
+    return {k: v for k, v in fields.items() if k not in ("name", *without)}
+
+
+def builder(group: str, name: str) -> Callable[..., Any]:
+    """What builds a choice, imported when it is needed."""
+    module, function = CHOICES[group][name].build.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def build_dataset(config: Config) -> Dataset:
+    """Load the data set, with soft labels if the recipe has some, and check that it fits the rest of the config.
+
+    Raises:
+        DataError: If it is not there or not what it should be.
+        ConfigError: If normalisation or batch size do not fit it.
+    """
+    config = resolved(config)
+    settings = config.dataset
+    dataset = builder("dataset", settings.name)(**settings_of(settings, *AUGMENT))
+    dataset = _soft_labels(dataset, config.recipe.soft_labels)
+    channels = dataset.image_shape[2]
+    for key in ("mean", "std"):
+        values = getattr(settings, key)
+        if len(values) != channels:
+            raise ConfigError(f"dataset.{key}: has {len(values)} values, but the images have {channels} channels")
+    _check_batches(config, len(dataset.train) - round(config.holdout * len(dataset.train)))
+    return dataset
+
+
+def _check_batches(config: Config, samples: int) -> None:
+    """Refuse batches that cannot be filled from so many training samples."""
+    size = config.recipe.batch_size
+    if size > samples:
+        raise ConfigError(
+            f"recipe.batch_size: {size} is more than the {samples} training samples; "
+            f"type recipe.batch_size={max(1, samples)} or less"
+        )
+    check_shared(size, distributed.size())
+    share = _least_share(config.method)
+    fresh = getattr(config.method, "scoring", "stale") != "stale"
+    rows = int(share * samples)
+    if not fresh and _budget(config) is None and rows < size:
+        raise ConfigError(
+            f"recipe.batch_size: {size} is more than the {rows} rows that an epoch trains "
+            f"at rate {share:.3g}; type recipe.batch_size={max(1, rows // 4)} or so"
+        )
+
+
+def _never_scored(config: Config, setpoint: SetPoint) -> bool:
+    """Whether a run on stale scores ends before all samples have one."""
+    epochs = config.recipe.epochs
+    stale = config.method.name == "ast" and config.method.scoring == "stale"
+    return stale and epochs > 1 and sum(setpoint.target(e, epochs) for e in range(epochs - 1)) < 1
+
+
+def _least_share(method: Any) -> float:
+    """Share of the samples that the settings of a method let an epoch train, at least; 1 where they do not tell."""
+    if method.name == "orderdp":
+        return method.draw * method.keep
+    if method.name == "seta":
+        return (1 - method.drop) * method.window
+    return min(getattr(method, key, None) or 1.0 for key in ("rate", "rate_final", "start"))
+
+
+def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Any]:
+    """Keeps a share of the training samples out of training, the same ones for every seed.
+
+    Returns:
+        The data set without them, whose ids count those that remain, and the samples held out; None if there are none.
+    """
+    if not share:
+        return dataset, None
+    order = generator(0, HOLD_OUT).permutation(len(dataset.train))
+    rows = round(share * len(order))
+    if not 0 < rows < len(order):
+        raise ConfigError(f"holdout: {share:g} of {len(order)} training samples is {rows}; type holdout=0.1 or so")
+    kept, held = np.sort(order[rows:]), np.sort(order[:rows])
+    return dataclasses.replace(dataset, train=dataset.train.take(kept)), dataset.train.take(held)
+
+
+def _soft_labels(dataset: Dataset, file: str | None) -> Dataset:
+    """Replaces the training labels by the probabilities in a .npy file."""
+    if file is None:
+        return dataset
+    try:
+        soft = np.load(file).astype(np.float32)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"recipe.soft_labels: {file} cannot be read as a .npy file ({error})") from error
+    wanted = (len(dataset.train), len(dataset.classes))
+    if soft.shape != wanted or (soft < 0).any() or not np.allclose(soft.sum(axis=1), 1, atol=1e-3):
+        raise ConfigError(
+            f"recipe.soft_labels: {file} has shape {soft.shape}; expected probabilities of shape {wanted}, "
+            "at least 0 and adding up to 1 in each row"
+        )
+    return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, labels=soft))
+
+
+def build_selector(config: Config) -> Any:
+    """The method, with its controller and significance where it uses them."""
+    name = config.method.name
+    settings = settings_of(config.method, *SETPOINT)
+    for group in CHOICES["method"][name].uses:
+        choice = getattr(config, group)
+        settings[group] = builder(group, choice.name)(**settings_of(choice))
+    return builder("method", name)(**settings)
+
+
+def build_setpoint(config: Config) -> SetPoint | None:
+    """The set-point of a method that is given a rate."""
+    method = config.method
+    if not hasattr(method, "rate"):
+        return None
+    dense = method.warmup_epochs + method.final_epochs
+    if dense >= config.recipe.epochs:
+        more = f" and method.final_epochs={method.final_epochs}" if method.final_epochs else ""
+        raise ConfigError(
+            f"method.warmup_epochs: {method.warmup_epochs}{more} leaves nothing of recipe.epochs={config.recipe.epochs}"
+        )
+    return SetPoint(method.rate, method.rate_final, method.rate_schedule, method.warmup_epochs, method.final_epochs)
+
+
+def _budget(config: Config) -> Budget | None:
+    given = getattr(config.method, "budget", None)
+    amounts = {} if given is None else {k: v for k, v in dataclasses.asdict(given).items() if v is not None}
+    return Budget(*next(iter(amounts.items()))) if amounts else None  # pyright: ignore[reportArgumentType]
+
+
+def hardware_of(config: Config) -> Hardware:
+    """Where the arithmetic runs, and in which precision."""
+    keys = ("device", "precision", "channels_last", "compile", "deterministic", "threads")
+    return build_hardware(**{key: getattr(config.hardware, key) for key in keys})
+
+
+def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Module:
+    """The network, initialised from the seed, on its device."""
+    height, _, channels = dataset.image_shape
+    torch.manual_seed(config.seed)
+    model = builder("model", config.model.name)(len(dataset.classes), channels, height, **settings_of(config.model))
+    model = model.to(hardware.device, memory_format=hardware.memory_format)
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, channels, height, height, device=hardware.device))
+    except MISFIT as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"model={config.model.name}: does not take images of {height} pixels ({reason})") from error
+    return model.train()
+
+
+def scaled(config: Config) -> Config:
+    """The config with `hardware.batch_scale` put into its recipe."""
+    recipe = config.recipe
+    rows, factor = scaled_batch(recipe.batch_size, config.hardware.batch_scale, recipe.optimizer)
+    rates = {key: factor * getattr(recipe, key) for key in ("lr", "warmup_lr", "min_lr")}
+    first = recipe.first_stage and dataclasses.replace(recipe.first_stage, min_lr=factor * recipe.first_stage.min_lr)
+    return dataclasses.replace(
+        config,
+        recipe=dataclasses.replace(recipe, batch_size=rows, first_stage=first, **rates),
+        hardware=dataclasses.replace(config.hardware, batch_scale=1.0),
+    )
+
+
+def build_run(
+    config: Config,
+    folder: Path,
+    make_tracker: Callable[[dict[str, Any]], Tracker],
+    dataset: Dataset | None = None,
+) -> Run:
+    """Everything that a run consists of.
+
+    Args:
+        config: Checked.
+        folder: The run directory.
+        make_tracker: Called with facts about data and hardware when the rest is built.
+        dataset: Instead of the one that the config names.
+    """
+    config = scaled(resolved(config))
+    hw, hardware = config.hardware, hardware_of(config)
+    setpoint = build_setpoint(config)
+    ledger = Ledger(hardware.device)
+    dataset, held = hold_out(dataset or build_dataset(config), config.holdout)
+    _check_batches(config, len(dataset.train))
+    logger.info("data: %s", dataset.source)
+    train, val, held_out = _loaders(config, dataset, held, hardware)
+    model = build_model(config, dataset, hardware)
+    recipe = config.recipe
+    channels_first = (dataset.image_shape[2], *dataset.image_shape[:2])
+    flops = count_flops(model, channels_first, len(dataset.classes))
+    optimizer, schedule = _optimiser(config, model)
+    stepper = Stepper(
+        model,
+        optimizer,
+        hardware,
+        label_smoothing=recipe.label_smoothing,
+        clip_grad=recipe.clip_grad,
+        ema=_ema(model, recipe.ema_decay),
+        mix=build_mixer(recipe.mixup, recipe.cutmix, len(dataset.classes)),
+    )
+    scorer = Scorer(stepper, ledger, _forward_flops(model, channels_first, len(dataset.classes), flops))
+    _check_score_size(config, model, channels_first)
+    hooks = hooks_of(build_selector(config))
+    own_batch, eval_batch = recipe.batch_size // distributed.size(), recipe.eval_batch_size
+    if hw.auto_batch:
+        own_batch, eval_batch = rows_at_once(stepper, channels_first, own_batch, eval_batch)
+    # From here on everything is charged: what a method prepares counts as training.
+    meter = build_meter(hardware.device, **settings_of(config.energy, "target_accuracy", *NOMINAL))
+    meter.start()
+    hooks.prepare(
+        Context(
+            samples=len(dataset.train),
+            classes=len(dataset.classes),
+            labels=_hard(dataset.train.labels),
+            batch_size=recipe.batch_size,
+            epochs=recipe.epochs,
+            seed=config.seed,
+            device=hardware.device,
+            fetch=train.fetch,
+            score=scorer,
+            side_net=_side_nets(config, dataset, hardware, ledger),
+            held_out=None if held_out is None else held_out.fetch,
+            held_out_samples=0 if held is None else len(held),
+            warmup_epochs=recipe.warmup_epochs,
+        )
+    )
+    # Whatever was drawn while building, dropout starts from the seed; other draws on each rank.
+    torch.manual_seed(config.seed + 1 + distributed.rank())
+    budget = _budget(config)
+    control = None
+    if budget is not None and setpoint is not None:
+        control = control_for(
+            budget,
+            setpoint,
+            epochs=recipe.epochs,
+            samples=len(dataset.train),
+            batch_size=recipe.batch_size,
+            flops=flops,
+            scored_share=hooks.scored_share,
+            rehearse=lambda: rehearse(
+                stepper, train, recipe.batch_size, scoring=hooks.scored_share(config.method.rate) > 0
+            ),
+            has_meter=meter.measures,
+        )
+        logger.info(control.check())
+    elif setpoint is not None and _never_scored(config, setpoint):
+        logger.warning(
+            "every sample is trained once before one is chosen, which takes all %d epochs at these rates: the choice "
+            "is uniform throughout; recipe.epochs=N or method.warmup_epochs=1 would change that",
+            recipe.epochs,
+        )
+    facts = {
+        "hardware": hardware.describe() | gpu_facts(hardware.device),
+        "data_source": dataset.source,
+        "data_fingerprint": dataset.fingerprint,
+        **dataset.facts,
+        **({"pictures": made} if (made := pictures(config)) else {}),
+        "train_samples": len(dataset.train),
+        "val_samples": len(dataset.val),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "batch": {"rows": recipe.batch_size, "at_once": own_batch, "processes": distributed.size(), "lr": recipe.lr},
+    }
+    return Run(
+        folder=folder,
+        hooks=hooks,
+        setpoint=setpoint,
+        stepper=stepper,
+        schedule=schedule,
+        scorer=scorer,
+        train=train,
+        val=val,
+        val_ids=np.arange(len(dataset.val), dtype=np.int64),
+        eval_batch=eval_batch,
+        epochs=recipe.epochs,
+        ledger=ledger,
+        meter=meter,
+        goal=Goal(config.energy.target_accuracy),
+        budget=control,
+        flops=flops,
+        tracker=make_tracker(facts),
+        costs=(config.energy.active_cost, config.energy.skipped_cost),
+        log_every=config.tracking.log_every,
+        checkpoint_every_s=config.checkpoint_every_s,
+        eval_every=config.eval_every,
+        max_steps=config.max_steps,
+        profile=config.profile,
+        fingerprint=f"{config_hash(config)}-{dataset.fingerprint}",
+    )
+
+
+def config_hash(config: Config) -> str:
+    """Identifies what determines a run's numbers: everything but names, tags, meters and where the numbers go.
+
+    What the config leaves to the model is filled in first.
+    """
+    settings = dataclasses.asdict(resolved(config))
+    for key in ("tracking", "group", "tags", "experiment_name", "checkpoint_every_s", "profile"):
+        del settings[key]
+    for key in ("workers", "processes", "auto_batch", "max_hours"):
+        del settings["hardware"][key]
+    settings["energy"] = {key: settings["energy"][key] for key in NOMINAL}
+    settings["dataset"].pop("root", None)
+    settings["dataset"].pop("download", None)
+    settings["dataset"].pop("cache", None)
+    settings["tracking.log_every"] = config.tracking.log_every
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _check_score_size(config: Config, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    size = getattr(config.method, "score_size", None)
+    if size is None or getattr(config.method, "score_net", None) == "proxy":
+        return
+    try:
+        with torch.no_grad(), mode_of(model, "eval"):
+            model(next(model.parameters()).new_zeros((2, image_shape[0], size, size)))
+    except MISFIT as error:
+        raise ConfigError(
+            f"method.score_size: {config.model.name} takes no images of {size} pixels here; type method.score_size=null"
+        ) from error
+
+
+def _optimiser(config: Config, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
+    recipe = config.recipe
+    optimizer = build_optimizer(
+        model,
+        recipe.optimizer,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        decay_norm_and_bias=recipe.decay_norm_and_bias,
+    )
+    schedule = Schedule(
+        optimizer,
+        recipe.schedule,
+        epochs=recipe.epochs,
+        by_epoch=recipe.schedule_by == "epoch",
+        warmup_epochs=recipe.warmup_epochs,
+        warmup_lr=recipe.warmup_lr,
+        min_lr=recipe.min_lr,
+        label_smoothing=recipe.label_smoothing,
+        first=None if recipe.first_stage is None else FirstStage(**dataclasses.asdict(recipe.first_stage)),
+    )
+    return optimizer, schedule
+
+
+def _forward_flops(
+    model: nn.Module, image_shape: tuple[int, int, int], classes: int, full: Flops | None
+) -> Callable[[int | None], int]:
+    """FLOPs of a forward pass at so many pixels, counted once for each size."""
+    counted = {None: full, image_shape[1]: full}
+
+    def forward(size: int | None) -> int:
+        if size not in counted:
+            counted[size] = count_flops(model, (image_shape[0], size, size), classes)  # pyright: ignore
+        count = counted[size]
+        return 0 if count is None else count.forward
+
+    return forward
+
+
+def _side_nets(config: Config, dataset: Dataset, hardware: Hardware, ledger: Ledger) -> Callable[..., SideNet]:
+    height, _, channels = dataset.image_shape
+    classes, settings = len(dataset.classes), dataclasses.asdict(config.model)
+
+    def make(width: float, arch: str | None, size: int | None) -> nn.Module:
+        torch.manual_seed(config.seed)
+        try:
+            model = side_model(settings, classes, channels, size or height, width=width, arch=arch)
+        except ConfigError as error:
+            whose = f"method.score_size: {size} pixels are too few; " if size else ""
+            raise ConfigError(f"{whose}{error}") from None
+        return model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
+
+    def count(model: nn.Module, size: int | None) -> Flops:
+        pixels = size or height
+        return count_flops(model, (channels, pixels, pixels), classes) or Flops(0, 0)
+
+    return side_net_maker(make, lambda model: _optimiser(config, model), count, hardware, ledger)
+
+
+def _loaders(config: Config, dataset: Dataset, held: Any, hardware: Hardware) -> tuple[Loader, Loader, Loader | None]:
+    settings, hw = config.dataset, config.hardware
+    augment, plain = build_views({k: v for k, v in settings_of(settings).items() if k in VIEW_SETTINGS})
+
+    def make(images: Any, augment: Any) -> Loader:
+        return build_loader(
+            images,
+            device=hardware.device,
+            on_device=hw.data_on_device,
+            workers=worker_count(hw.workers, hardware.device.type),
+            augment=augment,
+            mean=settings.mean,
+            std=settings.std,
+            seed=config.seed,
+        )
+
+    # Samples that are held out are trained on too, by side networks.
+    held_out = None if held is None else make(held, augment)
+    return make(dataset.train, augment), make(dataset.val, plain), held_out
+
+
+def _hard(labels: np.ndarray) -> torch.Tensor:
+    """Class indices (n,), of soft labels (n, classes) the most probable ones."""
+    return torch.from_numpy(labels if labels.ndim == 1 else labels.argmax(axis=1))
+
+
+def _ema(model: nn.Module, decay: float | None) -> Any:
+    if decay is None:
+        return None
+    from timm.utils.model_ema import ModelEmaV3
+
+    return ModelEmaV3(model, decay=decay)

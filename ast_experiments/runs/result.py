@@ -1,0 +1,173 @@
+"""result.json: what a run reached, what it cost, where it ran, from which config and commit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ast_experiments.config.schema import CHOICES, Config
+from ast_experiments.core import distributed
+from ast_experiments.energy.nominal import nominal_savings, skipped_share
+from ast_experiments.runs.build import config_hash
+from ast_experiments.training.loop import Run
+
+NAME = "result.json"
+PACKAGES = ("ast-experiments", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "wandb", "numpy")
+
+VOLATILE = frozenset(
+    {
+        "seconds",
+        "started",
+        "finished",
+        "resumed",
+        "run_id",
+        "folder",
+        "hardware",
+        "versions",
+        "commit",
+        "wandb",
+        "data_source",
+        "energy",
+        "seconds_to_accuracy",
+        "joules_to_accuracy",
+    }
+)
+"""Fields of result.json that may differ between two runs of one config, or an interrupted and a whole run."""
+
+VOLATILE_ROW = frozenset(
+    {
+        "train/throughput",
+        "energy/gpu_joules",
+        "energy/gpu_joules_above_idle",
+        "energy/gpu_power_w",
+        "energy/cpu_joules",
+        "carbon/gco2e",
+    }
+)
+"""The same for rows of metrics.jsonl, beside those that begin with `time/`."""
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """What is known before the run has begun."""
+    uses = CHOICES["method"][config.method.name].uses
+    controlled = "controller" in uses and getattr(config.method, "pick", None) in (None, "threshold")
+    return {
+        "dataset": config.dataset.name,
+        "model": getattr(config.model, "arch", config.model.name) if config.model.name == "timm" else config.model.name,
+        "method": config.method.name,
+        "scoring": getattr(config.method, "scoring", None),
+        "controller": config.controller.name if controlled else None,
+        "significance": config.significance.name if "significance" in uses else None,
+        "recipe": config.recipe.name,
+        "seed": config.seed,
+        "experiment": config.experiment_name,
+        "group": config.group,
+        "tags": list(config.tags),
+        "epochs_planned": config.recipe.epochs,
+        "target": getattr(config.method, "rate_final", None) or getattr(config.method, "rate", None),
+        "config_hash": config_hash(config),
+    }
+
+
+def reached(run: Run) -> dict[str, Any]:
+    """What the run reached so far."""
+    history, ledger = run.history, run.ledger
+    result: dict[str, Any] = {
+        "epochs": run.at.epoch,
+        "steps": run.at.step,
+        "rows_trained": ledger.trained,
+        "rows_scored": ledger.scored,
+        "rows_offered": ledger.offered,
+        "nominal_savings": nominal_savings(ledger.trained, ledger.offered, *run.costs),
+        "skipped_share": skipped_share(ledger.trained, ledger.offered),
+        "seconds": {k: round(v, 3) for k, v in ledger.now().items()},
+    }
+    if run.flops is not None:
+        result["flops"] = {
+            **ledger.flops,
+            "forward_per_sample": run.flops.forward,
+            "backward_per_sample": run.flops.backward,
+        }
+        if ledger.offered:
+            result["compute_savings"] = run.compute_savings()
+    facts = dict(run.hooks.facts())
+    if facts:
+        result["selection"] = facts
+    if run.budget is not None and history.spent:
+        budget = run.budget.budget
+        total = history.spent[-1].total
+        result["budget"] = {"kind": budget.kind, "amount": budget.amount, "spent": total, "of": total / budget.amount}
+    if ledger.offered:
+        result["mean_activation_rate"] = ledger.trained / ledger.offered
+    quarter = max(1, round(len(history.offered) / 4))
+    if sum(history.offered[-quarter:]):
+        result["last_quarter_activation_rate"] = sum(history.trained[-quarter:]) / sum(history.offered[-quarter:])
+        if run.setpoint is not None:
+            result["last_quarter_target"] = sum(history.targets[-quarter:]) / quarter
+    if history.accuracy:
+        best = max(history.accuracy, key=lambda entry: entry[1])
+        result |= {
+            "final_accuracy": history.accuracy[-1][1],
+            "final_val_loss": history.accuracy[-1][2],
+            "best_accuracy": best[1],
+            "best_epoch": best[0],
+        }
+    return result | {"energy": energy(run)} | run.goal.result()
+
+
+def energy(run: Run) -> dict[str, Any]:
+    """What the meters said, with the joules of training divided among its phases by their seconds."""
+    measured, joules = run.meter.result(), run.meter.joules("train")
+    if joules is None or "train" not in measured.get("by_phase", {}):
+        return measured
+    seconds = {phase: value for phase, value in run.ledger.now().items() if phase not in ("setup", "val")}
+    whole = sum(seconds.values())
+    return measured | {"apportioned": {phase: joules * value / whole for phase, value in seconds.items() if value}}
+
+
+def environment() -> dict[str, Any]:
+    """Versions and the commit of the code."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "commit": _commit(), "ranks": distributed.size()}
+
+
+def write(folder: Path, result: dict[str, Any]) -> Path:
+    """Write result.json whole or not at all."""
+    path = folder / NAME
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(result, indent=2, default=str) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+    return path
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The run's result, or None if there is none."""
+    path = folder / NAME
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _commit() -> str | None:
+    """The commit of the code's own checkout, with + if files differ from it; None outside one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=5
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,102 @@
+"""Side networks: small ones that a method trains beside the run's own, charged to scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch, Outputs
+from ast_experiments.energy.flops import Flops
+from ast_experiments.energy.ledger import Ledger
+from ast_experiments.training.hardware import Hardware
+from ast_experiments.training.optim import Schedule
+from ast_experiments.training.step import mode_of, per_sample_loss, shrunk
+
+
+class SideNet:
+    """A small network with its own optimiser; see `selection.protocol.SideNet`.
+
+    In a data-parallel run the loss is the mean over the rows of all ranks, so that all have the same network.
+
+    Args:
+        model: On its device.
+        optimizer: Of its parameters.
+        schedule: Of its learning rate, by progress.
+        hardware: Precision.
+        ledger: What is charged.
+        flops: Of one sample, at the size that the network sees.
+        size: Pixels that images are shrunk to; None takes them as they are.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        hardware: Hardware,
+        ledger: Ledger,
+        flops: Flops,
+        size: int | None,
+    ) -> None:
+        self.model = model.train()
+        self._optimizer, self._schedule, self._hardware = optimizer, schedule, hardware
+        self._ledger, self._flops, self._size = ledger, flops, size
+
+    def learn(self, batch: Batch, progress: float) -> None:
+        """One training step on the mean loss; `progress` in [0, 1) sets the learning rate."""
+        self._ledger.charge_score(0, 0, (self._flops.forward + self._flops.backward) * len(batch))
+        with self._ledger.phase("score"):
+            self._schedule.set(progress)
+            if len(batch):
+                with self._hardware.autocast():
+                    logits = self.model(shrunk(batch.images, self._size))
+                (per_sample_loss(logits, batch.labels).sum() / batch.rows).backward()
+            self._add_up()
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+
+    def _add_up(self) -> None:
+        """The gradients of all ranks; one without rows has none of its own."""
+        if distributed.size() == 1:
+            return
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = distributed.total(torch.cat([grad.flatten() for grad in own]))
+        for p, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad = total.view_as(p)
+
+    def score(self, batch: Batch) -> Outputs:
+        """A forward pass in eval mode without gradients."""
+        self._ledger.charge_score(len(batch), self._flops.forward)
+        with self._ledger.phase("score"), torch.no_grad(), mode_of(self.model, "eval"), self._hardware.autocast():
+            logits = self.model(shrunk(batch.images, self._size))
+            return Outputs(logits, per_sample_loss(logits, batch.labels))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Network and optimiser."""
+        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore them."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+def side_net_maker(
+    make_model: Callable[[float, str | None, int | None], nn.Module],
+    make_optimizer: Callable[[nn.Module], tuple[torch.optim.Optimizer, Schedule]],
+    count: Callable[[nn.Module, int | None], Flops],
+    hardware: Hardware,
+    ledger: Ledger,
+) -> Callable[..., SideNet]:
+    """`Context.side_net` from ways to make a network (width, arch, size), its optimiser, and to count its FLOPs."""
+
+    def side_net(width: float = 0.25, arch: str | None = None, size: int | None = None) -> SideNet:
+        model = make_model(width, arch, size)
+        return SideNet(model, *make_optimizer(model), hardware, ledger, count(model, size), size)
+
+    return side_net

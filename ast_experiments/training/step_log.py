@@ -1,0 +1,179 @@
+"""The step log: what every training step did, without waiting for the device at every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ast_experiments.core import distributed
+from ast_experiments.selection.numeric import Number
+
+LAST = (
+    "control/activation_rate_ema",
+    "control/target",
+    "control/threshold",
+    "control/proportional",
+    "control/integral",
+    "control/kp",
+    "control/ki",
+    "train/lr",
+)
+OWN = ("trained", "loss_sum")  # what each rank knows of its own rows only
+SHARES = ("control/gate_share", "control/saturated", "control/fallback")
+
+
+class StepLog:
+    """Keeps records of steps whose values may still be on the device, and folds them into log rows.
+
+    A row covers `every` steps, whenever it is flushed: what the log holds does not depend on when it was written.
+
+    Args:
+        every: Steps a row covers; an epoch's last row may cover fewer.
+
+    Attributes:
+        trained: Rows trained so far in the run, up to the last flush.
+        offered: Rows offered so far in the run, up to the last flush.
+        epoch: Sums over the present epoch, up to the last flush.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._records: list[dict[str, Number]] = []
+        self._open: list[dict[str, float]] = []
+        self._since: float | None = None
+        self.trained = self.offered = 0
+        self.epoch: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: dict[str, Number]) -> None:
+        """Keep the record of a step.
+
+        Args:
+            record: `step`, `epoch`, `progress`, `last` (1 closes the row), `time` (s), `loss_sum` (over the trained
+                rows), `trained` and `offered` rows of this step, `picked` ones of those offered where some of the
+                trained ones were picked earlier, and control signals. Values may be 0-d tensors.
+        """
+        self._records.append(record)
+
+    def flush(self, close: bool = False) -> list[dict[str, float]]:
+        """The rows that are complete, or with `close` all. Reads the device once, whatever the number of records."""
+        rows = []
+        for record in _summed(_on_host(self._records)):
+            self._sum(record)
+            self._open.append(record)
+            if record["last"] or record["step"] % self._every == 0:
+                rows.append(self._row(self._open))
+                self._open = []
+        if close and self._open:
+            rows.append(self._row(self._open))
+            self._open = []
+        self._records = []
+        return rows
+
+    def _sum(self, record: Mapping[str, float]) -> None:
+        self.trained += int(record["trained"])
+        self.offered += int(record["offered"])
+        sums = self.epoch
+        for key in ("trained", "offered", "loss_sum"):
+            sums[key] = sums.get(key, 0.0) + record[key]
+        if "control/threshold" in record:
+            sums["controlled"] = sums.get("controlled", 0.0) + record["offered"]
+            for key in SHARES:
+                if key in record:
+                    sums[key] = sums.get(key, 0.0) + record[key] * record["offered"]
+
+    def _row(self, records: list[dict[str, float]]) -> dict[str, float]:
+        last = records[-1]
+        trained = sum(r["trained"] for r in records)
+        offered = sum(r["offered"] for r in records)
+        row: dict[str, float] = {
+            "step": int(last["step"]),
+            "epoch": last["epoch"],
+            "progress": last["progress"],
+            "samples_seen": self.trained,
+            "samples_offered": self.offered,
+        }
+        if trained:
+            row["train/loss"] = sum(r["loss_sum"] for r in records) / trained
+        if offered:
+            row["control/activation_rate"] = sum(r.get("picked", r["trained"]) for r in records) / offered
+        for key in LAST:
+            if key in last:
+                row[key] = last[key]
+        for key in SHARES:
+            values = [r[key] for r in records if key in r]
+            if values:
+                row[key] = sum(values) / len(values)
+        if self._since is not None and last["time"] > self._since:
+            row["train/throughput"] = trained / (last["time"] - self._since)
+        self._since = last["time"]
+        return row
+
+    def offer(self, rows: int) -> None:
+        """Count rows that were offered after the epoch's last step; call after a flush."""
+        self.offered += rows
+        self.epoch["offered"] = self.epoch.get("offered", 0.0) + rows
+
+    def end_epoch(self) -> dict[str, float]:
+        """The epoch's log entries; call after a flush. Starts the next epoch's sums."""
+        sums, self.epoch = self.epoch, {}
+        self._since = None
+        trained, offered = sums.get("trained", 0.0), sums.get("offered", 0.0)
+        entries: dict[str, float] = {"epoch/rows_trained": int(trained), "epoch/rows_offered": int(offered)}
+        if offered:
+            entries["epoch/activation_rate"] = trained / offered
+        if trained:
+            entries["epoch/train_loss"] = sums["loss_sum"] / trained
+        if sums.get("controlled"):
+            for key, name in zip(SHARES, ("gate_share", "saturated_share", "fallback_share"), strict=True):
+                if key in sums:
+                    entries[f"epoch/{name}"] = sums[key] / sums["controlled"]
+        return entries
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums and records of rows that are not complete; call after a flush."""
+        return {
+            "trained": self.trained,
+            "offered": self.offered,
+            "epoch": dict(self.epoch),
+            "open": [dict(r) for r in self._open],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.trained, self.offered, self.epoch = state["trained"], state["offered"], dict(state["epoch"])
+        self._open = [dict(r) for r in state["open"]]
+
+
+def _on_host(records: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """All values as floats; those on the device by one transfer, beside which some may be on the host."""
+    tensors = [v for record in records for v in record.values() if _away(v)]
+    if not tensors:
+        return [{k: float(v) for k, v in record.items()} for record in records]
+    wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64
+    values = iter(torch.stack([t.detach().to(wide) for t in tensors]).tolist())
+    return [{k: next(values) if _away(v) else float(v) for k, v in r.items()} for r in records]
+
+
+def _away(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.device.type != "cpu"
+
+
+def _summed(records: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The records with `OWN` summed over the ranks, which hold as many."""
+    if distributed.size() == 1 or not records:
+        return records
+    own = torch.tensor([[record[key] for key in OWN] for record in records], dtype=torch.float64)
+    sums = distributed.total(own).tolist()
+    return [record | dict(zip(OWN, row, strict=True)) for record, row in zip(records, sums, strict=True)]
+
+
+def check_loss(rows: list[dict[str, float]]) -> int | None:
+    """The first step whose loss is not a finite number, or None."""
+    return next((int(r["step"]) for r in rows if not math.isfinite(r.get("train/loss", 0.0))), None)

@@ -1,0 +1,153 @@
+"""Sweeps as a stranger types them: failures, interruptions, and the launchers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from filelock import FileLock
+
+from ast_experiments.cli.train import main
+from ast_experiments.config.compose import LAUNCH, preflight
+from ast_experiments.core.errors import ConfigError
+
+SHORT = ["recipe.epochs=4", "dataset.train_rows=300", "tracking=jsonl", "tracking.report=false"]
+BROKEN = ["recipe.optimizer=sgd", "recipe.lr=1e30,1e-3", *SHORT]
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Calls `ast-train` in this process, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setenv(LAUNCH, "")
+        monkeypatch.delenv(LAUNCH)
+        monkeypatch.setattr(sys, "argv", ["ast-train", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        return Done(int(left.value.code or 0), *capfd.readouterr())
+
+    return call
+
+
+def results(sweep: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sweep.glob("*/result.json")]
+
+
+def test_a_failed_job_is_told_at_once_does_not_stop_the_others_and_is_repeated(train: Callable[..., Done]) -> None:
+    done = train("-m", *BROKEN, "group=mine")
+    sweep = Path("outputs/sweeps/mine")
+    assert done.code == 1
+    statuses = sorted((result["status"], result["group"]) for result in results(sweep))
+    assert statuses == [("failed", "mine"), ("finished", "mine")]
+    told = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+    assert "recipe.lr=1e+30" in told[0]
+    assert "no longer a number" in told[0]
+    assert "Traceback" not in done.err
+    assert "Traceback" in next(sweep.glob("*1e*30*/train.log")).read_text()
+    assert "1 of 2 jobs did not finish; the same command goes on" in done.err
+    assert done.out.index("2 jobs in outputs/sweeps/mine") < done.out.index("Leaderboard")
+    for name in ("report.html", "leaderboard.csv"):
+        assert (sweep / name).exists()
+
+    kept = {path: path.read_bytes() for path in sweep.glob("*recipe.lr=0.001*/*.json*")}
+    assert len(kept) == 2
+    again = train("-m", *reversed(BROKEN), "group=mine")
+    assert again.code == 1
+    assert "2 jobs in outputs/sweeps/mine, 1 of them finished already" in again.out
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len(results(sweep)) == 2
+    assert [r["resumed"] for r in results(sweep) if r["status"] == "failed"] == [1]
+
+
+def test_a_job_in_other_hands_and_one_of_another_config_are_left_alone(train: Callable[..., Done]) -> None:
+    command = ["-m", "seed=0,1", *SHORT, "group=mine"]
+    assert train(*command).code == 0
+    first, second = sorted(Path("outputs/sweeps/mine").glob("*/result.json"))
+    with FileLock(first.parent / ".lock"):
+        done = train(*command)
+    assert done.code == 0  # both have finished before
+    assert "in the hands of another process" in done.err
+    changed = json.loads(second.read_text()) | {"config_hash": "other"}
+    second.write_text(json.dumps(changed))
+    done = train(*command)
+    assert done.code == 2
+    assert "holds a run of another config; give the sweep another name, group=NAME" in done.err
+    assert json.loads(second.read_text()) == changed
+
+
+@pytest.mark.parametrize("typed", ["seed=0,0", "tracking=jsonl,default", "group=a,b"])
+def test_jobs_that_would_share_a_directory_are_refused(train: Callable[..., Done], typed: str) -> None:
+    done = train("-m", typed)
+    assert done.code == 2
+    assert "two jobs of one sweep that do not differ" in done.err
+    assert not Path("outputs").exists()
+
+
+def test_jobs_of_a_cluster_are_not_checked_against_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="cuda is not available here"):
+        preflight(["hardware=slurm", "seed=0,1"], multirun=True)
+    sweep = preflight(["hydra/launcher=slurm", "hardware=slurm", "seed=0,1"], multirun=True)
+    assert sweep is not None
+    assert len(sweep.jobs) == 2
+
+
+def test_a_killed_sweep_goes_on_where_it_was(train: Callable[..., Done], tmp_path: Path) -> None:
+    command = ["-m", "seed=0,1", "recipe.epochs=40", "checkpoint_every_s=0.05", *SHORT[1:], "group=mine"]
+    code = "from ast_experiments.cli.train import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", code, *command], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    sweep = Path("outputs/sweeps/mine")
+    deadline = time.monotonic() + 400
+    while not list(sweep.glob("*seed=1*/checkpoints/last.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    first = next(sweep.glob("*seed=0*"))
+    before = (first / "metrics.jsonl").stat().st_mtime_ns
+    assert train(*command).code == 0
+    ended = {result["seed"]: (result["status"], result["resumed"], result["epochs"]) for result in results(sweep)}
+    assert ended == {0: ("finished", 0, 40), 1: ("finished", 1, 40)}
+    assert (first / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("launcher", "plugin", "option"),
+    [
+        ("joblib", "hydra_joblib_launcher", "hydra.launcher.n_jobs=2"),
+        ("submitit_local", "hydra_submitit_launcher", "hydra.launcher.timeout_min=5"),
+    ],
+)
+def test_launchers(launcher: str, plugin: str, option: str, train: Callable[..., Done], tmp_path: Path) -> None:
+    pytest.importorskip(f"hydra_plugins.{plugin}")
+    done = train("-m", *BROKEN, f"hydra/launcher={launcher}", option)
+    assert done.code == 1
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    found = results(sweep)
+    assert sorted(result["status"] for result in found) == ["failed", "finished"]
+    assert {result["group"] for result in found} == {sweep.name}
+    told = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+    assert "recipe.lr=1e+30" in told[0]
+    assert (sweep / "report.html").exists()
+    assert os.listdir(tmp_path) == ["outputs"]

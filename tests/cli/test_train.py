@@ -1,0 +1,162 @@
+"""The commands as a stranger types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TRAIN = [sys.executable, "-m", "ast_experiments.cli.train"]
+RESUME = [sys.executable, "-m", "ast_experiments.cli.resume"]
+SHORT = ["recipe.epochs=3", "dataset.train_rows=300"]
+
+
+def call(*command: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=cwd, env=os.environ | env, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def runs(cwd: Path) -> list[Path]:
+    return sorted(path.parent for path in (cwd / "outputs").rglob("result.json"))
+
+
+def result_of(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    done = call(*TRAIN, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = runs(tmp_path)
+    result = result_of(folder)
+    assert result["status"] == "finished"
+    assert result["final_accuracy"] >= 95
+    assert result["last_quarter_activation_rate"] == pytest.approx(0.4, rel=0.1)
+    assert result["rows_scored"] == 0
+    for name in ("report.html", "metrics.jsonl", "result.json", "wandb"):
+        assert (folder / name).exists()
+    for label in ("report", "metrics", "W&B"):
+        assert label in done.stdout
+    steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [row for row in steps if row["kind"] == "step"]
+    assert wandb_curve(folder) == [row["control/activation_rate"] for row in steps]
+
+
+def wandb_curve(folder: Path) -> list[float]:
+    """The activation rate in the offline W&B files, as W&B's own tool reads it."""
+    (offline,) = (folder / "wandb").glob("offline-run-*")
+    done = call(sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(offline), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    items = [record["history"]["item"] for record in records if record["type"] == "history"]
+    return [item["control/activation_rate"] for item in items if "control/activation_rate" in item]
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"], ["--info"], ["--hydra-help"]])
+def test_looking_writes_nothing(tmp_path: Path, flags: list[str]) -> None:
+    done = call(*TRAIN, *flags, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_completion_writes_nothing(tmp_path: Path) -> None:
+    done = call(*TRAIN, "-sc", "query=bash", cwd=tmp_path, COMP_LINE="ast-train model=simp", COMP_POINT="20")
+    assert done.stdout.split() == ["model=simple_cnn"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_heavy_imports_are_lazy(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['ast-train', '--cfg', 'job']; from ast_experiments.cli.train import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'timm', 'wandb', 'pydantic', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    done = call(sys.executable, "-c", code, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["controller.kp=abc"], "controller.kp"),
+        (["-m", "seed=1,2,x"], "seed"),
+        (["model=resnett18"], "resnet18_cifar"),
+        (["hardware=gpu"] if not os.path.exists("/dev/nvidia0") else ["hardware=gpus"], "hardware"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, overrides: list[str], expected: str) -> None:
+    done = call(*TRAIN, *overrides, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert expected in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_setting_that_does_not_fit_the_data_leaves_only_what_was_there(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("keep")
+    wrong = ["recipe.batch_size=5000", "tracking=jsonl"]
+    assert call(*TRAIN, *wrong, f"hydra.run.dir={folder}", cwd=tmp_path).returncode == 2
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert call(*TRAIN, *wrong, f"hydra.run.dir={tmp_path / 'new'}", cwd=tmp_path).returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_missing_data_is_one_line(tmp_path: Path) -> None:
+    arguments = ["experiment=cifar10_stale", "dataset.download=false", f"dataset.root={tmp_path / 'nothing'}"]
+    done = call(*TRAIN, *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "dataset.root=" in line
+    (folder,) = runs(tmp_path)
+    assert result_of(folder)["status"] == "failed"
+    assert "Traceback" in (folder / "train.log").read_text()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sigterm_saves_and_resume_finishes(tmp_path: Path, workers: int) -> None:
+    long = ["recipe.epochs=120", "dataset.train_rows=300", "tracking=jsonl"]
+    long += ["hardware.data_on_device=false", f"hardware.workers={workers}"] if workers else []
+    process = subprocess.Popen(
+        [*TRAIN, *long], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    while not list(tmp_path.rglob("metrics.jsonl")) and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGTERM)  # batch systems signal the workers too
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert b"ast-resume" in errors
+    (folder,) = runs(tmp_path)
+    assert result_of(folder)["status"] == "interrupted"
+    done = call(*RESUME, str(folder), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = result_of(folder)
+    assert (result["status"], result["epochs"], result["resumed"]) == ("finished", 120, 1)
+    assert call(*RESUME, str(folder), cwd=tmp_path).stdout.count("is finished") == 1
+
+
+def test_resume_of_something_else_is_one_line(tmp_path: Path) -> None:
+    done = call(*RESUME, str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "not a run directory" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_runs_of_the_same_second_have_their_own_directories(tmp_path: Path) -> None:
+    command = [*TRAIN, "debug=one_batch", "tracking.report=false"]
+    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
+    assert len(runs(tmp_path)) == 2

@@ -1,0 +1,174 @@
+"""Every choice of every group composes to a checked config, and table, files and names agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ast_experiments.config.compose import CONF, GROUPS, compose, preflight, typed
+from ast_experiments.config.schema import CHOICES, SHARED, Config
+from ast_experiments.runs.build import (
+    AUGMENT,
+    build_selector,
+    build_setpoint,
+    builder,
+    config_hash,
+    settings_of,
+)
+
+FILES = sorted(CONF.glob("*/*.yaml"))
+SETTINGS = [f for f in FILES if f.parent.name in (*CHOICES, *SHARED)]
+RUNS = [f for f in FILES if f.parent.name in ("experiment", "debug")]
+SWEEPS = [f for f in FILES if f.parent.name == "sweep"]
+
+
+def choice(file: Path) -> str:
+    return f"{file.parent.name}={file.stem}"
+
+
+def config_of(*overrides: str) -> Config:
+    return typed(compose(overrides))
+
+
+def test_the_groups_are_the_folders() -> None:
+    assert sorted([*GROUPS, "hydra"]) == sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    assert sorted([*CHOICES, *SHARED, "experiment", "sweep", "debug"]) == sorted(GROUPS)
+
+
+@pytest.mark.parametrize("group", CHOICES)
+def test_the_table_of_choices_names_the_files(group: str) -> None:
+    assert sorted(CHOICES[group]) == sorted(f.stem for f in SETTINGS if f.parent.name == group)
+
+
+@pytest.mark.parametrize("file", [CONF / "config.yaml", *FILES], ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_every_file_says_what_it_is(file: Path) -> None:
+    lines = [line for line in file.read_text().splitlines() if line != "# @package _global_"]
+    said = [line for line in lines if line.startswith("# ")]
+    assert said, "no comment at the top level"
+    assert lines[0] == said[0], "the file does not begin with its comment"
+
+
+@pytest.mark.parametrize("file", SETTINGS, ids=choice)
+def test_every_choice_is_valid_and_named_as_its_file(file: Path) -> None:
+    group = file.parent.name
+    settings = getattr(config_of(choice(file)), group)
+    assert settings.name == file.stem
+    in_file = yaml.safe_load(file.read_text())
+    assert sorted(in_file) == sorted(field.name for field in dataclasses.fields(settings)), "a value has no home"
+
+
+@pytest.mark.parametrize("file", RUNS, ids=choice)
+def test_every_experiment_and_debug_choice_passes_the_preflight(file: Path) -> None:
+    assert preflight([choice(file)], multirun=False) is None
+    if file.parent.name == "experiment":
+        assert config_of(choice(file)).experiment_name == file.stem
+
+
+@pytest.mark.parametrize("arch", ["vit_small_patch16_224", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["imagenet100_stale", "imagenet100_two_stage", "imagenette_stale"])
+def test_experiments_on_photographs_take_other_networks(name: str, arch: str) -> None:
+    overrides = [f"experiment={name}", f"model.arch={arch}"]
+    assert preflight(overrides, multirun=False) is None
+    assert config_of(*overrides).model.arch == arch
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=choice)
+def test_every_sweep_is_one_and_its_jobs_are_valid(file: Path) -> None:
+    folder = preflight([choice(file)], multirun=False)
+    assert folder is not None
+    assert folder.folder.parts[:2] == ("outputs", "sweeps")
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group in ("controller", "significance") for name in CHOICES[group]]
+)
+def test_settings_are_the_arguments_of_what_is_built(group: str, name: str) -> None:
+    settings = getattr(config_of(f"{group}={name}"), group)
+    made = builder(group, name)(**settings_of(settings))
+    for key, value in settings_of(settings).items():
+        if dataclasses.is_dataclass(made):
+            assert getattr(made, key) == value
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "positional", "without"),
+    [
+        *(("model", name, 3, ()) for name in CHOICES["model"]),
+        *(("dataset", name, 0, AUGMENT) for name in CHOICES["dataset"]),
+    ],
+)
+def test_builders_take_the_settings(group: str, name: str, positional: int, without: tuple[str, ...]) -> None:
+    settings = getattr(config_of(f"{group}={name}"), group)
+    inspect.signature(builder(group, name)).bind(*[0] * positional, **settings_of(settings, *without))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind"),
+    [
+        (["method=dense"], "Dense"),
+        (["method=random"], "Random"),
+        (["method=rs2"], "RS2"),
+        (["method=curriculum"], "Curriculum"),
+        (["method=infobatch"], "InfoBatch"),
+        (["method=selective_backprop"], "StaleSelectiveBackprop"),
+        (["method=orderdp"], "OrderDP"),
+        (["method=seta"], "SeTa"),
+        (["method=kakurenbo"], "Kakurenbo"),
+        (["method=rho_loss"], "RhoLoss"),
+        (["method=proxy"], "Proxy"),
+        (["method=ast"], "Stale"),
+        (["method=ast", "method.pick=topk", "method.exploration=0"], "Stale"),
+        (["method=ast", "method.pick=proportional", "method.reweight=true"], "Stale"),
+        (["method=ast", "method.scoring=gather", "method.score_mode=train"], "Fresh"),
+        (["method=ast", "method.scoring=masked"], "Fresh"),
+    ],
+    ids=" ".join,
+)
+def test_methods_are_built(overrides: list[str], kind: str) -> None:
+    assert type(build_selector(config_of(*overrides))).__name__ == kind
+
+
+def test_every_method_is_in_the_test_above() -> None:
+    marks: Any = test_methods_are_built
+    tried = {row[0][0].removeprefix("method=") for row in marks.pytestmark[0].args[1]}
+    assert tried == set(CHOICES["method"])
+
+
+def test_setpoint_follows_the_method() -> None:
+    assert build_setpoint(config_of("method=dense")) is None
+    linear = ["method.rate_schedule=linear", "method.rate=0.6", "method.rate_final=0.2", "method.warmup_epochs=2"]
+    setpoint = build_setpoint(config_of(*linear))
+    assert setpoint is not None
+    assert [setpoint.target(epoch, 7) for epoch in range(7)] == pytest.approx([1.0, 1.0, 0.6, 0.5, 0.4, 0.3, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "same"),
+    [
+        ([], True),
+        (["tracking=jsonl", "group=g", "tags=[t]", "experiment_name=x", "checkpoint_every_s=5", "profile=true"], True),
+        (["dataset.train_rows=null"], True),
+        (["energy=nvml", "energy.require=gpu", "energy.target_accuracy=90"], True),
+        (["energy.skipped_cost=0.5"], False),
+        (["seed=1"], False),
+        (["method.rate=0.3"], False),
+        (["controller.settling_windows=3.0"], False),
+        (["tracking.log_every=2"], False),
+        (["max_steps=5"], False),
+        (["hardware.workers=1", "hardware.processes=2", "hardware.auto_batch=true", "hardware.max_hours=8.5"], True),
+        (["hardware.batch_scale=2.0"], False),
+    ],
+    ids=str,
+)
+def test_config_hash_is_of_what_determines_the_numbers(overrides: list[str], same: bool) -> None:
+    assert (config_hash(config_of(*overrides)) == config_hash(config_of())) is same
+
+
+def test_config_hash_does_not_depend_on_where_the_data_lies() -> None:
+    one = config_of("dataset=cifar10", "dataset.root=/one", "dataset.download=false")
+    assert config_hash(one) == config_hash(config_of("dataset=cifar10", "dataset.root=/other"))

@@ -1,0 +1,65 @@
+"""Baselines at a given cost, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from ast_experiments.experiments.study.matching import Price, alike, epochs_costing, lr_grid, rate_costing, rotated
+
+PLAIN = Price(training=1000.0, beside=0.0, fixed=0.0, epochs=10)
+WHOLE = Price(training=1000.0, beside=100.0, fixed=50.0, epochs=10)
+
+
+@pytest.mark.parametrize(
+    ("dense", "cost", "epochs"),
+    [
+        (PLAIN, 400.0, 4),
+        (PLAIN, 449.0, 4),
+        (PLAIN, 451.0, 5),
+        (PLAIN, 1.0, 1),
+        (PLAIN, 1320.0, 13),  # a method that costs more than dense
+        (WHOLE, 50.0 + 4 * 110.0, 4),
+        (WHOLE, 50.0 + 10 * (10.0 + 0.4 * 100.0), 5),  # rate 0.4: 550 of 110 an epoch, and what is fixed
+    ],
+)
+def test_epochs(dense: Price, cost: float, epochs: int) -> None:
+    assert epochs_costing(cost, dense) == epochs
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.4, 0.73, 1.0])
+@pytest.mark.parametrize("epochs", [5, 10, 25])
+@pytest.mark.parametrize("dense", [PLAIN, WHOLE])
+def test_the_rate_costs_what_it_should(dense: Price, epochs: int, rate: float) -> None:
+    cost = dense.fixed + epochs * (dense.beside + rate * dense.training) / 10
+    assert dense.of(epochs, rate) == pytest.approx(cost)
+    assert rate_costing(cost, epochs, dense) == pytest.approx(rate)
+
+
+def test_no_rate_costs_more_than_dense() -> None:
+    assert rate_costing(1200.0, 10, PLAIN) == pytest.approx(1.2)
+    assert rate_costing(100.0, 10, WHOLE) < 0
+
+
+@pytest.mark.parametrize(
+    ("lr", "trials", "grid"),
+    [
+        (0.1, 0, []),
+        (0.1, 2, [0.1, 0.2]),
+        (0.1, 3, [0.05, 0.1, 0.2]),
+        (0.003, 5, [0.00075, 0.0015, 0.003, 0.006, 0.012]),
+    ],
+)
+def test_lr_grid(lr: float, trials: int, grid: list[float]) -> None:
+    assert lr_grid(lr, trials) == grid
+
+
+def test_every_arm_comes_early_and_late() -> None:
+    turns = [rotated("abcdef", turn, 3) for turn in range(3)]
+    assert ["".join(turn) for turn in turns] == ["abcdef", "cdefab", "efabcd"]
+    means = [sum(turn.index(arm) for turn in turns) / 3 for arm in "abcdef"]
+    assert max(means) - min(means) <= 1
+
+
+def test_alike() -> None:
+    assert alike(0.4, 0.405)
+    assert not alike(0.4, 0.41)

@@ -1,0 +1,149 @@
+"""What is asked for: methods, settings, and the config of each arm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ast_experiments.cli.bench import planned
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.experiments.study.plan import DENSE, Arm, arms_of, config_of, default_name, parse_methods
+from ast_experiments.experiments.study.state import PLAN, extended, read_plan
+
+LOW = Arm("ast rate=0.2 controller=quantile", "ast", ("method.rate=0.2", "controller=quantile"))
+
+
+@pytest.mark.parametrize(
+    ("text", "arms"),
+    [
+        ("[ast,infobatch]", [Arm("ast", "ast"), Arm("infobatch", "infobatch")]),
+        ("ast,infobatch", [Arm("ast", "ast"), Arm("infobatch", "infobatch")]),
+        ("[ast:rate=0.2:controller=quantile]", [LOW]),
+        ('["ast method.rate=0.2 controller=quantile"]', [LOW]),
+        ("[ast rate=0.2 controller=quantile,ast:rate=0.2:controller=quantile]", [LOW]),
+        (
+            "[kakurenbo:decay_at=[0.3,0.6]:hide=0.2]",
+            [
+                Arm(
+                    "kakurenbo decay_at=[0.3,0.6] hide=0.2",
+                    "kakurenbo",
+                    ("method.decay_at=[0.3,0.6]", "method.hide=0.2"),
+                )
+            ],
+        ),
+        ("[ast:recipe.epochs=7]", [Arm("ast recipe.epochs=7", "ast", ("recipe.epochs=7",))]),
+    ],
+)
+def test_methods(text: str, arms: list[Arm]) -> None:
+    assert parse_methods(text) == arms
+
+
+def test_dense_is_always_there_and_first() -> None:
+    assert arms_of(parse_methods("[ast,dense]")) == (DENSE, Arm("ast", "ast"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("seeds=3", "methods: is missing"),
+        ("methods=[]", "methods: names nothing"),
+        ("methods=[=3]", "begins with no method"),
+        ("methods=[ast:dataset.train_rows=5]", "dataset.train_rows=5 in 'ast:dataset.train_rows=5'"),
+        ("methods=[ast:recipe.batch_size=5]", "what all arms share is typed beside methods="),
+        ("methods=[ast] seeds=0", "seeds=0: expected how many"),
+        ("methods=[ast] seeds=[1000000]", "seeds=[1000000]"),
+        ("methods=[ast] seed=1", "type seeds=5"),
+        ("methods=[ast] method=ast", "name methods in methods"),
+        ("methods=[ast] lr_trials=1", "type lr_trials=3"),
+        ("methods=[ast] cost=euros", "there are: auto, joules, seconds, flops, samples"),
+        ("methods=[ast] name=a/b", "name=a-b"),
+        ("methods=[ast] name=", "type e.g. name=NAME"),
+        ("methods=[ast] hydra.run.dir=x", "type name=NAME"),
+        ("methods=[ast] max_steps=5", "type recipe.epochs=N"),
+        ("methods=[ast] infobatch", "infobatch: expected KEY=VALUE"),
+        ("nothing.yaml", "nothing.yaml: cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as raised:
+        planned(arguments.split())
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_experiment_sets_for_its_method_holds_for_others_as_far_as_rates_go() -> None:
+    common = ["experiment=cifar10_stale", "method.rate=0.3", "method.exploration=0.1", "recipe.epochs=7"]
+    dense, ast, uniform, infobatch = (config_of(common, arm) for arm in arms_of(parse_methods("ast,random,infobatch")))
+    assert (ast.method.rate, ast.method.exploration) == (0.3, 0.1)
+    assert (uniform.method.name, uniform.method.rate) == ("random", 0.3)
+    assert infobatch.method.name == "infobatch"
+    assert dense.method.name == "dense"
+    assert {config.recipe for config in (ast, uniform, infobatch)} == {dense.recipe}
+    assert dense.recipe.epochs == 7
+    (own,) = parse_methods("random:rate=0.5")
+    assert config_of(common, own).method.rate == 0.5
+    assert config_of(common, LOW).controller.name == "quantile"
+    baseline = Arm("rs2 rate=0.2", "rs2", ("method.rate=0.2",), ("rs2:ast",))
+    assert config_of([*common, "method.warmup_epochs=2"], baseline).method.warmup_epochs == 0
+
+
+def test_the_same_settings_have_the_same_name() -> None:
+    assert default_name(["experiment=cifar10_stale"]) == default_name(["experiment=cifar10_stale"])
+    assert default_name(["experiment=cifar10_stale"]).startswith("cifar10_stale-")
+    assert default_name(["recipe.epochs=3"]) != default_name(["recipe.epochs=4"])
+
+
+def test_a_file_is_a_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(
+        "name: mine\nmethods: [ast, 'ast:rate=0.2:controller=quantile']\nseeds: [3, 4, 5]\n"
+        "recipe.epochs: 5\nrecipe.clip_grad: null\n"
+    )
+    plan, folder = planned(["study.yaml", "lr_trials=3"])
+    assert folder == Path("outputs/studies/mine")
+    study = plan.study
+    assert study.arms == (DENSE, Arm("ast", "ast"), LOW)
+    assert (study.seeds, study.lr_trials, study.common) == ((3, 4, 5), 3, ("recipe.epochs=5", "recipe.clip_grad=null"))
+
+
+def test_as_many_seeds_as_a_claim_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert planned(["methods=[ast]"])[0].study.seeds == (0, 1, 2)
+    assert planned(["methods=[ast]", "dataset=cifar10"])[0].study.seeds == (0, 1, 2, 3, 4)
+
+
+def test_a_study_can_grow_but_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan, folder = planned(["methods=[ast]", "seeds=2", "name=s", "recipe.epochs=5"])
+    plan.cost = "flops"
+    plan.baselines.append(Arm("dense epochs=2", "dense", ("recipe.epochs=2",), ("dense_shorter:ast",)))
+    plan.lrs["ast"] = 0.1
+    folder.mkdir(parents=True)
+    plan.write(folder)
+    assert read_plan(folder) == plan
+    assert planned([str(folder)])[0] == plan
+    more, _ = planned(["methods=[random]", "seeds=3", "name=s", "recipe.epochs=5"])
+    assert more.study.seeds == (0, 1, 2)
+    assert [arm.label for arm in more.arms] == ["dense", "ast", "random", "dense epochs=2"]
+    assert more.lrs == plan.lrs
+    for change in ("recipe.epochs=6", "lr_trials=2", "cost=seconds"):
+        arguments = {"methods": "[ast]", "seeds": "2", "name": "s", "recipe.epochs": "5"}
+        arguments |= dict([change.split("=")])
+        with pytest.raises(ConfigError, match="name=s: that study has"):
+            planned([f"{key}={value}" for key, value in arguments.items()])
+
+
+def test_the_cost_can_be_changed_until_it_is_decided() -> None:
+    plan, _ = planned(["methods=[ast]", "seeds=2", "cost=joules", "name=undecided"])
+    asked, _ = planned(["methods=[ast]", "seeds=2", "cost=flops", "name=undecided"])
+    assert extended(plan, asked.study).study.cost == "flops"
+
+
+def test_a_broken_plan_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / PLAN).write_text(json.dumps({"study": {}}))
+    with pytest.raises(Exception, match="cannot be read"):
+        read_plan(tmp_path)

@@ -1,0 +1,36 @@
+"""The ledger's FLOPs against operations counted while an epoch really ran."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from run_tools import BASE
+from torch.utils.flop_counter import FlopCounterMode
+
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.runs.build import build_run
+from ast_experiments.tracking import Trackers
+
+MODES = {
+    "dense": ["method=dense"],
+    "stale": ["method=ast", "method.rate=0.5"],
+    "gather": ["method=ast", "method.scoring=gather", "method.rate=0.5"],
+    "masked": ["method=ast", "method.scoring=masked"],
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_ledger_counts_what_is_done(mode: str, tmp_path: Path) -> None:
+    settings = [*BASE, "hardware.device=cpu", "recipe.batch_size=64", "dataset.val_rows=100", *MODES[mode]]
+    run = build_run(typed(compose(settings)), tmp_path, lambda _: Trackers([]))
+    run.stepper.model.train()
+    with FlopCounterMode(display=False) as counter:
+        run.run_epoch()
+    flops = run.ledger.flops
+    assert sum(flops.values()) == counter.get_total_flops()
+    assert run.flops is not None
+    assert flops["val"] == 100 * run.flops.forward
+    assert (flops["score"] > 0) == (mode == "gather")
+    if mode == "masked":
+        assert flops["train"] == 400 * (run.flops.forward + run.flops.backward)

@@ -1,0 +1,58 @@
+"""Runs of a study that nobody trained: their files, with the figures that a test gives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ast_experiments.config.schema import Config
+from ast_experiments.experiments.study.plan import Arm, config_of
+from ast_experiments.experiments.study.queue import Agenda
+from ast_experiments.experiments.study.state import Job
+
+FORWARD, SAMPLES, VALIDATED = 1.0e6, 1000, 200
+
+_composed = cache(config_of)
+
+
+def composed(common: Sequence[str], arm: Arm) -> Config:
+    """The config of an arm, composed once in all tests."""
+    return _composed(tuple(common), arm)
+
+
+def write_result(agenda: Agenda, job: Job, *, rate: float = 1.0, joules: bool = False, **changes: Any) -> Path:
+    """A run at a rate: a trained row is worth three forward passes, a validated one one; 1e-6 J an operation."""
+    config = agenda.job_config(job)
+    epochs = config.recipe.epochs
+    rows = round(rate * SAMPLES * epochs)
+    flops = {"score": 0, "train": 3 * FORWARD * rows, "val": FORWARD * VALIDATED * epochs}
+    energy: dict[str, Any] = {"why_not": "GPU: there is none"}
+    if joules:
+        phases = {"setup": 100.0, "train": 1e-6 * flops["train"], "val": 1e-6 * flops["val"]}
+        energy = {"source": "nvml", "gpu_joules": sum(phases.values())}
+        energy["by_phase"] = {phase: {"gpu_joules": value} for phase, value in phases.items()}
+    result: Mapping[str, Any] = {
+        "status": "finished",
+        "run_id": job.place,
+        "dataset": "digits",
+        "method": config.method.name,
+        "seed": job.seed,
+        "tags": config.tags,
+        "hardware": {"device": "cuda" if joules else "cpu"},
+        "train_samples": SAMPLES,
+        "epochs": epochs,
+        "rows_trained": rows,
+        "flops": flops,
+        "seconds": {"train": 10.0 * rate, "val": 1.0},
+        "energy": energy,
+        "final_accuracy": 90.0,
+        **changes,
+    }
+    folder = agenda.folder / job.place
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text(json.dumps(result))
+    agenda.forget(job)
+    return folder
