@@ -15,13 +15,14 @@ from pydantic.dataclasses import dataclass
 from ast_experiments.config.schema.controller import CONTROLLERS
 from ast_experiments.config.schema.dataset import DATASETS
 from ast_experiments.config.schema.energy import EnergyConfig
-from ast_experiments.config.schema.fields import STRICT, Choice, Count, Positive, Seed
+from ast_experiments.config.schema.fields import STRICT, Choice
 from ast_experiments.config.schema.hardware import HardwareConfig
 from ast_experiments.config.schema.method import METHODS
 from ast_experiments.config.schema.model import MODELS
 from ast_experiments.config.schema.recipe import RecipeConfig
 from ast_experiments.config.schema.significance import SIGNIFICANCES
 from ast_experiments.config.schema.tracking import TrackingConfig
+from ast_experiments.core.ranges import Count, Positive, Seed
 
 __all__ = ["CHOICES", "SHARED", "Choice", "Config"]
 

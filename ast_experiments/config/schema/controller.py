@@ -8,7 +8,8 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.fields import STRICT, Choice, NonNegative, Positive, Smoothing
+from ast_experiments.config.schema.fields import STRICT, Choice
+from ast_experiments.core.ranges import NonNegative, Positive, Smoothing
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from annotated_types import Ge, Gt, Le
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.fields import STRICT, NonNegative, Positive
+from ast_experiments.config.schema.fields import STRICT
+from ast_experiments.core.ranges import NonNegative, Positive
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-from annotated_types import Ge, Gt, Le
 from pydantic import ConfigDict, Field
+
+from ast_experiments.core.ranges import Positive
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 NESTED = ConfigDict(extra="forbid", allow_inf_nan=False)
 """Of a dataclass within another: strict, it would not take the dictionary that it is given."""
 
-Share = Annotated[float, Ge(0), Le(1)]
-Rate = Annotated[float, Gt(0), Le(1)]
-Positive = Annotated[float, Gt(0)]
-NonNegative = Annotated[float, Ge(0)]
-Smoothing = Annotated[float, Gt(0), Le(1)]
-Count = Annotated[int, Ge(1)]
-Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 Means = Annotated[list[float], Field(min_length=1)]
 Deviations = Annotated[list[Positive], Field(min_length=1)]
 

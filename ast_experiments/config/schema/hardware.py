@@ -8,7 +8,8 @@ from annotated_types import Ge, Le
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.fields import STRICT, Count, Positive
+from ast_experiments.config.schema.fields import STRICT
+from ast_experiments.core.ranges import Count, Positive
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

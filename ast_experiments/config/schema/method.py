@@ -8,7 +8,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Strict, model_validator
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.fields import NESTED, STRICT, Choice, Count, Rate, Share
+from ast_experiments.config.schema.fields import NESTED, STRICT, Choice
+from ast_experiments.core.ranges import Count, Rate, Share
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

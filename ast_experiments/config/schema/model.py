@@ -8,7 +8,8 @@ from annotated_types import Ge, Lt
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.fields import STRICT, Choice, Count
+from ast_experiments.config.schema.fields import STRICT, Choice
+from ast_experiments.core.ranges import Count
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

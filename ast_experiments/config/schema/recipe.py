@@ -8,7 +8,8 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import Strict, model_validator
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.fields import NESTED, STRICT, Count, NonNegative, Positive
+from ast_experiments.config.schema.fields import NESTED, STRICT
+from ast_experiments.core.ranges import Count, NonNegative, Positive
 
 
 @dataclass(config=NESTED, frozen=True, kw_only=True)

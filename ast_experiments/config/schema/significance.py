@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.fields import STRICT, Choice, NonNegative
+from ast_experiments.config.schema.fields import STRICT, Choice
+from ast_experiments.core.ranges import NonNegative
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.fields import STRICT, Count, Positive
+from ast_experiments.config.schema.fields import STRICT
+from ast_experiments.core.ranges import Count, Positive
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
