@@ -8,17 +8,8 @@ from annotated_types import Ge, Le
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.fields import (
-    STRICT,
-    Choice,
-    Count,
-    Deviations,
-    Means,
-    NonNegative,
-    Positive,
-    Rate,
-    Share,
-)
+from ast_experiments.config.schema.fields import STRICT, Choice, Deviations, Means
+from ast_experiments.core.ranges import Count, NonNegative, Positive, Rate, Share
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
