@@ -30,7 +30,7 @@ KILLS = int(os.environ.get("AST_KILLS", "3"))
 
 def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", f"ast_experiments.{module}", *arguments],
+        [sys.executable, "-m", f"ast_experiments.cli.{module}", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
@@ -62,7 +62,7 @@ def test_killed_runs_end_bit_equal(tmp_path: Path, request: pytest.FixtureReques
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert json.loads((broken / "result.json").read_text())["status"] == "running", "it had ended"
-        resumed = start("cli.resume", str(broken))
+        resumed = start("resume", str(broken))
         assert resumed.communicate()[1].decode() == ""
         assert resumed.returncode == 0
         assert_same_run(whole, broken)

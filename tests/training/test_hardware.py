@@ -96,7 +96,7 @@ def test_worker_count(
     workers: int | None, device: str, cores: int, ranks: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
-    monkeypatch.setattr(hardware.ranks, "size", lambda: ranks)
+    monkeypatch.setattr(hardware.distributed, "size", lambda: ranks)
     assert worker_count(workers, device) == expected
 
 
