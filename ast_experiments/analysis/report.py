@@ -14,8 +14,10 @@ from typing import Any
 
 from ast_experiments.analysis.curves import panels
 from ast_experiments.analysis.draw import svg
+from ast_experiments.core.files import write_atomic
+from ast_experiments.core.text import duration, joules
 from ast_experiments.runs.record import CONFIG, RunRecord, read_run
-from ast_experiments.tracking.summary import duration, joules, result_facts, row_energy
+from ast_experiments.tracking.summary import result_facts, row_energy
 
 REPORT = "report.html"
 
@@ -30,11 +32,7 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
         FileNotFoundError: If `run_dir` holds none of a run's files.
     """
     record = read_run(run_dir)
-    path = record.directory / REPORT
-    part = path.with_suffix(".html.part")
-    part.write_text(render_report(record), encoding="utf-8")
-    part.replace(path)
-    return path
+    return write_atomic(record.directory / REPORT, render_report(record))
 
 
 def render_report(record: RunRecord) -> str:

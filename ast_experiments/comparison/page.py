@@ -16,7 +16,8 @@ from ast_experiments.comparison.charts import (
 from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.runs import AXES, Run
 from ast_experiments.comparison.tables import tables
-from ast_experiments.comparison.wording import amount, number, remarks, spelt
+from ast_experiments.comparison.wording import number, remarks, spelt
+from ast_experiments.core.text import amount
 
 PHASES = {
     "joules": ("Joules by phase", "Mean over the runs of an arm, as metered; train is all but validation."),

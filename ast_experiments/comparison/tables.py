@@ -13,7 +13,6 @@ from ast_experiments.comparison.runs import AXES
 from ast_experiments.comparison.stats import CONFIDENCE
 from ast_experiments.comparison.verdicts import Judged
 from ast_experiments.comparison.wording import (
-    amount,
     kinds_of_saving,
     number,
     remarks,
@@ -22,6 +21,7 @@ from ast_experiments.comparison.wording import (
     spelt,
     spread,
 )
+from ast_experiments.core.text import amount
 
 if TYPE_CHECKING:
     from rich.console import Console

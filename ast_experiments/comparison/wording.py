@@ -17,8 +17,6 @@ MARK = "n.s."
 ALL = 1 - 1e-9
 """More than all cannot be saved, whatever an interval says."""
 
-_PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-
 
 def number(value: float, form: str) -> str:
     """A number, or nothing for NaN."""
@@ -33,16 +31,6 @@ def spelt(axis: str) -> str:
 def percent(share: float) -> str:
     """A share in percent, or nothing for NaN."""
     return f"{100 * share:.1f} %" if math.isfinite(share) else ""
-
-
-def amount(value: float, unit: str) -> str:
-    """A quantity with its unit: 12.3 kJ, 84.2 s, 17,024 rows; nothing for NaN."""
-    if not math.isfinite(value):
-        return ""
-    if unit in ("s", "rows"):
-        return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
-    factor, prefix = next(((factor, prefix) for factor, prefix in _PREFIXES if abs(value) >= factor), (1.0, ""))
-    return f"{value / factor:.3g} {prefix}{unit}"
 
 
 def spread(arm: Arm, key: str, form: str = ".2f") -> str:

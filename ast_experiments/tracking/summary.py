@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ast_experiments.core.text import duration, joules
+
 NOT_MEASURED = "not measured on this machine; savings shown are nominal, not joules"
 _JOULES = ("energy/gpu_joules", "energy/gpu_joules_above_idle", "energy/cpu_joules")
 
@@ -58,23 +60,6 @@ def energy_text(figures: Mapping[str, Any]) -> str:
     if not parts:
         return _with_notes(NOT_MEASURED, [energy.get("why_not")])
     return ", ".join(parts)
-
-
-def joules(value: float) -> str:
-    """Returns an energy in joules as text: "850 J", "12.3 kJ" or "4.5 MJ"."""
-    for factor, unit in ((1e6, "MJ"), (1e3, "kJ")):
-        if abs(value) >= factor:
-            return f"{value / factor:.4g} {unit}"
-    return f"{value:.4g} J"
-
-
-def duration(seconds: float) -> str:
-    """Returns a time in seconds as text: "3.21 s", "4 min 05 s" or "2 h 03 min"."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def _status(result: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from ast_experiments.tracking.console import ConsoleTracker, status_line
-from ast_experiments.tracking.summary import NOT_MEASURED, duration, result_facts, row_energy
+from ast_experiments.tracking.summary import NOT_MEASURED, result_facts, row_energy
 
 STEP = {
     "kind": "step",
@@ -209,10 +209,3 @@ def test_energy_in_words(energy: dict[str, Any] | None, text: str) -> None:
 def test_facts_in_words(label: str, changes: dict[str, Any], text: str) -> None:
     assert dict(result_facts(RESULT | changes))[label] == text
     assert label not in dict(result_facts(RESULT))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(3.214, "3.21 s"), (245, "4 min 05 s"), (7380, "2 h 03 min"), (59.99, "60 s")]
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ast_experiments.analysis.leaderboard import (
     to_csv,
 )
 from ast_experiments.analysis.report import REPORT, render
+from ast_experiments.core.files import write_atomic
 from ast_experiments.runs.record import RunRecord, find_runs, read_run
 
 CSV = "leaderboard.csv"
@@ -39,8 +39,8 @@ def write_sweep(sweep_dir: str | os.PathLike[str]) -> tuple[Path, Path]:
     root = Path(sweep_dir)
     records = {path.relative_to(root).as_posix(): read_run(path) for path in find_runs(root)}
     rows = rank([(record, name) for name, record in records.items()])
-    _write(root / CSV, to_csv(rows))
-    _write(root / REPORT, render_sweep(root, rows, records))
+    write_atomic(root / CSV, to_csv(rows))
+    write_atomic(root / REPORT, render_sweep(root, rows, records))
     return root / REPORT, root / CSV
 
 
@@ -122,12 +122,6 @@ def _law_text(law: Theory | None) -> str:
         f"dashed line. Derived gains move with f, a fixed factor off the boundary; beside a given kp a derived ki is "
         f"{alpha / (1 - alpha):.2g} kp."
     )
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_suffix(f".{secrets.token_hex(4)}.part")  # jobs that end together write together
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def main() -> None:
