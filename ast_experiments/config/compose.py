@@ -150,7 +150,7 @@ def check(config: Config, elsewhere: bool = False) -> None:
     _check_budget(config)
     _check_side_network(config)
     if hasattr(config.model, "arch"):
-        from ast_experiments.models.build import check_arch
+        from ast_experiments.models.timm import check_arch
 
         problem = check_arch(config.model.arch)
         if problem:
@@ -166,7 +166,7 @@ def _check_side_network(config: Config) -> None:
 
         raise ConfigError(NONE_HELD_OUT)
     if getattr(config.method, "proxy_arch", None):
-        from ast_experiments.models.build import check_arch
+        from ast_experiments.models.timm import check_arch
 
         problem = check_arch(config.method.proxy_arch)
         if problem:

@@ -1,90 +1,87 @@
-"""Builders of the model choices: (classes, channels, size, settings) -> network with random or given weights."""
+"""Builds the network of a run from the `model` settings, and smaller ones that score samples for it."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.models.cifar import small_image_stem
-from ast_experiments.models.simple_cnn import SimpleCNN
+from ast_experiments.models.choices import MODELS
+from ast_experiments.models.cifar_resnet import cifar_resnet, narrow_channels
+from ast_experiments.models.simple_cnn import simple_cnn
+from ast_experiments.models.timm import check_arch
+
+WRONG_SIZE = (RuntimeError, AssertionError, ValueError)
+"""Errors that networks raise for images of a size they cannot take."""
 
 
-def simple_cnn(classes: int, channels: int, size: int, *, widths: list[int], hidden: int, dropout: float) -> nn.Module:
-    """Model `simple_cnn`."""
-    if size < 8:
-        raise ConfigError(f"model=simple_cnn halves the image three times and needs 8 pixels or more, not {size}")
-    first, second, third = widths
-    return SimpleCNN(classes, channels, size, widths=(first, second, third), hidden=hidden, dropout=dropout)
-
-
-def cifar_resnet(
-    classes: int, channels: int, size: int, *, arch: str, drop_path: float, width: float = 1.0
-) -> nn.Module:
-    """Models `resnet18_cifar` and friends: a timm ResNet with a 3x3 stem and no pooling behind it."""
-    del size
-    import timm
-
-    settings: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
-    if width != 1:
-        settings |= _narrow_resnet(width)
-    try:
-        return small_image_stem(timm.create_model(arch, num_classes=classes, in_chans=channels, **settings))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"model.arch={arch}: {error}; type a ResNet of timm, or model=timm model.arch={arch}"
-        ) from error
-
-
-def timm_model(
+def build_model(
+    settings: Any,
+    *,
     classes: int,
     channels: int,
     size: int,
-    *,
-    arch: str,
-    pretrained: bool,
-    checkpoint: str | None,
-    drop_rate: float,
-    drop_path: float,
+    seed: int,
+    device: torch.device,
+    memory_format: torch.memory_format,
 ) -> nn.Module:
-    """Model `timm`: any architecture that timm knows, with a new head.
+    """Builds the network on its device, initialised from the seed.
+
+    Args:
+        settings: Dataclass of the `model` settings.
+        classes: Outputs.
+        channels: Input channels.
+        size: Input height and width in pixels.
+        seed: Seed of the initial weights.
+        device: The training device.
+        memory_format: Memory format of the weights.
 
     Raises:
-        ConfigError: If weights were asked for that cannot be had.
+        ConfigError: If the network cannot be built or does not take such images.
     """
-    import timm
+    torch.manual_seed(seed)
+    model = make_model(settings, classes, channels, size)
+    model = model.to(device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+    reason = size_error(model.eval(), channels, size)
+    if reason:
+        raise ConfigError(f"model={settings.name}: does not take images of {size} pixels ({reason})")
+    return model.train()
 
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        raise ConfigError(f"model.checkpoint={checkpoint}: no such file")
-    settings: dict[str, Any] = {"num_classes": classes, "in_chans": channels, "drop_rate": drop_rate}
-    if drop_path:
-        settings["drop_path_rate"] = drop_path
-    known = timm.get_pretrained_cfg(arch)
-    if known is not None and known.fixed_input_size:
-        settings["img_size"] = size
-    source = {"file": checkpoint} if checkpoint else None
+
+def make_model(settings: Any, classes: int, channels: int, size: int) -> nn.Module:
+    """Builds the network in host memory, its weights drawn from the global random stream of torch.
+
+    Raises:
+        ConfigError: If the settings do not fit together.
+    """
+    module, function = MODELS[settings.name].split(":")
+    given = {key: value for key, value in dataclasses.asdict(settings).items() if key != "name"}
+    return getattr(importlib.import_module(module), function)(classes, channels, size, **given)
+
+
+def size_error(model: nn.Module, channels: int, size: int) -> str | None:
+    """Runs two blank images through a network.
+
+    Args:
+        model: The network, in eval mode.
+        channels: Input channels.
+        size: Height and width of the images in pixels.
+
+    Returns:
+        The first line of the error if it does not take images of this size, otherwise None.
+    """
+    device = next(model.parameters()).device
     try:
-        if source is None:
-            return timm.create_model(arch, pretrained=pretrained, **settings)
-        return _with_weights(arch, source, settings)
-    except TypeError as error:
-        raise ConfigError(f"model.arch={arch}: {error}; type model.drop_path=0.0") from error
-    except (OSError, RuntimeError) as error:
-        if not (pretrained or source):
-            raise
-        if checkpoint is not None:
-            raise ConfigError(
-                f"model.checkpoint={checkpoint}: holds no weights that {arch} can load; name a file of that network "
-                "(.safetensors, .pt, .pth)"
-            ) from error
-        raise ConfigError(
-            f"model.arch={arch}: pretrained weights could not be loaded ({str(error).splitlines()[0]}); "
-            "give a local file with model.checkpoint=FILE, or model.pretrained=false"
-        ) from error
+        with torch.no_grad():
+            model(torch.zeros(2, channels, size, size, device=device))
+    except WRONG_SIZE as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None
 
 
 def side_model(
@@ -117,54 +114,9 @@ def side_model(
         return simple_cnn(classes, channels, size, widths=widths, hidden=hidden, dropout=settings["dropout"])
     try:
         if settings["name"] == "timm":
-            return timm.create_model(own, num_classes=classes, in_chans=channels, **_narrow_resnet(width))
+            return timm.create_model(own, num_classes=classes, in_chans=channels, **narrow_channels(width))
         return cifar_resnet(classes, channels, size, arch=own, drop_path=0.0, width=width)
     except (TypeError, RuntimeError) as error:
         raise ConfigError(
             f"method.proxy_width: {own} has no narrower form; name a small network of timm with method.proxy_arch=NAME"
         ) from error
-
-
-def _narrow_resnet(width: float) -> dict[str, Any]:
-    """Timm's arguments for a ResNet with a share of the channels."""
-    return {"channels": tuple(max(1, round(width * c)) for c in (64, 128, 256, 512))}
-
-
-def _with_weights(arch: str, source: dict[str, str], settings: dict[str, Any]) -> nn.Module:
-    """The network with the weights in a file, which timm takes in several layouts.
-
-    What timm only warns of is refused: a file of another network. It is known by what it leaves as it was drawn.
-    """
-    import timm
-
-    random = torch.get_rng_state()
-    drawn = timm.create_model(arch, **settings)
-    torch.set_rng_state(random)
-    model: Any = timm.create_model(arch, pretrained=True, pretrained_cfg_overlay=source, **settings)
-    heads = model.pretrained_cfg.get("classifier") or ()
-    heads = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
-    given = kept = 0
-    for (name, before), after in zip(drawn.named_parameters(), model.parameters(), strict=True):
-        if not name.startswith(heads) and (before != before.flatten()[0]).any():
-            same = torch.equal(before, after)
-            given, kept = given + (not same) * after.numel(), kept + same * after.numel()
-    if given < kept:
-        raise ConfigError(
-            f"model.checkpoint={source['file']}: holds {given / (given + kept):.0%} of the weights of {arch}; "
-            "name the file of that network"
-        )
-    return model
-
-
-def check_arch(arch: str) -> str | None:
-    """None if timm knows the architecture and the tag of its weights, else a line that names the nearest ones."""
-    import difflib
-
-    import timm
-
-    base, _, tag = arch.partition(".")
-    if timm.is_model(base):
-        tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{base}.*")] if tag else []
-        return None if tag in (*tags, "") else f"timm has no weights '{tag}' of {base}; there are: {', '.join(tags)}"
-    nearest = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.4)
-    return f"timm has no model '{arch}'" + (f"; nearest: {', '.join(nearest)}" if nearest else "")

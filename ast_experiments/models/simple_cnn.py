@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ast_experiments.core.errors import ConfigError
+
 
 class SimpleCNN(nn.Module):
     """Three times [3x3 convolution, ReLU, 2x2 max pooling], then two linear layers.
@@ -45,3 +47,11 @@ class SimpleCNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, channels, size, size) to logits (n, classes)."""
         return self.classifier(self.features(images))
+
+
+def simple_cnn(classes: int, channels: int, size: int, *, widths: list[int], hidden: int, dropout: float) -> nn.Module:
+    """Model `simple_cnn`."""
+    if size < 8:
+        raise ConfigError(f"model=simple_cnn halves the image three times and needs 8 pixels or more, not {size}")
+    first, second, third = widths
+    return SimpleCNN(classes, channels, size, widths=(first, second, third), hidden=hidden, dropout=dropout)

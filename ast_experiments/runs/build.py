@@ -20,16 +20,14 @@ from ast_experiments.config.resolve import pictures, resolved
 from ast_experiments.config.schema import CHOICES, Config
 from ast_experiments.core import distributed
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.data import build as data
 from ast_experiments.data.dataset import Dataset
-from ast_experiments.data.loaders.loaders import Loader, build_loader
-from ast_experiments.data.loaders.placement import VIEW_SETTINGS, build_views
 from ast_experiments.energy.build import build_meter, gpu_facts
 from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.time_to_accuracy import Goal
-from ast_experiments.models.build import side_model
+from ast_experiments.models import build as models
 from ast_experiments.selection.method import Context, hooks_of
-from ast_experiments.selection.numeric import generator
 from ast_experiments.selection.rate_schedule import Budget, SetPoint
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.auto_batch import rows_at_once
@@ -42,11 +40,7 @@ from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
 from ast_experiments.training.timing import rehearse
 
 SETPOINT = RATES
-HOLD_OUT = 11  # purpose of the draw
 NOMINAL = ("active_cost", "skipped_cost")
-AUGMENT = ("mean", "std", *VIEW_SETTINGS)
-MISFIT = (RuntimeError, AssertionError, ValueError)
-"""What networks raise that are given images of a wrong size."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,21 +58,14 @@ def builder(group: str, name: str) -> Callable[..., Any]:
 
 
 def build_dataset(config: Config) -> Dataset:
-    """Load the data set, with soft labels if the recipe has some, and check that it fits the rest of the config.
+    """Loads the data set and checks that the batches of the recipe fit it.
 
     Raises:
-        DataError: If it is not there or not what it should be.
-        ConfigError: If normalisation or batch size do not fit it.
+        DataError: If the data is missing or damaged.
+        ConfigError: If normalisation, soft labels or batch size do not fit it.
     """
     config = resolved(config)
-    settings = config.dataset
-    dataset = builder("dataset", settings.name)(**settings_of(settings, *AUGMENT))
-    dataset = _soft_labels(dataset, config.recipe.soft_labels)
-    channels = dataset.image_shape[2]
-    for key in ("mean", "std"):
-        values = getattr(settings, key)
-        if len(values) != channels:
-            raise ConfigError(f"dataset.{key}: has {len(values)} values, but the images have {channels} channels")
+    dataset = data.build_dataset(config.dataset, config.recipe.soft_labels)
     _check_batches(config, len(dataset.train) - round(config.holdout * len(dataset.train)))
     return dataset
 
@@ -86,11 +73,7 @@ def build_dataset(config: Config) -> Dataset:
 def _check_batches(config: Config, samples: int) -> None:
     """Refuse batches that cannot be filled from so many training samples."""
     size = config.recipe.batch_size
-    if size > samples:
-        raise ConfigError(
-            f"recipe.batch_size: {size} is more than the {samples} training samples; "
-            f"type recipe.batch_size={max(1, samples)} or less"
-        )
+    data.check_batch_size(size, samples)
     check_shared(size, distributed.size())
     share = _least_share(config.method)
     fresh = getattr(config.method, "scoring", "stale") != "stale"
@@ -116,39 +99,6 @@ def _least_share(method: Any) -> float:
     if method.name == "seta":
         return (1 - method.drop) * method.window
     return min(getattr(method, key, None) or 1.0 for key in ("rate", "rate_final", "start"))
-
-
-def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Any]:
-    """Keeps a share of the training samples out of training, the same ones for every seed.
-
-    Returns:
-        The data set without them, whose ids count those that remain, and the samples held out; None if there are none.
-    """
-    if not share:
-        return dataset, None
-    order = generator(0, HOLD_OUT).permutation(len(dataset.train))
-    rows = round(share * len(order))
-    if not 0 < rows < len(order):
-        raise ConfigError(f"holdout: {share:g} of {len(order)} training samples is {rows}; type holdout=0.1 or so")
-    kept, held = np.sort(order[rows:]), np.sort(order[:rows])
-    return dataclasses.replace(dataset, train=dataset.train.take(kept)), dataset.train.take(held)
-
-
-def _soft_labels(dataset: Dataset, file: str | None) -> Dataset:
-    """Replaces the training labels by the probabilities in a .npy file."""
-    if file is None:
-        return dataset
-    try:
-        soft = np.load(file).astype(np.float32)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"recipe.soft_labels: {file} cannot be read as a .npy file ({error})") from error
-    wanted = (len(dataset.train), len(dataset.classes))
-    if soft.shape != wanted or (soft < 0).any() or not np.allclose(soft.sum(axis=1), 1, atol=1e-3):
-        raise ConfigError(
-            f"recipe.soft_labels: {file} has shape {soft.shape}; expected probabilities of shape {wanted}, "
-            "at least 0 and adding up to 1 in each row"
-        )
-    return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, labels=soft))
 
 
 def build_selector(config: Config) -> Any:
@@ -189,17 +139,16 @@ def hardware_of(config: Config) -> Hardware:
 
 def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Module:
     """The network, initialised from the seed, on its device."""
-    height, _, channels = dataset.image_shape
-    torch.manual_seed(config.seed)
-    model = builder("model", config.model.name)(len(dataset.classes), channels, height, **settings_of(config.model))
-    model = model.to(hardware.device, memory_format=hardware.memory_format)
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(2, channels, height, height, device=hardware.device))
-    except MISFIT as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"model={config.model.name}: does not take images of {height} pixels ({reason})") from error
-    return model.train()
+    size, _, channels = dataset.image_shape
+    return models.build_model(
+        config.model,
+        classes=len(dataset.classes),
+        channels=channels,
+        size=size,
+        seed=config.seed,
+        device=hardware.device,
+        memory_format=hardware.memory_format,
+    )
 
 
 def scaled(config: Config) -> Config:
@@ -233,10 +182,18 @@ def build_run(
     hw, hardware = config.hardware, hardware_of(config)
     setpoint = build_setpoint(config)
     ledger = Ledger(hardware.device)
-    dataset, held = hold_out(dataset or build_dataset(config), config.holdout)
+    dataset, held = data.hold_out(dataset or build_dataset(config), config.holdout)
     _check_batches(config, len(dataset.train))
     logger.info("data: %s", dataset.source)
-    train, val, held_out = _loaders(config, dataset, held, hardware)
+    train, val, held_out = data.build_loaders(
+        dataset,
+        held,
+        config.dataset,
+        device=hardware.device,
+        on_device=hw.data_on_device,
+        workers=worker_count(hw.workers, hardware.device.type),
+        seed=config.seed,
+    )
     model = build_model(config, dataset, hardware)
     recipe = config.recipe
     channels_first = (dataset.image_shape[2], *dataset.image_shape[:2])
@@ -363,13 +320,12 @@ def _check_score_size(config: Config, model: nn.Module, image_shape: tuple[int, 
     size = getattr(config.method, "score_size", None)
     if size is None or getattr(config.method, "score_net", None) == "proxy":
         return
-    try:
-        with torch.no_grad(), mode_of(model, "eval"):
-            model(next(model.parameters()).new_zeros((2, image_shape[0], size, size)))
-    except MISFIT as error:
+    with mode_of(model, "eval"):
+        refused = models.size_error(model, image_shape[0], size)
+    if refused:
         raise ConfigError(
             f"method.score_size: {config.model.name} takes no images of {size} pixels here; type method.score_size=null"
-        ) from error
+        )
 
 
 def _optimiser(config: Config, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
@@ -418,7 +374,7 @@ def _side_nets(config: Config, dataset: Dataset, hardware: Hardware, ledger: Led
     def make(width: float, arch: str | None, size: int | None) -> nn.Module:
         torch.manual_seed(config.seed)
         try:
-            model = side_model(settings, classes, channels, size or height, width=width, arch=arch)
+            model = models.side_model(settings, classes, channels, size or height, width=width, arch=arch)
         except ConfigError as error:
             whose = f"method.score_size: {size} pixels are too few; " if size else ""
             raise ConfigError(f"{whose}{error}") from None
@@ -429,27 +385,6 @@ def _side_nets(config: Config, dataset: Dataset, hardware: Hardware, ledger: Led
         return count_flops(model, (channels, pixels, pixels), classes) or Flops(0, 0)
 
     return side_net_maker(make, lambda model: _optimiser(config, model), count, hardware, ledger)
-
-
-def _loaders(config: Config, dataset: Dataset, held: Any, hardware: Hardware) -> tuple[Loader, Loader, Loader | None]:
-    settings, hw = config.dataset, config.hardware
-    augment, plain = build_views({k: v for k, v in settings_of(settings).items() if k in VIEW_SETTINGS})
-
-    def make(images: Any, augment: Any) -> Loader:
-        return build_loader(
-            images,
-            device=hardware.device,
-            on_device=hw.data_on_device,
-            workers=worker_count(hw.workers, hardware.device.type),
-            augment=augment,
-            mean=settings.mean,
-            std=settings.std,
-            seed=config.seed,
-        )
-
-    # Samples that are held out are trained on too, by side networks.
-    held_out = None if held is None else make(held, augment)
-    return make(dataset.train, augment), make(dataset.val, plain), held_out
 
 
 def _hard(labels: np.ndarray) -> torch.Tensor:

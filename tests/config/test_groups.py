@@ -12,8 +12,8 @@ import yaml
 
 from ast_experiments.config.compose import CONF, GROUPS, compose, preflight, typed
 from ast_experiments.config.schema import CHOICES, SHARED, Config
+from ast_experiments.data.build import NOT_FOR_LOADING
 from ast_experiments.runs.build import (
-    AUGMENT,
     build_selector,
     build_setpoint,
     builder,
@@ -99,7 +99,7 @@ def test_settings_are_the_arguments_of_what_is_built(group: str, name: str) -> N
     ("group", "name", "positional", "without"),
     [
         *(("model", name, 3, ()) for name in CHOICES["model"]),
-        *(("dataset", name, 0, AUGMENT) for name in CHOICES["dataset"]),
+        *(("dataset", name, 0, NOT_FOR_LOADING) for name in CHOICES["dataset"]),
     ],
 )
 def test_builders_take_the_settings(group: str, name: str, positional: int, without: tuple[str, ...]) -> None:

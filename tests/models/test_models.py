@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.models.build import check_arch, cifar_resnet, simple_cnn, timm_model
-from ast_experiments.models.cifar import small_image_stem
-from ast_experiments.models.simple_cnn import SimpleCNN
+from ast_experiments.models.cifar_resnet import cifar_resnet, small_image_stem
+from ast_experiments.models.simple_cnn import SimpleCNN, simple_cnn
+from ast_experiments.models.timm import check_arch, timm_model
 
 CNN: dict[str, Any] = {"widths": [32, 64, 128], "hidden": 256, "dropout": 0.5}
 TIMM: dict[str, Any] = {"pretrained": False, "checkpoint": None, "drop_rate": 0.0, "drop_path": 0.0}

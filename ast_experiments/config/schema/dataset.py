@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from ast_experiments.config.schema.fields import STRICT, Choice, Deviations, Means
 from ast_experiments.core.ranges import Count, NonNegative, Positive, Rate, Share
+from ast_experiments.data.choices import DATASETS as LOADERS
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -83,15 +84,12 @@ class ImageNet100Config(PhotosConfig):
     class_list: str | None
 
 
-_SOURCES = "ast_experiments.data.in_memory.load"
-_PHOTOS = "ast_experiments.data.encoded.load"
-
 DATASETS: dict[str, Choice] = {
-    "digits": Choice(DatasetConfig, f"{_SOURCES}:load_digits"),
-    "cifar10": Choice(CifarConfig, f"{_SOURCES}:load_cifar10"),
-    "cifar100": Choice(CifarConfig, f"{_SOURCES}:load_cifar100"),
-    "imagenette": Choice(PhotosConfig, f"{_PHOTOS}:load_imagenette"),
-    "imagenet100": Choice(ImageNet100Config, f"{_PHOTOS}:load_imagenet100"),
-    "imagenet1k": Choice(PhotosConfig, f"{_PHOTOS}:load_imagenet1k"),
-    "folder": Choice(PhotosConfig, f"{_PHOTOS}:load_folder"),
+    "digits": Choice(DatasetConfig, LOADERS["digits"]),
+    "cifar10": Choice(CifarConfig, LOADERS["cifar10"]),
+    "cifar100": Choice(CifarConfig, LOADERS["cifar100"]),
+    "imagenette": Choice(PhotosConfig, LOADERS["imagenette"]),
+    "imagenet100": Choice(ImageNet100Config, LOADERS["imagenet100"]),
+    "imagenet1k": Choice(PhotosConfig, LOADERS["imagenet1k"]),
+    "folder": Choice(PhotosConfig, LOADERS["folder"]),
 }

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from ast_experiments.config.schema.fields import STRICT, Choice
 from ast_experiments.core.ranges import Count
+from ast_experiments.models.choices import MODELS as BUILDERS
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -43,12 +44,10 @@ class TimmConfig:
     drop_path: Annotated[float, Ge(0), Lt(1)]
 
 
-_MODELS = "ast_experiments.models.build"
-
 MODELS: dict[str, Choice] = {
-    "simple_cnn": Choice(SimpleCNNConfig, f"{_MODELS}:simple_cnn"),
-    "resnet18_cifar": Choice(CifarResNetConfig, f"{_MODELS}:cifar_resnet"),
-    "resnet34_cifar": Choice(CifarResNetConfig, f"{_MODELS}:cifar_resnet"),
-    "resnet50_cifar": Choice(CifarResNetConfig, f"{_MODELS}:cifar_resnet"),
-    "timm": Choice(TimmConfig, f"{_MODELS}:timm_model"),
+    "simple_cnn": Choice(SimpleCNNConfig, BUILDERS["simple_cnn"]),
+    "resnet18_cifar": Choice(CifarResNetConfig, BUILDERS["resnet18_cifar"]),
+    "resnet34_cifar": Choice(CifarResNetConfig, BUILDERS["resnet34_cifar"]),
+    "resnet50_cifar": Choice(CifarResNetConfig, BUILDERS["resnet50_cifar"]),
+    "timm": Choice(TimmConfig, BUILDERS["timm"]),
 }

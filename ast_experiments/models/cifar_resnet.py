@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from ast_experiments.core.errors import ConfigError
+
 
 def small_image_stem(model: nn.Module) -> nn.Module:
     """Replace the stem of a timm ResNet: one 3x3 convolution with stride 1, no pooling.
@@ -25,3 +27,26 @@ def small_image_stem(model: nn.Module) -> nn.Module:
     model.conv1 = stem
     model.maxpool = nn.Identity()
     return model
+
+
+def cifar_resnet(
+    classes: int, channels: int, size: int, *, arch: str, drop_path: float, width: float = 1.0
+) -> nn.Module:
+    """Models `resnet18_cifar` and friends: a timm ResNet with a 3x3 stem and no pooling behind it."""
+    del size
+    import timm
+
+    settings: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    if width != 1:
+        settings |= narrow_channels(width)
+    try:
+        return small_image_stem(timm.create_model(arch, num_classes=classes, in_chans=channels, **settings))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"model.arch={arch}: {error}; type a ResNet of timm, or model=timm model.arch={arch}"
+        ) from error
+
+
+def narrow_channels(width: float) -> dict[str, Any]:
+    """Timm's arguments for a ResNet with a share of the channels."""
+    return {"channels": tuple(max(1, round(width * c)) for c in (64, 128, 256, 512))}

@@ -1,0 +1,156 @@
+"""Builds the data of a run from the `dataset` settings: splits, held-out samples, soft labels and loaders."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.data.choices import DATASETS
+from ast_experiments.data.dataset import Dataset, Images
+from ast_experiments.data.encoded.images import Photos
+from ast_experiments.data.encoded.transforms import View
+from ast_experiments.data.in_memory.augment import Augment
+from ast_experiments.data.loaders.loaders import Loader, build_loader
+from ast_experiments.data.loaders.placement import VIEW_SETTINGS, build_views
+
+NOT_FOR_LOADING = ("name", "mean", "std", *VIEW_SETTINGS)
+"""Settings that the function that loads a data set does not get."""
+
+SPLIT_KEY = (0, 11)
+"""Key of the draw of held-out samples; it does not contain the seed of the run."""
+
+
+class Loaders(NamedTuple):
+    """The loaders of a run.
+
+    Attributes:
+        train: Training samples, augmented.
+        val: Validation samples.
+        held_out: Samples kept out of training, augmented, because side networks train on them; None without any.
+    """
+
+    train: Loader
+    val: Loader
+    held_out: Loader | None
+
+
+def build_dataset(settings: Any, soft_labels: str | None = None) -> Dataset:
+    """Loads the data set that the settings name.
+
+    Args:
+        settings: Dataclass of the `dataset` settings, with what is left to the model filled in.
+        soft_labels: A .npy file with class probabilities that replace the training labels.
+
+    Raises:
+        DataError: If the data is missing or damaged.
+        ConfigError: If normalisation or soft labels do not fit the data.
+    """
+    module, function = DATASETS[settings.name].split(":")
+    given = {key: value for key, value in dataclasses.asdict(settings).items() if key not in NOT_FOR_LOADING}
+    dataset = getattr(importlib.import_module(module), function)(**given)
+    channels = dataset.image_shape[2]
+    for key in ("mean", "std"):
+        values = getattr(settings, key)
+        if len(values) != channels:
+            raise ConfigError(f"dataset.{key}: has {len(values)} values, but the images have {channels} channels")
+    return dataset if soft_labels is None else replace_labels(dataset, soft_labels)
+
+
+def replace_labels(dataset: Dataset, file: str) -> Dataset:
+    """Replaces the training labels by the class probabilities in a .npy file.
+
+    Raises:
+        ConfigError: If the file cannot be read or holds something else.
+    """
+    try:
+        soft = np.load(file).astype(np.float32)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"recipe.soft_labels: {file} cannot be read as a .npy file ({error})") from error
+    wanted = (len(dataset.train), len(dataset.classes))
+    if soft.shape != wanted or (soft < 0).any() or not np.allclose(soft.sum(axis=1), 1, atol=1e-3):
+        raise ConfigError(
+            f"recipe.soft_labels: {file} has shape {soft.shape}; expected probabilities of shape {wanted}, "
+            "at least 0 and adding up to 1 in each row"
+        )
+    return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, labels=soft))
+
+
+def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Images | Photos | None]:
+    """Keeps a share of the training samples out of training, the same ones for every seed.
+
+    Returns:
+        The data set without them, whose ids count the samples that remain, and the held-out samples; None if `share`
+        is 0.
+
+    Raises:
+        ConfigError: If no sample, or every sample, would be held out.
+    """
+    if not share:
+        return dataset, None
+    order = np.random.Generator(np.random.Philox(np.random.SeedSequence(SPLIT_KEY))).permutation(len(dataset.train))
+    rows = round(share * len(order))
+    if not 0 < rows < len(order):
+        raise ConfigError(f"holdout: {share:g} of {len(order)} training samples is {rows}; type holdout=0.1 or so")
+    kept, held = np.sort(order[rows:]), np.sort(order[:rows])
+    return dataclasses.replace(dataset, train=dataset.train.take(kept)), dataset.train.take(held)
+
+
+def check_batch_size(batch_size: int, samples: int) -> None:
+    """Checks that the training samples fill a batch.
+
+    Raises:
+        ConfigError: If they do not.
+    """
+    if batch_size > samples:
+        raise ConfigError(
+            f"recipe.batch_size: {batch_size} is more than the {samples} training samples; "
+            f"type recipe.batch_size={max(1, samples)} or less"
+        )
+
+
+def build_loaders(
+    dataset: Dataset,
+    held: Images | Photos | None,
+    settings: Any,
+    *,
+    device: torch.device,
+    on_device: bool | None,
+    workers: int,
+    seed: int,
+) -> Loaders:
+    """Builds the loaders of all splits.
+
+    Args:
+        dataset: Training and validation samples.
+        held: Samples kept out of training.
+        settings: Dataclass of the `dataset` settings.
+        device: The training device.
+        on_device: Whether images are kept on the training device; None decides by their size.
+        workers: Worker processes of each loader that keeps its images on the host.
+        seed: Seed of the augmentation.
+
+    Raises:
+        ConfigError: If images are wanted on a device and cannot be kept there.
+    """
+    views = {key: value for key, value in dataclasses.asdict(settings).items() if key in VIEW_SETTINGS}
+    augment, plain = build_views(views)
+
+    def make(samples: Images | Photos, augment: Augment | View) -> Loader:
+        return build_loader(
+            samples,
+            device=device,
+            on_device=on_device,
+            workers=workers,
+            augment=augment,
+            mean=settings.mean,
+            std=settings.std,
+            seed=seed,
+        )
+
+    held_out = None if held is None else make(held, augment)
+    return Loaders(make(dataset.train, augment), make(dataset.val, plain), held_out)

@@ -1,0 +1,98 @@
+"""Networks of timm, with weights from the hub or from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ast_experiments.core.errors import ConfigError
+
+
+def timm_model(
+    classes: int,
+    channels: int,
+    size: int,
+    *,
+    arch: str,
+    pretrained: bool,
+    checkpoint: str | None,
+    drop_rate: float,
+    drop_path: float,
+) -> nn.Module:
+    """Model `timm`: any architecture that timm knows, with a new head.
+
+    Raises:
+        ConfigError: If weights were asked for that cannot be had.
+    """
+    import timm
+
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise ConfigError(f"model.checkpoint={checkpoint}: no such file")
+    settings: dict[str, Any] = {"num_classes": classes, "in_chans": channels, "drop_rate": drop_rate}
+    if drop_path:
+        settings["drop_path_rate"] = drop_path
+    known = timm.get_pretrained_cfg(arch)
+    if known is not None and known.fixed_input_size:
+        settings["img_size"] = size
+    source = {"file": checkpoint} if checkpoint else None
+    try:
+        if source is None:
+            return timm.create_model(arch, pretrained=pretrained, **settings)
+        return _with_weights(arch, source, settings)
+    except TypeError as error:
+        raise ConfigError(f"model.arch={arch}: {error}; type model.drop_path=0.0") from error
+    except (OSError, RuntimeError) as error:
+        if not (pretrained or source):
+            raise
+        if checkpoint is not None:
+            raise ConfigError(
+                f"model.checkpoint={checkpoint}: holds no weights that {arch} can load; name a file of that network "
+                "(.safetensors, .pt, .pth)"
+            ) from error
+        raise ConfigError(
+            f"model.arch={arch}: pretrained weights could not be loaded ({str(error).splitlines()[0]}); "
+            "give a local file with model.checkpoint=FILE, or model.pretrained=false"
+        ) from error
+
+
+def check_arch(arch: str) -> str | None:
+    """None if timm knows the architecture and the tag of its weights, else a line that names the nearest ones."""
+    import difflib
+
+    import timm
+
+    base, _, tag = arch.partition(".")
+    if timm.is_model(base):
+        tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{base}.*")] if tag else []
+        return None if tag in (*tags, "") else f"timm has no weights '{tag}' of {base}; there are: {', '.join(tags)}"
+    nearest = difflib.get_close_matches(base, timm.list_models(), n=3, cutoff=0.4)
+    return f"timm has no model '{arch}'" + (f"; nearest: {', '.join(nearest)}" if nearest else "")
+
+
+def _with_weights(arch: str, source: dict[str, str], settings: dict[str, Any]) -> nn.Module:
+    """The network with the weights in a file, which timm takes in several layouts.
+
+    What timm only warns of is refused: a file of another network. It is known by what it leaves as it was drawn.
+    """
+    import timm
+
+    random = torch.get_rng_state()
+    drawn = timm.create_model(arch, **settings)
+    torch.set_rng_state(random)
+    model: Any = timm.create_model(arch, pretrained=True, pretrained_cfg_overlay=source, **settings)
+    heads = model.pretrained_cfg.get("classifier") or ()
+    heads = tuple(f"{head}." for head in ((heads,) if isinstance(heads, str) else heads))
+    given = kept = 0
+    for (name, before), after in zip(drawn.named_parameters(), model.parameters(), strict=True):
+        if not name.startswith(heads) and (before != before.flatten()[0]).any():
+            same = torch.equal(before, after)
+            given, kept = given + (not same) * after.numel(), kept + same * after.numel()
+    if given < kept:
+        raise ConfigError(
+            f"model.checkpoint={source['file']}: holds {given / (given + kept):.0%} of the weights of {arch}; "
+            "name the file of that network"
+        )
+    return model
