@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.analysis.report import REPORT, summary
-from ast_experiments.config.compose import UNNAMED
+from ast_experiments.config.naming import NOT_IN_NAMES
 from ast_experiments.runs.record import RunRecord, find_runs, read_run
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def varied_keys(given: Sequence[Mapping[str, str]]) -> list[str]:
     Keys that change no figure of a run are left out: one may go on with a sweep under others.
     """
     told = [own for own in given if own]
-    keys = dict.fromkeys(key for own in told for key in own if re.split(r"[./]", key)[0] not in UNNAMED)
+    keys = dict.fromkeys(key for own in told for key in own if re.split(r"[./]", key)[0] not in NOT_IN_NAMES)
     return [key for key in keys if len({own.get(key) for own in told}) > 1]
 
 

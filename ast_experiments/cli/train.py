@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.cli.help import usage
-from ast_experiments.config.compose import CONF, Sweep, explain, launch_id, preflight, register_resolvers, typed
+from ast_experiments.config.compose import CONF, Sweep, explain, preflight, register_resolvers, typed
+from ast_experiments.config.naming import launch_id
 from ast_experiments.config.presets import fitted
 from ast_experiments.core.errors import ConfigError, Interrupted, UserError
 from ast_experiments.experiments.sweep import speaks
@@ -132,7 +133,7 @@ def _meet() -> None:
     """Under torchrun: all ranks take the run directory of rank 0, which alone writes into it."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
-    from ast_experiments.config.compose import LAUNCH
+    from ast_experiments.config.naming import LAUNCH
     from ast_experiments.core import distributed
 
     distributed.join()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
-import os
 import re
-import secrets
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ast_experiments.config.naming import job_name, launch_id, sweep_name
 from ast_experiments.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,10 +24,8 @@ GROUPS = (
     "dataset", "model", "method", "controller", "significance", "recipe", "hardware", "energy", "tracking",
     "experiment", "sweep", "debug",
 )  # fmt: skip
-LAUNCH = "AST_EXPERIMENTS_LAUNCH"
 ELSEWHERE = frozenset({"slurm", "submitit_slurm"})
 """Launchers whose jobs run on other machines."""
-UNNAMED = frozenset({"hydra", "group", "sweep", "tags", "tracking", "checkpoint_every_s", "profile"})
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "slurm": "submitit"}
 """Launchers that come with an extra, and its name."""
 
@@ -57,32 +53,6 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("launch_id", launch_id, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
-
-
-def launch_id() -> str:
-    """Names what one command started: time and four random digits. Workers of a sweep inherit it."""
-    if LAUNCH not in os.environ:
-        os.environ[LAUNCH] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
-    return os.environ[LAUNCH]
-
-
-def sweep_name(group: str | None, choice: str | None) -> str:
-    """Directory of a sweep: the group's name if it has one, else the choice of `sweep` and, for a start, the launch."""
-    return _fit(group) if group else f"{choice or 'sweep'}_{launch_id()}"
-
-
-def job_name(overrides: Sequence[str]) -> str:
-    """Directory of a job within its sweep: its overrides, sorted and made fit for a name, and a hash of them.
-
-    The order in which they were typed does not matter, nor does what changes no figure of the run.
-    """
-    told = sorted(o for o in overrides if o.partition("=")[0].lstrip("+~").partition(".")[0] not in UNNAMED)
-    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
-    return f"{_fit(','.join(told))}-{digest}"
-
-
-def _fit(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._=,+-]+", "-", text)[:80].strip("-,.") or "run"
 
 
 def typed(cfg: DictConfig) -> Config:

@@ -18,7 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ast_experiments.config.compose import LAUNCHERS, Sweep, job_name, register_resolvers, typed
+from ast_experiments.config.compose import LAUNCHERS, Sweep, register_resolvers, typed
+from ast_experiments.config.naming import job_name
 from ast_experiments.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:

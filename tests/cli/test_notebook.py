@@ -20,7 +20,7 @@ from ast_experiments.cli import resume as resumption
 from ast_experiments.cli.doctor import command as doctor
 from ast_experiments.cli.doctor import machine as doctor_machine
 from ast_experiments.cli.train import main
-from ast_experiments.config.compose import LAUNCH
+from ast_experiments.config.naming import LAUNCH
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "scripts" / "kaggle_imagenet100.ipynb"
 COMMANDS: dict[str, Callable[[], None]] = {

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ast_experiments.config.compose import CONF, LAUNCH, compose, job_name, jobs, launch_id, preflight, sweep_name
+from ast_experiments.config.compose import CONF, compose, jobs, preflight
+from ast_experiments.config.naming import LAUNCH, job_name, launch_id, sweep_name
 from ast_experiments.core.errors import ConfigError
 
 
@@ -132,7 +133,7 @@ def test_launch_ids_differ_between_launches(monkeypatch: pytest.MonkeyPatch, no_
 def test_a_launch_keeps_its_id_and_its_workers_inherit_it(no_launch: None) -> None:
     name = launch_id()
     assert launch_id() == name
-    worker = "from ast_experiments.config.compose import launch_id; print(launch_id())"
+    worker = "from ast_experiments.config.naming import launch_id; print(launch_id())"
     told = subprocess.run([sys.executable, "-c", worker], capture_output=True, text=True, check=True).stdout.strip()
     assert told == name
 

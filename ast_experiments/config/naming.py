@@ -1,0 +1,42 @@
+"""Names of run, job and sweep directories."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from ast_experiments.core.text import slug
+
+LAUNCH = "AST_EXPERIMENTS_LAUNCH"
+"""Environment variable that passes the launch id from a sweep to its workers."""
+NOT_IN_NAMES = frozenset({"hydra", "group", "sweep", "tags", "tracking", "checkpoint_every_s", "profile"})
+"""Settings that do not change a run's results, and so are left out of its name."""
+
+
+def launch_id() -> str:
+    """Returns the id of the command that was started: the time and four random digits. Workers inherit it."""
+    if LAUNCH not in os.environ:
+        os.environ[LAUNCH] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
+    return os.environ[LAUNCH]
+
+
+def sweep_name(group: str | None, choice: str | None) -> str:
+    """Returns the directory name of a sweep: its group if it has one, else the choice of `sweep` and the launch id."""
+    return _file_name(group) if group else f"{choice or 'sweep'}_{launch_id()}"
+
+
+def job_name(overrides: Sequence[str]) -> str:
+    """Returns the directory name of a job within its sweep: the sorted overrides and a hash of them.
+
+    Neither the order of the overrides nor settings in `NOT_IN_NAMES` change the name.
+    """
+    named = sorted(o for o in overrides if o.partition("=")[0].lstrip("+~").partition(".")[0] not in NOT_IN_NAMES)
+    digest = hashlib.sha256("\n".join(named).encode()).hexdigest()[:8]
+    return f"{_file_name(','.join(named))}-{digest}"
+
+
+def _file_name(text: str) -> str:
+    return slug(text)[:80].strip("-,.") or "run"
