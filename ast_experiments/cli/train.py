@@ -136,8 +136,8 @@ def _meet() -> None:
     from ast_experiments.config.naming import LAUNCH
     from ast_experiments.core import distributed
 
-    distributed.join()
-    os.environ[LAUNCH] = distributed.from_first(launch_id())
+    distributed.init()
+    os.environ[LAUNCH] = distributed.broadcast_object(launch_id())
     if distributed.rank() > 0:
         sys.argv += ["hydra.output_subdir=null", "hydra.job_logging.root.handlers=[]"]
 

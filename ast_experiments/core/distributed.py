@@ -1,7 +1,7 @@
-"""The ranks of a data-parallel run, as torch.distributed knows them; with one process every function passes through.
+"""Collective operations between the ranks of a data-parallel run, under torch.distributed's words.
 
-A global batch of B rows is cut into consecutive parts, one a rank. All ranks plan the same epoch, so only what depends
-on their own rows is exchanged.
+With one process every function returns its argument. A global batch of B rows is cut into consecutive shards, one for
+each rank. All ranks plan the same epoch, so they exchange only what depends on their own rows.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from torch import Tensor
 
 
 def size() -> int:
-    """Number of ranks."""
+    """Return the number of ranks."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This rank, from 0."""
+    """Return this process's rank, counted from 0."""
     return dist.get_rank() if size() > 1 else 0
 
 
 def launched() -> bool:
-    """Whether this process is one of several that torchrun started."""
+    """Return whether torchrun, or the package's own launcher, started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def join() -> None:
-    """Meet the other ranks, if torchrun started several; gloo for the CPU, NCCL beside it where there is CUDA."""
+def init() -> None:
+    """Join the process group if this process is one of several: gloo for the CPU, NCCL for CUDA tensors."""
     if launched() and not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
-def part(rows: int) -> slice:
-    """This rank's rows of a global batch; the parts differ by one row at most."""
+def shard(rows: int) -> slice:
+    """Return this rank's rows of a global batch of `rows` rows; shards differ by at most one row."""
     return slice(rows * rank() // size(), rows * (rank() + 1) // size())
 
 
-def total(values: Tensor) -> Tensor:
-    """The sum over all ranks of a tensor of equal shape on each."""
+def all_reduce_sum(values: Tensor) -> Tensor:
+    """Sum a tensor, of the same shape on every rank, over all ranks."""
     if size() == 1:
         return values
     values = values.clone()
@@ -52,8 +52,8 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
-def smallest(count: int, device: torch.device) -> int:
-    """The smallest of the ranks' counts. Waits for the device where there are several ranks."""
+def all_reduce_min(count: int, device: torch.device) -> int:
+    """Return the smallest of the ranks' counts. With several ranks this waits for the device."""
     if size() == 1:
         return count
     counts = torch.tensor([count], device=device)
@@ -61,13 +61,13 @@ def smallest(count: int, device: torch.device) -> int:
     return int(counts)
 
 
-def any_of(flag: bool) -> bool:
-    """Whether a flag is set on some rank."""
-    return flag if size() == 1 else smallest(0 if flag else 1, torch.device("cpu")) == 0
+def any_rank(flag: bool) -> bool:
+    """Return whether the flag is set on at least one rank."""
+    return flag if size() == 1 else all_reduce_min(0 if flag else 1, torch.device("cpu")) == 0
 
 
-def mean(values: Tensor) -> Tensor:
-    """The mean over the rows of all ranks, 0-d; `values` has shape (n,), and n may differ by rank."""
+def all_reduce_mean(values: Tensor) -> Tensor:
+    """Average `values`, shape (n,), over the rows of all ranks; n may differ by rank. Returns a 0-d tensor."""
     if size() == 1:
         return values.mean()
     both = torch.stack([values.sum(), values.new_tensor(float(len(values)))])
@@ -75,31 +75,36 @@ def mean(values: Tensor) -> Tensor:
     return both[0] / both[1]
 
 
-def gather(values: Tensor, rows: int) -> Tensor:
-    """The rows of a global batch of `rows` rows, in order, from each rank's `part` of it.
+def gather_rows(values: Tensor, rows: int) -> Tensor:
+    """Concatenate the ranks' shards into a global batch of `rows` rows, in order, on every rank.
 
-    Integers travel as they are: ids stay int64.
+    Args:
+        values: This rank's `shard` of the batch, shape (n, ...).
+        rows: Rows of the global batch.
+
+    Returns:
+        Shape (rows, ...); the dtype is kept, so int64 ids stay exact.
     """
     if size() == 1:
         return values
     widest = -(-rows // size())
     padded = values.new_zeros((widest, *values.shape[1:]))
     padded[: len(values)] = values
-    parts = [torch.empty_like(padded) for _ in range(size())]
-    dist.all_gather(parts, padded)
+    shards = [torch.empty_like(padded) for _ in range(size())]
+    dist.all_gather(shards, padded)
     lengths = [rows * (r + 1) // size() - rows * r // size() for r in range(size())]
-    return torch.cat([own[:length] for own, length in zip(parts, lengths, strict=True)])
+    return torch.cat([own[:length] for own, length in zip(shards, lengths, strict=True)])
 
 
-def copy_first(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors with those of rank 0."""
+def broadcast_(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors in place with those of rank 0."""
     if size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 
 
-def from_first(value: Any) -> Any:
-    """Rank 0's value, on every rank; anything that pickles."""
+def broadcast_object(value: Any) -> Any:
+    """Return rank 0's value on every rank; the value must pickle."""
     if size() == 1:
         return value
     box = [value]
@@ -107,8 +112,8 @@ def from_first(value: Any) -> Any:
     return box[0]
 
 
-def collect(value: Any) -> list[Any]:
-    """The values of all ranks, by rank, on rank 0; a list of this rank's own on the others."""
+def gather_objects(value: Any) -> list[Any]:
+    """Return the values of all ranks, by rank, on rank 0; on other ranks a list of their own value only."""
     if size() == 1:
         return [value]
     box: list[Any] | None = [None] * size() if rank() == 0 else None

@@ -62,7 +62,7 @@ def build_meter(
 def _all_ranks(own: Spent) -> Spent:
     """The sum over the ranks; what one of them does not know is unknown."""
     joules = torch.tensor([nan if j is None else j for j in (own.gpu, own.cpu)], dtype=torch.float64)
-    gpu, cpu = (None if isnan(j) else j for j in distributed.total(joules).tolist())
+    gpu, cpu = (None if isnan(j) else j for j in distributed.all_reduce_sum(joules).tolist())
     return Spent(own.seconds, gpu, cpu)
 
 

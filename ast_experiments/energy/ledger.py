@@ -50,7 +50,7 @@ class Ledger:
     def meet(self) -> None:
         """Add up what the ranks counted; `scored` and `flops` are of the last time they met."""
         if distributed.size() > 1:
-            sums = distributed.total(torch.tensor(list(self.own.values()), dtype=torch.float64)).tolist()
+            sums = distributed.all_reduce_sum(torch.tensor(list(self.own.values()), dtype=torch.float64)).tolist()
             self._all = {key: int(value) for key, value in zip(self.own, sums, strict=True)}
 
     @property

@@ -112,7 +112,7 @@ def _taken(folder: Path) -> Iterator[None]:
         if distributed.rank() == 0:
             lock.acquire()
     try:
-        if not distributed.from_first(lock.is_locked):
+        if not distributed.broadcast_object(lock.is_locked):
             raise UserError(f"{folder} is in the hands of another process; wait for that one")
         yield
     finally:

@@ -50,7 +50,7 @@ def execute(config: Config, folder: Path, overrides: Sequence[str] = (), watch: 
     count = check_processes(config.hardware.device, config.hardware.processes)
     if count > 1 and not distributed.launched():
         return _share(config, folder, overrides, count)
-    distributed.join()
+    distributed.init()
     if distributed.rank() > 0:
         return _follow(config, folder)
     before = results.read(folder) or {}

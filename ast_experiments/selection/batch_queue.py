@@ -29,7 +29,7 @@ class Packing:
     """
 
     def __init__(self, batch_size: int) -> None:
-        own = distributed.part(batch_size)
+        own = distributed.shard(batch_size)
         self._batch_size, self._own = batch_size, own.stop - own.start
         self._queue: list[tuple[Batch, int]] = []
         self.picked = 0
@@ -52,10 +52,10 @@ class Packing:
             flush: Whether what is left is yielded too, as a short batch.
         """
         self.put(rows, epoch)
-        for _ in range(distributed.smallest(len(self) // self._own, rows.ids.device)):
+        for _ in range(distributed.all_reduce_min(len(self) // self._own, rows.ids.device)):
             yield replace(self._take(self._own), total=self._batch_size)
             self.picked = 0
-        left = int(distributed.total(torch.tensor(len(self), device=rows.ids.device))) if flush else 0
+        left = int(distributed.all_reduce_sum(torch.tensor(len(self), device=rows.ids.device))) if flush else 0
         if left:
             yield replace(self._take(len(self)) if self._queue else rows.take(slice(0)), total=left)
             self.picked = 0

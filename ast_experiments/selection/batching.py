@@ -53,7 +53,7 @@ def forwarded(context: Context, score: Scorer, ids: np.ndarray, epoch: int) -> I
     """
     for first in range(0, len(ids), context.batch_size):
         rows = ids[first : first + context.batch_size]
-        own = rows[distributed.part(len(rows))]
+        own = rows[distributed.shard(len(rows))]
         if len(own):
             batch = context.fetch(torch.from_numpy(own), epoch)
             yield batch, score(batch)

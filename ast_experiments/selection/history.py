@@ -17,7 +17,7 @@ def merged(pending: Tensor) -> Tensor:
     if distributed.size() == 1:
         return pending
     seen = ~pending.isnan()
-    sums, counts = distributed.total(torch.stack([pending.nan_to_num(), seen.float()]))
+    sums, counts = distributed.all_reduce_sum(torch.stack([pending.nan_to_num(), seen.float()]))
     return torch.where(counts > 0, sums / counts, torch.nan)
 
 

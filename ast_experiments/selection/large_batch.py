@@ -30,7 +30,7 @@ class Oversampling:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._own = len(range(context.batch_size)[distributed.part(context.batch_size)])
+        self._own = len(range(context.batch_size)[distributed.shard(context.batch_size)])
         self._carried = self._next = np.empty(0, dtype=np.int64)
 
     def plan(self, epoch: int, target: float) -> Plan:

@@ -39,8 +39,8 @@ def loss_intensity_report(
     """
     del logits
     contrast = images.flatten(1).std(dim=1)
-    relative_loss = (losses / (distributed.mean(losses) + 1e-6)).clamp(0, 2) / 2
-    relative_contrast = (contrast / (distributed.mean(contrast) + 1e-6)).clamp(0, 2) / 2
+    relative_loss = (losses / (distributed.all_reduce_mean(losses) + 1e-6)).clamp(0, 2) / 2
+    relative_contrast = (contrast / (distributed.all_reduce_mean(contrast) + 1e-6)).clamp(0, 2) / 2
     return loss_weight * relative_loss + other_weight * relative_contrast
 
 
@@ -59,8 +59,8 @@ def loss_intensity_comparison(
     """
     del logits
     contrast = images.flatten(2).std(dim=2).mean(dim=1)
-    return loss_weight * losses / (distributed.mean(losses) + 1e-8) + other_weight * contrast / (
-        distributed.mean(contrast) + 1e-8
+    return loss_weight * losses / (distributed.all_reduce_mean(losses) + 1e-8) + other_weight * contrast / (
+        distributed.all_reduce_mean(contrast) + 1e-8
     )
 
 

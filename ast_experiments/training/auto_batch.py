@@ -69,7 +69,7 @@ def rows_at_once(
     stepper.model.train()
     found = largest_that_fits(train, batch_size), largest_that_fits(validate, eval_batch)
     checkpoint.set_random_state(random, hardware.device)
-    least = [distributed.smallest(rows, torch.device("cpu")) for rows in found]
+    least = [distributed.all_reduce_min(rows, torch.device("cpu")) for rows in found]
     stepper.at_once = None if least[0] == batch_size else least[0]
     return least[0], least[1]
 

@@ -32,7 +32,7 @@ def evaluate(model: nn.Module, batches: Iterable[Batch], hardware: Hardware) -> 
         total_loss += functional.cross_entropy(logits, batch.labels, reduction="sum")
         rows += len(batch)
     model.train(training)
-    right, loss, rows = distributed.total(
+    right, loss, rows = distributed.all_reduce_sum(
         torch.stack([correct, total_loss, total_loss.new_tensor(float(rows))])
     ).tolist()
     return {"val/accuracy": 100.0 * right / rows, "val/loss": loss / rows}

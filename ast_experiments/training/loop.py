@@ -163,7 +163,7 @@ class Run:
         with _profiled(self.folder, self.profile) as tick:
             # An epoch that a checkpoint holds is closed, even where `max_steps` was reached in it.
             while not self.done or saved is not None:
-                if distributed.any_of(self.stop.received is not None):
+                if distributed.any_rank(self.stop.received is not None):
                     if saved is None:  # else the checkpoint that was loaded still holds
                         self.save(None, None)
                     raise Interrupted(self.stop.received or "another rank's signal")
@@ -192,7 +192,7 @@ class Run:
             return self.setpoint.target(self.at.epoch, self.epochs)
         if self.at.epoch == 1 and (line := self.budget.beyond(1, self.history.spent)):
             logger.warning(line)
-        return distributed.from_first(self.budget.target(self.at.epoch, self.history.spent))
+        return distributed.broadcast_object(self.budget.target(self.at.epoch, self.history.spent))
 
     def _aim(self, key: str, target: float) -> dict[str, float]:
         """The target rate under its key; nothing for a method that is given none."""
@@ -256,10 +256,10 @@ class Run:
         now = time.monotonic()
         if distributed.size() > 1 or now - self._flushed >= FLUSH_S or len(self.log) >= FLUSH_RECORDS:
             self._flush()
-        if distributed.any_of(self.stop.received is not None):
+        if distributed.any_rank(self.stop.received is not None):
             self.save(plan, target)
             raise Interrupted(self.stop.received or "another rank's signal")
-        if distributed.from_first(now - self._saved >= self.checkpoint_every_s):
+        if distributed.broadcast_object(now - self._saved >= self.checkpoint_every_s):
             self.save(plan, target)
 
     def _flush(self, close: bool = False) -> None:
@@ -299,14 +299,14 @@ class Run:
         self.tracker.flush()
         # An epoch may be shorter than the writing of a large network: only the last one ends with a checkpoint always.
         patience = min(self.checkpoint_every_s, self._save_took / CHECKPOINT_SHARE)
-        if self.done or distributed.from_first(time.monotonic() - self._saved >= patience):
+        if self.done or distributed.broadcast_object(time.monotonic() - self._saved >= patience):
             self.save(None, None)
 
     def _evaluate(self) -> dict[str, float]:
         with self.ledger.phase("val"):
             model = self.stepper.model if self.stepper.ema is None else self.stepper.ema.module
-            distributed.copy_first(model.buffers())
-            ids = self.val_ids[distributed.part(len(self.val_ids))]
+            distributed.broadcast_(model.buffers())
+            ids = self.val_ids[distributed.shard(len(self.val_ids))]
             batches = self.val.batches(ids, self.eval_batch, 0, keep_short=True)
             try:
                 measured = evaluate(model, batches, self.stepper.hardware)
@@ -394,7 +394,7 @@ class Run:
                 "ledger": self.ledger.state_dict(),
                 "goal": self.goal.state_dict(),
                 # What differs between ranks.
-                "ranks": distributed.collect(
+                "ranks": distributed.gather_objects(
                     {
                         "selector": self.hooks.state_dict(),
                         "random": checkpoint.random_state(stepper.hardware.device),
@@ -463,7 +463,8 @@ def own_batches(loader: Loader, plan: Plan, epoch: int, start: int) -> Iterator[
         )
     bounds = [(at, min(at + plan.load_batch, len(plan.ids))) for at in range(0, len(plan.ids), plan.load_batch)]
     parts = [
-        slice(low + distributed.part(high - low).start, low + distributed.part(high - low).stop) for low, high in bounds
+        slice(low + distributed.shard(high - low).start, low + distributed.shard(high - low).stop)
+        for low, high in bounds
     ]
     parts = parts[: plan.batches]
     rows = np.concatenate([np.arange(part.start, part.stop) for part in parts]) if parts else np.empty(0, np.int64)

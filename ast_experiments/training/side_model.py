@@ -65,7 +65,7 @@ class SideNet:
             return
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = distributed.total(torch.cat([grad.flatten() for grad in own]))
+        flat = distributed.all_reduce_sum(torch.cat([grad.flatten() for grad in own]))
         for p, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             p.grad = total.view_as(p)
 

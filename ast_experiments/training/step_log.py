@@ -170,7 +170,7 @@ def _summed(records: list[dict[str, float]]) -> list[dict[str, float]]:
     if distributed.size() == 1 or not records:
         return records
     own = torch.tensor([[record[key] for key in OWN] for record in records], dtype=torch.float64)
-    sums = distributed.total(own).tolist()
+    sums = distributed.all_reduce_sum(own).tolist()
     return [record | dict(zip(OWN, row, strict=True)) for record, row in zip(records, sums, strict=True)]
 
 

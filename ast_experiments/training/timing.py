@@ -50,7 +50,7 @@ def rehearse(stepper: Stepper, loader: Loader, batch_size: int, *, scoring: bool
     stepper.model.train()
     seconds = [seconds_of(train), seconds_of(score) if scoring else 0.0]
     checkpoint.set_random_state(random, device)
-    train_s, score_s = distributed.from_first(seconds)
+    train_s, score_s = distributed.broadcast_object(seconds)
     return train_s / batch_size, score_s / batch_size
 
 

@@ -239,7 +239,7 @@ def test_the_reason_against_mixing_says_what_to_type():
 
 def part_of(batch):
     """This rank's rows of a global batch, as the loader gives them."""
-    return batch.take(distributed.part(len(batch)), len(batch))
+    return batch.take(distributed.shard(len(batch)), len(batch))
 
 
 CONTROLLERS = [PI(), Quantile(), TopK(), sundew.SundewReport(), sundew.SundewBatch(), sundew.build_two_stage(start=1.0)]

@@ -128,7 +128,7 @@ def test_each_rank_takes_the_best_of_its_own_part(monkeypatch):
 
     def work(rank):
         loading = Oversampling(context(samples=20, batch_size=8))
-        own = distributed.part(20)
+        own = distributed.shard(20)
         batch = loading.best(batch_of(range(20)).take(own, 20), scores[own])
         return batch.ids.tolist(), batch.rows
 

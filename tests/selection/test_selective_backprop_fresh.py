@@ -118,7 +118,7 @@ def test_ranks_keep_what_one_process_keeps(monkeypatch):
         selector, went = made(), []
         for ids in chunks(selector.plan(0, 0.3))[:20]:
             loaded = batch_of(ids)
-            loaded = loaded.take(distributed.part(len(loaded)), len(loaded))
+            loaded = loaded.take(distributed.shard(len(loaded)), len(loaded))
             outputs = outputs_of(losses_of(loaded.ids, 0))
             went += [(b.ids.tolist(), b.rows) for b in selector.select(loaded, lambda *_, o=outputs, **__: o)]
         return [i for ids, _ in went for i in ids] + selector._queue.state_dict()["ids"].tolist(), [n for _, n in went]

@@ -135,10 +135,10 @@ class Fresh:
             outputs = self._proxy.score(loaded)
         else:
             outputs = score(loaded, mode=self._mode, size=self._size)
-        scores = distributed.gather(self._significance(outputs.losses, outputs.logits, loaded.images), loaded.rows)
+        scores = distributed.gather_rows(self._significance(outputs.losses, outputs.logits, loaded.images), loaded.rows)
         known = isinstance(self._controller.gate, ExactGate) and distributed.size() == 1
         active, total = self._decide(scores if known else scores.cpu())
-        own = active[distributed.part(len(active))]
+        own = active[distributed.shard(len(active))]
         count = total if known else own.sum()
         rows = own.byte().argsort(descending=True, stable=True)[: int(count)]
         return loaded.take(rows.to(loaded.ids.device), int(total))
@@ -147,9 +147,9 @@ class Fresh:
         """With `masked`, zero for inactive rows."""
         if self._target >= 1 or self._gather:
             return batch.weights
-        scores = distributed.gather(self._significance(outputs.losses, outputs.logits, batch.images), batch.rows)
+        scores = distributed.gather_rows(self._significance(outputs.losses, outputs.logits, batch.images), batch.rows)
         active = self._decide(scores)[0].to(outputs.losses.dtype)
-        weights = active[distributed.part(len(active))] * (len(active) / active.sum().clamp(min=1))
+        weights = active[distributed.shard(len(active))] * (len(active) / active.sum().clamp(min=1))
         return weights if batch.weights is None else weights * batch.weights
 
     def _decide(self, scores: Tensor) -> tuple[Tensor, Number]:

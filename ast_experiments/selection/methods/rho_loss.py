@@ -75,7 +75,7 @@ class RhoLoss:
             order = torch.from_numpy(generator(c.seed, HELD_OUT, epoch).permutation(c.held_out_samples))
             for index in range(batches):
                 ids = order[index * rows : (index + 1) * rows]
-                own = c.held_out(ids[distributed.part(rows)], epoch)
+                own = c.held_out(ids[distributed.shard(rows)], epoch)
                 net.learn(own.take(slice(None), rows), (epoch + index / batches) / self._epochs)
         losses = torch.full((c.samples,), torch.nan, device=c.device)
         for batch, outputs in forwarded(c, net.score, generator(c.seed, HELD_OUT).permutation(c.samples), 0):

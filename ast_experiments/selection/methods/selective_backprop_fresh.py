@@ -58,11 +58,11 @@ class FreshSelectiveBackprop:
         yield from self._queue.pass_on(rows, self._epoch, flush=dense and self._batch == self._batches)
 
     def _kept(self, loaded: Batch, score: Scorer) -> Batch:
-        losses = distributed.gather(score(loaded).losses, loaded.rows)
+        losses = distributed.gather_rows(score(loaded).losses, loaded.rows)
         draws = generator(self._context.seed, DRAW, self._epoch, self._batch).random(len(losses), dtype="float32")
         keep = torch.from_numpy(draws).to(losses.device) < self._share_below(losses) ** (1 / self._target - 1)
         keep = keep.cpu()
-        rows = keep[distributed.part(len(keep))].nonzero().squeeze(1)
+        rows = keep[distributed.shard(len(keep))].nonzero().squeeze(1)
         return loaded.take(rows.to(loaded.ids.device), int(keep.sum()))
 
     def _share_below(self, losses: Tensor) -> Tensor:
