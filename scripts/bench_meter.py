@@ -25,7 +25,7 @@ from bench_loop import synthetic
 from ast_experiments.config.compose import compose, typed
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.meter import Meter
-from ast_experiments.energy.probe import PERIOD_S, Found, Integral, Source
+from ast_experiments.energy.probe import PERIOD_S, Integral, ProbeResult, Source
 from ast_experiments.energy.rapl import Rapl
 from ast_experiments.runs.build import build_run
 from ast_experiments.tracking import Trackers
@@ -38,7 +38,7 @@ class Watch:
 
     def __init__(self, meter: Meter) -> None:
         self.seconds = 0.0
-        for name in ("edge", "row", "state_dict"):
+        for name in ("end_window", "row", "state_dict"):
             setattr(meter, name, self._timed(getattr(meter, name), time.perf_counter))
         for account in (meter._gpu, meter._cpu):
             if account._source is not None:
@@ -81,7 +81,7 @@ def stand_in(folder: Path) -> Meter:
         for file, text in (("name", name), ("energy_uj", "1"), ("max_energy_range_uj", "262143328850")):
             (folder / zone / file).write_text(text)
     gpu = Source("nvml_power", Integral(power).energy, every=PERIOD_S)
-    return Meter(Found(gpu), Found(Source("rapl", Rapl(folder).energy, every=30.0)), uuid="stand-in")
+    return Meter(ProbeResult(gpu), ProbeResult(Source("rapl", Rapl(folder).energy, every=30.0)), uuid="stand-in")
 
 
 def main() -> None:

@@ -144,7 +144,7 @@ def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if not cards:
         return cards
     energy = figures.get("energy") or {}
-    for device, key, source in (("GPU", "gpu_joules", "source"), ("processor", "cpu_joules", "cpu_source")):
+    for device, key, source in (("GPU", "gpu_joules", "source"), ("CPU", "cpu_joules", "cpu_source")):
         if energy.get(key) is not None:
             cards.append((f"energy, {device}", joules(energy[key]), energy.get(source) or ""))
     if not any("joules" in key for key in energy):

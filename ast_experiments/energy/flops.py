@@ -1,7 +1,7 @@
-"""Floating-point operations of a network, counted once; and what a rate of training costs in them.
+"""FLOPs of a network, counted once, and the relative cost of a method in FLOPs.
 
-A multiplication and an addition are two operations. Counted are convolutions, linear layers and attention, as
-`torch.utils.flop_counter` does; what it leaves out (normalisation, activations, the optimiser) is small beside them.
+A multiplication and an addition are two operations. `torch.utils.flop_counter` counts convolutions, linear layers and
+attention; it leaves out normalisation, activations and the optimiser, which are small in comparison.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 ROWS = 2
-"""Rows that are counted at once: BatchNorm refuses to train on one."""
+"""Batch size for counting: BatchNorm cannot train on one row."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Flops:
-    """Operations for one sample.
+    """FLOPs per sample.
 
     Attributes:
-        forward: Of a forward pass; scoring a sample costs this.
-        backward: Of the backward pass; training a sample costs `forward + backward`.
+        forward: FLOPs of the forward pass: the cost of scoring a sample.
+        backward: FLOPs of the backward pass; training a sample costs `forward + backward`.
     """
 
     forward: int
@@ -38,29 +38,29 @@ class Flops:
 
 
 def cost_ratio(rate: float, scored: float, backward_ratio: float) -> float:
-    """Operations of a method, relative to training on every sample.
+    """Computes the FLOPs of a method relative to training on every sample.
 
     Args:
         rate: Share of the samples that go through the backward pass.
-        scored: Forward passes for scoring, in samples scored per sample offered.
-        backward_ratio: Backward over forward operations of the network, about 2.
+        scored: Samples scored per sample offered.
+        backward_ratio: Backward FLOPs over forward FLOPs, about 2.
     """
     whole = 1.0 + backward_ratio
     return (scored + rate * whole) / whole
 
 
 def count_flops(model: nn.Module, image_shape: tuple[int, int, int], classes: int) -> Flops | None:
-    """Operations for one sample, counted on a copy without data; where that fails, on a copy on the CPU.
+    """Counts the FLOPs per sample, on a copy on the meta device or, if that fails, on the CPU.
 
-    Count before `torch.compile`. The model, its gradients and the random generators stay as they are.
+    Call it before `torch.compile`. The model, its gradients and the random generators do not change.
 
     Args:
-        model: Takes images (n, channels, height, width), gives logits (n, classes).
+        model: Maps images (n, channels, height, width) to logits (n, classes).
         image_shape: Channels, height, width.
         classes: Number of classes.
 
     Returns:
-        The counts, or None with a warning for a network that cannot be run this way.
+        The counts, or None, with a warning, if the network runs on neither.
     """
     reason: Exception | None = None
     for device in ("meta", "cpu"):
@@ -73,7 +73,7 @@ def count_flops(model: nn.Module, image_shape: tuple[int, int, int], classes: in
 
 
 def _copy(model: nn.Module, device: str) -> nn.Module:
-    """The model on another device, in training mode, without gradients."""
+    """Copies the model to a device, in training mode, without gradients."""
     memo: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         moved = tensor.detach().to(device, copy=True)
@@ -83,7 +83,7 @@ def _copy(model: nn.Module, device: str) -> nn.Module:
 
 def _count(model: nn.Module, images: torch.Tensor, classes: int) -> Flops:
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _conv_backward})
-    # Plain attention is made of matrix products, which are counted on every device; fused kernels are not.
+    # Plain attention consists of matrix products, which are counted on every device; fused kernels are not.
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         logits = model(images)
         forward = counter.get_total_flops()
@@ -107,9 +107,9 @@ def _conv_backward(
     wanted: Sequence[bool],
     out_shape: Any = None,
 ) -> int:
-    """A convolution's backward pass: one product like the forward pass for each of the two gradients wanted.
+    """Counts a convolution's backward pass: one product like the forward pass per requested gradient.
 
-    PyTorch's own formula counts the gradient of the weights of grouped convolutions `groups` times.
+    PyTorch's own formula counts the weight gradient of a grouped convolution `groups` times.
     """
     del bias, stride, padding, dilation, output_padding, groups, out_shape
     places = prod((images if transposed else gradient)[2:])

@@ -1,4 +1,4 @@
-"""The ledger: rows and seconds by phase. Every cost is charged to a phase."""
+"""The ledger of a run: rows, FLOPs and seconds by phase. Every cost is charged to a phase."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ COUNTED = ("score", "train", "val")
 
 
 class Ledger:
-    """Counts rows, and seconds of the phase that the run is in.
+    """Counts rows and FLOPs, and times the current phase.
 
-    Phases exclude one another: entering one suspends the one around it, so the seconds add up to the run's wall
-    time. On CUDA the host runs ahead of the device; scoring is therefore timed by events, which `settle` reads.
+    Phases exclude one another: entering one suspends the enclosing one, so the seconds add up to the run's wall
+    time. On CUDA the host runs ahead of the device; scoring is therefore timed by CUDA events, which
+    `resolve_gpu_timers` reads.
 
     Attributes:
-        trained: Rows that were back-propagated.
-        offered: Rows that a method chose from.
-        seconds: Seconds by phase; `score` holds scoring passes and side networks.
-        own: Rows scored, and FLOPs by phase, of this rank.
+        trained: Rows back-propagated.
+        offered: Rows that the method chose from.
+        seconds: Seconds by phase; `score` includes scoring passes and auxiliary models.
+        own: Rows scored, and FLOPs by phase, on this rank.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -38,17 +39,17 @@ class Ledger:
         self._cuda = device.type == "cuda"
         self._phase, self._since = "setup", time.perf_counter()
 
-    def charge_score(self, rows: int, each: int, more: int = 0) -> None:
-        """Charge a scoring pass of `rows` rows at `each` FLOPs a row, and `more` FLOPs beside it."""
+    def charge_score(self, rows: int, flops_per_row: int, extra_flops: int = 0) -> None:
+        """Charges a scoring pass of `rows` rows."""
         self.own["scored"] += rows
-        self.own["score"] += rows * each + more
+        self.own["score"] += rows * flops_per_row + extra_flops
 
     def charge(self, phase: str, flops: int) -> None:
-        """Charge FLOPs to `train` or `val`."""
+        """Charges FLOPs to `train` or `val`."""
         self.own[phase] += flops
 
-    def meet(self) -> None:
-        """Add up what the ranks counted; `scored` and `flops` are of the last time they met."""
+    def all_reduce(self) -> None:
+        """Sums the counts of all ranks; `scored` and `flops` date from the last call."""
         if distributed.size() > 1:
             sums = distributed.all_reduce_sum(torch.tensor(list(self.own.values()), dtype=torch.float64)).tolist()
             self._all = {key: int(value) for key, value in zip(self.own, sums, strict=True)}
@@ -72,8 +73,8 @@ class Ledger:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Charge the seconds within to a phase of `PHASES`."""
-        begin = self._mark() if self._cuda and name == "score" else None
+        """Charges the seconds of a block to a phase of `PHASES`."""
+        begin = self._record_event() if self._cuda and name == "score" else None
         previous = self._enter(name)
         since = self._since
         try:
@@ -81,16 +82,16 @@ class Ledger:
         finally:
             self._enter(previous)
             if begin is not None:
-                self._events.append((begin, self._mark()))
+                self._events.append((begin, self._record_event()))
                 self._host_score += self._since - since
 
-    def _mark(self) -> torch.cuda.Event:
+    def _record_event(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 
-    def settle(self) -> None:
-        """Wait for the device and move its scoring time from `train`, where the host waited for it, to `score`."""
+    def resolve_gpu_timers(self) -> None:
+        """Waits for the device, then moves the scoring time that the host spent waiting in `train` to `score`."""
         if not self._cuda:
             return
         torch.cuda.synchronize()
@@ -103,18 +104,18 @@ class Ledger:
         self._host_score = 0.0
 
     def now(self) -> dict[str, float]:
-        """Seconds by phase up to this moment."""
+        """Returns the seconds by phase up to now."""
         self._enter(self._phase)
         return dict(self.seconds)
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows and seconds; what ranks count for themselves is in `own`."""
+        """Returns rows and seconds. The counts of each rank are in `own`."""
         return {"trained": self.trained, "offered": self.offered, "seconds": self.now()}
 
     def load_state_dict(self, state: Mapping[str, Any], own: Mapping[str, int]) -> None:
-        """Restore rows and this rank's counts, and add the seconds of what ran before. All ranks do it together."""
+        """Restores rows and this rank's counts, and adds the earlier seconds. All ranks must call it together."""
         self.trained, self.offered = state["trained"], state["offered"]
         self.own.update(own)
-        self.meet()
+        self.all_reduce()
         for phase, seconds in state["seconds"].items():
             self.seconds[phase] += seconds

@@ -1,4 +1,4 @@
-"""The meter of a run: joules by run, by epoch and by phase, of what could be measured and of nothing else."""
+"""The energy meter of a run: measured joules in total, by epoch and by phase; never estimates."""
 
 from __future__ import annotations
 
@@ -7,100 +7,100 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ast_experiments.energy.counter import Account, Carbon, Spent
-from ast_experiments.energy.probe import Found
+from ast_experiments.energy.counter import Carbon, EnergyCounter, Measurement
+from ast_experiments.energy.probe import ProbeResult
 
 
 class Meter:
-    """Joules of a run. A run calls `start`, then `edge` where a phase ends; nothing waits for the device in between.
+    """Joules of a run. Call `start` once, then `end_window` at the end of each phase; only these wait for the device.
 
-    Figures cumulate over the parts of an interrupted run: `state_dict` holds them. What a part did after its last
-    checkpoint is lost, as its seconds are.
+    `state_dict` carries the totals across the parts of an interrupted run. Energy and seconds spent after the last
+    checkpoint are lost.
 
     Args:
-        gpu: What the probe for the GPU came to.
-        cpu: What the probe for the processor came to.
-        uuid: Of the GPU that trains; None where the processor does.
-        synchronise: Waits for the device; called at edges only.
-        combine: Adds up what all ranks spent, together; called at edges only.
-        idle_seconds: How long to measure the GPU's power before anything runs; 0 leaves it unknown.
-        carbon: What electricity emits; None leaves it out.
-        clock: Gives seconds.
-        sleep: Waits for seconds.
+        gpu: Probed source of the GPU.
+        cpu: Probed source of the CPU.
+        uuid: UUID of the training GPU; None if the CPU trains.
+        synchronise: Waits for the device; called at window ends only.
+        combine: Sums the measurements of all ranks; called at window ends only, by all ranks together.
+        idle_seconds: How long to measure the idle power of the GPU before the run; 0 leaves it unknown.
+        carbon: Carbon intensity of the electricity; None leaves emissions out.
+        clock: Returns seconds.
+        sleep: Sleeps for seconds.
     """
 
     def __init__(
         self,
-        gpu: Found,
-        cpu: Found,
+        gpu: ProbeResult,
+        cpu: ProbeResult,
         *,
         uuid: str | None = None,
         synchronise: Callable[[], None] = lambda: None,
-        combine: Callable[[Spent], Spent] | None = None,
+        combine: Callable[[Measurement], Measurement] | None = None,
         idle_seconds: float = 0.0,
         carbon: Carbon | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._gpu, self._cpu, self._uuid = Account(gpu), Account(cpu), uuid
+        self._gpu, self._cpu, self._uuid = EnergyCounter(gpu), EnergyCounter(cpu), uuid
         self._synchronise, self._clock, self._sleep = synchronise, clock, sleep
         self._combine, self._idle_seconds, self._carbon = combine, idle_seconds, carbon
         self._idle_power: float | None = None
-        self._before = self._edge = self._row = Spent()
-        self._phases: dict[str, Spent] = {}
+        self._before = self._window_end = self._row = Measurement()
+        self._phases: dict[str, Measurement] = {}
         self._short: set[str] = set()
         self._zero = self._read()
 
     def start(self) -> None:
-        """Measure the idle power, if there is a source for it, and count from now on."""
+        """Measures the idle power, if there is a GPU source, and starts counting."""
         if self._idle_seconds:
             begin = self._read()
             if self._gpu.label is not None:
                 self._sleep(self._idle_seconds)
-            idle = self._trusted(self._all(self._read().plus(begin, -1)))
+            idle = self._trusted(self._all_ranks(self._read().minus(begin)))
             self._idle_power = None if idle.gpu is None else idle.gpu / idle.seconds
         self._zero = self._read()
 
-    def edge(self, phase: str) -> None:
-        """Charge what was spent since the last edge to a phase."""
-        now = self._all(self._own())
-        passed = now.plus(self._edge, -1)
-        self._edge = now
-        self._phases[phase] = self._phases.get(phase, Spent()).plus(passed)
-        if self._trusted(passed) != passed:
+    def end_window(self, phase: str) -> None:
+        """Charges the energy since the end of the last window to a phase."""
+        now = self._all_ranks(self._own())
+        window = now.minus(self._window_end)
+        self._window_end = now
+        self._phases[phase] = self._phases.get(phase, Measurement()).plus(window)
+        if self._trusted(window) != window:
             self._short.add(phase)
 
     @property
     def measures(self) -> bool:
-        """Whether the device that trains is measured."""
+        """Whether the training device is measured."""
         return (self._gpu if self._uuid is not None else self._cpu).label is not None
 
     def joules(self, phase: str | None = None) -> float | None:
-        """Joules of the device that trains, up to the last edge: of the run, or of a phase of it; None if unknown."""
+        """Returns the training device's joules at the last window end, of the run or a phase; None if unknown."""
         if not self.measures:
             return None
-        spent = self._edge if phase is None else self._phases.get(phase, Spent())
-        return spent.gpu if self._uuid is not None else spent.cpu
+        measured = self._window_end if phase is None else self._phases.get(phase, Measurement())
+        return measured.gpu if self._uuid is not None else measured.cpu
 
     def row(self) -> dict[str, float]:
-        """Entries of an epoch row, as of the last edge; what was not measured is absent."""
-        window = self._trusted(self._edge.plus(self._row, -1))
-        self._row = self._edge
+        """Returns entries of an epoch row, as of the last window end; figures not measured are absent."""
+        window = self._trusted(self._window_end.minus(self._row))
+        self._row = self._window_end
         power = None if window.gpu is None else window.gpu / window.seconds
-        entries = {f"energy/{key}": value for key, value in self._joules(self._edge).items()}
-        grams = None if self._carbon is None else self._carbon.grams(self._trusted(self._edge))
+        entries = {f"energy/{key}": value for key, value in self._joules(self._window_end).items()}
+        grams = None if self._carbon is None else self._carbon.grams(self._trusted(self._window_end))
         return entries | _present({"energy/gpu_power_w": power, "carbon/gco2e": grams})
 
     def result(self) -> dict[str, Any]:
-        """The `energy` of result.json: up to now, or with several ranks up to the last edge, where they met.
+        """Returns the `energy` section of result.json, up to now or, with several ranks, up to the last window end.
 
-        What was not measured is absent.
+        Figures that were not measured are absent.
         """
-        total = self._trusted(self._edge if self._combine else self._own())
-        unsure = "the run was too short, or a rank had no meter"
+        total = self._trusted(self._window_end if self._combine else self._own())
+        uncertain = "the run was too short, or a rank had no meter"
         why_not = {
-            "GPU": self._gpu.why_not or (unsure if total.gpu is None else ""),
-            "processor": self._cpu.why_not or (unsure if total.cpu is None else ""),
+            "GPU": self._gpu.why_not or (uncertain if total.gpu is None else ""),
+            "CPU": self._cpu.why_not or (uncertain if total.cpu is None else ""),
         }
         phases = {
             name: _present({"seconds": phase.seconds, "gpu_joules": phase.gpu, "cpu_joules": phase.cpu})
@@ -114,19 +114,19 @@ class Meter:
             **self._joules(total),
             **_present({"idle_power_w": self._idle_power}),
             **({"by_phase": phases} if total.gpu is not None or total.cpu is not None else {}),
-            **self._emitted(total),
+            **self._emissions(total),
         }
 
     def close(self) -> None:
-        """Let go of the sources."""
+        """Releases the sources."""
         self._gpu.close()
         self._cpu.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """What this rank spent so far, and where the open window began."""
+        """Returns this rank's totals and the start of the open window."""
         return {
             "spent": asdict(self._own()),
-            "edge": asdict(self._edge),
+            "edge": asdict(self._window_end),
             "row": asdict(self._row),
             "phases": {name: asdict(phase) for name, phase in self._phases.items()},
             "short": sorted(self._short),
@@ -135,20 +135,20 @@ class Meter:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Add what was spent before. Joules of another meter or another GPU are not added up with those of this one."""
-        before, meters = Spent(**state["spent"]), self._meters()
-        for account, kind, known in ((self._gpu, "gpu", before.gpu), (self._cpu, "cpu", before.cpu)):
+        """Adds the totals of earlier parts. Joules of another meter or another GPU are never added to this one's."""
+        before, meters = Measurement(**state["spent"]), self._meters()
+        for counter, kind, known in ((self._gpu, "gpu", before.gpu), (self._cpu, "cpu", before.cpu)):
             if known is None:
-                account.drop("an earlier part of the run was not measured")
+                counter.drop("an earlier part of the run was not measured")
             elif state["meters"][kind] != meters[kind]:
-                account.drop("the run began with another meter")
-        self._before, self._edge, self._row = before, Spent(**state["edge"]), Spent(**state["row"])
-        self._phases = {name: Spent(**phase) for name, phase in state["phases"].items()}
+                counter.drop("an earlier part of the run used another meter")
+        self._before, self._window_end, self._row = before, Measurement(**state["edge"]), Measurement(**state["row"])
+        self._phases = {name: Measurement(**phase) for name, phase in state["phases"].items()}
         self._short = set(state["short"])
         if state["idle_power"] is not None:
             self._idle_power = state["idle_power"]
 
-    def _emitted(self, total: Spent) -> dict[str, Any]:
+    def _emissions(self, total: Measurement) -> dict[str, Any]:
         grams = None if self._carbon is None else self._carbon.grams(total)
         if self._carbon is None or grams is None:
             return {}
@@ -157,30 +157,30 @@ class Meter:
     def _meters(self) -> dict[str, Any]:
         return {"gpu": [self._gpu.label, self._uuid], "cpu": self._cpu.label}
 
-    def _own(self) -> Spent:
-        """Of this rank, from the start to now, with what earlier parts of the run spent."""
-        return self._before.plus(self._read().plus(self._zero, -1))
+    def _own(self) -> Measurement:
+        """Returns this rank's measurement from the start to now, including earlier parts of the run."""
+        return self._before.plus(self._read().minus(self._zero))
 
-    def _all(self, own: Spent) -> Spent:
+    def _all_ranks(self, own: Measurement) -> Measurement:
         return own if self._combine is None else self._combine(own)
 
-    def _read(self) -> Spent:
+    def _read(self) -> Measurement:
         try:
             self._synchronise()
         except Exception as error:
             self._gpu.drop(f"the device failed: {error}")
-        return Spent(self._clock(), self._gpu.total(), self._cpu.total())
+        return Measurement(self._clock(), self._gpu.total(), self._cpu.total())
 
-    def _trusted(self, spent: Spent) -> Spent:
-        """Without joules of less than two periods of their source, which say nothing."""
+    def _trusted(self, measured: Measurement) -> Measurement:
+        """Drops joules of windows shorter than two periods of their source: they are not meaningful."""
 
-        def check(joules: float | None, account: Account) -> float | None:
-            return None if not spent.seconds or spent.seconds < 2 * account.period else joules
+        def check(joules: float | None, counter: EnergyCounter) -> float | None:
+            return None if not measured.seconds or measured.seconds < 2 * counter.period else joules
 
-        return Spent(spent.seconds, check(spent.gpu, self._gpu), check(spent.cpu, self._cpu))
+        return Measurement(measured.seconds, check(measured.gpu, self._gpu), check(measured.cpu, self._cpu))
 
-    def _joules(self, spent: Spent) -> dict[str, float]:
-        total = self._trusted(spent)
+    def _joules(self, measured: Measurement) -> dict[str, float]:
+        total = self._trusted(measured)
         above = None
         if total.gpu is not None and self._idle_power is not None:
             above = total.gpu - self._idle_power * total.seconds

@@ -1,20 +1,20 @@
-"""Nominal savings: what the published cost model says. Unitless, a formula of the rate; never joules.
+"""Nominal savings under the published cost model: a unitless formula of the activation rate, never joules.
 
-Source: the accounting of https://github.com/oluwafemidiakhoa/adaptive-sparse-training, where a trained sample costs 1
-and a skipped one 0.01 of it.
+Source: https://github.com/oluwafemidiakhoa/adaptive-sparse-training, where a trained sample costs 1 and a skipped
+sample 0.01.
 """
 
 from __future__ import annotations
 
 
 def nominal_savings(trained: float, offered: float, active_cost: float = 1.0, skipped_cost: float = 0.01) -> float:
-    """1 - cost / cost of training every row; 0.99 (1 - rate) with the published costs.
+    """Computes 1 - cost / cost of training every row; with the published costs, 0.99 (1 - rate).
 
     Args:
         trained: Rows trained.
-        offered: Rows offered; 0 saves nothing.
-        active_cost: Of a trained row.
-        skipped_cost: Of a skipped row.
+        offered: Rows offered; 0 gives a saving of 0.
+        active_cost: Cost of a trained row.
+        skipped_cost: Cost of a skipped row.
     """
     if not offered:
         return 0.0
@@ -23,5 +23,5 @@ def nominal_savings(trained: float, offered: float, active_cost: float = 1.0, sk
 
 
 def skipped_share(trained: float, offered: float) -> float:
-    """1 - rate: what the published headlines call energy savings."""
+    """Computes 1 - rate, which the published headlines call energy savings."""
     return 1.0 - trained / offered if offered else 0.0

@@ -1,4 +1,4 @@
-"""One NVIDIA GPU as NVML sees it: energy, power, and what limits them. Nothing is ever set."""
+"""Energy, power and limits of one NVIDIA GPU, read through NVML. Nothing is ever set."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ class Gpu:
     """A GPU.
 
     Attributes:
-        nvml: The library, `pynvml` or what stands in for it.
-        handle: The library's name for the GPU.
+        nvml: The library: `pynvml`, or a fake.
+        handle: NVML's handle of the GPU.
     """
 
     nvml: Any
     handle: Any
 
     def energy(self) -> float:
-        """Energy in joules since the driver was loaded; the counter moves about every 100 ms."""
+        """Returns the joules since the driver was loaded; the counter changes about every 100 ms."""
         return self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle) / 1e3
 
     def power(self) -> float:
-        """Power of this moment in watts.
+        """Returns the instantaneous power in watts.
 
         Raises:
-            RuntimeError: If the GPU does not tell.
+            RuntimeError: If the GPU does not report it.
         """
         value = self.nvml.nvmlDeviceGetFieldValues(self.handle, [self.nvml.NVML_FI_DEV_POWER_INSTANT])[0]
         if value.nvmlReturn:
-            raise RuntimeError("no power of the moment")
+            raise RuntimeError("no instantaneous power")
         return value.value.uiVal / 1e3
 
     def average_power(self) -> float:
-        """Power in watts; on most chips since Ampere the mean over the last second, on others of this moment."""
+        """Returns the power in watts: since Ampere mostly the mean of the last second, before it instantaneous."""
         return self.nvml.nvmlDeviceGetPowerUsage(self.handle) / 1e3
 
     def facts(self) -> dict[str, Any]:
-        """Driver, power limit in W, and the highest and the fixed clocks in MHz; what is not told is absent."""
+        """Returns driver, power limit (W), maximum and fixed clocks (MHz), without those that NVML does not report."""
         nvml, gpu = self.nvml, self.handle
-        asked = {
+        queries = {
             "driver": nvml.nvmlSystemGetDriverVersion,
             "gpu_power_limit_w": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1e3,
             "gpu_max_sm_clock_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM),
@@ -48,29 +48,29 @@ class Gpu:
             "gpu_set_sm_clock_mhz": lambda: nvml.nvmlDeviceGetApplicationsClock(gpu, nvml.NVML_CLOCK_SM),
         }
         facts = {}
-        for key, ask in asked.items():
+        for key, query in queries.items():
             try:
-                facts[key] = ask()
+                facts[key] = query()
             except Exception:
                 continue
         return facts
 
     def close(self) -> None:
-        """Let go of the library."""
+        """Releases the library."""
         self.nvml.nvmlShutdown()
 
 
 def find_gpu(uuid: str, nvml: Any = None) -> Gpu:
-    """The GPU with a UUID, with or without its prefix.
+    """Finds a GPU by its UUID, with or without the prefix.
 
     Raises:
-        Exception: Whatever the library raises where the library, the driver or the GPU is missing.
+        Exception: What NVML raises if the library, the driver or the GPU is missing.
     """
     if nvml is None:
         import pynvml as nvml
     nvml.nvmlInit()
     try:
-        # torch gives a MIG slice and a whole GPU the same kind of name; only one of the two is known to NVML.
+        # torch formats the UUIDs of a MIG slice and of a whole GPU alike; NVML knows only one of the two.
         names = [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
         for name in names[:-1]:
             try:

@@ -1,11 +1,11 @@
-"""Where joules come from. A source is probed by reading it, never inferred from the name of a device.
+"""Sources of joules. A source is probed by reading it, never inferred from the name of a device.
 
-| label | what is read |
+| label | reads |
 |---|---|
 | `nvml` | the GPU's own energy counter |
-| `nvml_power` | the GPU's power of the moment, polled and integrated |
-| `nvml_average_power` | the GPU's running mean of its power, polled and integrated |
-| `rapl` | the processor's energy counters: packages and their memory |
+| `nvml_power` | the GPU's instantaneous power, polled and integrated |
+| `nvml_average_power` | the GPU's running mean power, polled and integrated |
+| `rapl` | the CPU's energy counters: packages and their memory |
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ PERIOD_S = 0.1
 """Seconds between two changes of NVML's counter, and between two polls of power."""
 
 PROBE_S = 0.3
-"""Seconds in which a reading must have grown."""
+"""Seconds within which a reading must grow."""
 
 RAPL_POLL_S = 30.0
-"""The processor's counters wrap around after minutes; a thread reads them this often."""
+"""Seconds between two readings by a thread; the CPU's counters wrap around after minutes."""
 
 GPU_LABELS = ("nvml", "nvml_power", "nvml_average_power")
-"""Sources of a GPU's joules, the best one first."""
+"""Sources of a GPU's joules, best first."""
 
 Sleep = Callable[[float], None]
 
 
 class Source:
-    """A reading of joules that only grows.
+    """A reading of joules that never decreases.
 
     Args:
-        label: What it is, for records and comparisons.
-        energy: Gives joules since some moment.
-        close: Lets go of the device.
-        every: Seconds after which a thread takes a reading, whoever asks or not; None for no thread.
+        label: Name in records and comparisons.
+        energy: Returns the joules since an arbitrary moment.
+        close: Releases the device.
+        every: Seconds between readings by a background thread; None for no thread.
 
     Attributes:
-        period: Seconds between two changes of the reading; it says nothing of windows of less than two.
+        period: Seconds between two changes of the reading; windows under two periods are not meaningful.
     """
 
     period = PERIOD_S
@@ -66,10 +66,10 @@ class Source:
             threading.Thread(target=self._poll, args=(every,), name=label, daemon=True).start()
 
     def read(self) -> float:
-        """Joules since some moment.
+        """Returns the joules since an arbitrary moment.
 
         Raises:
-            Exception: What the device raised, now or in the thread.
+            Exception: What the device raised, now or in the background thread.
         """
         if self._error is not None:
             raise self._error
@@ -77,7 +77,7 @@ class Source:
             return self._energy()
 
     def close(self) -> None:
-        """Stop the thread and let go of the device; safe to call twice."""
+        """Stops the thread and releases the device; safe to call twice."""
         if not self._stopped.is_set():
             self._stopped.set()
             with self._lock:
@@ -93,11 +93,11 @@ class Source:
 
 
 class Integral:
-    """Power, integrated by the trapezoid rule over the moments at which it was read.
+    """Power integrated over time by the trapezoid rule, between readings.
 
     Args:
-        power: Gives watts.
-        clock: Gives seconds.
+        power: Returns watts.
+        clock: Returns seconds.
     """
 
     def __init__(self, power: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
@@ -105,7 +105,7 @@ class Integral:
         self._joules, self._watts, self._at = 0.0, power(), clock()
 
     def energy(self) -> float:
-        """Joules from the first reading to this one."""
+        """Reads the power and returns the joules since the first reading."""
         watts, at = self._power(), self._clock()
         self._joules += (at - self._at) * (watts + self._watts) / 2
         self._watts, self._at = watts, at
@@ -113,49 +113,49 @@ class Integral:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a probe came to.
+class ProbeResult:
+    """Result of a probe.
 
     Attributes:
         source: The source, or None.
-        why_not: Why there is none, in words; empty where there is one.
+        why_not: Why there is no source; empty if there is one.
     """
 
     source: Source | None
     why_not: str = ""
 
 
-def probe_gpu(wanted: str, uuid: str | None, *, nvml: Any = None, sleep: Sleep = time.sleep) -> Found:
-    """The best source of a GPU's joules. Never raises.
+def probe_gpu(wanted: str, uuid: str | None, *, nvml: Any = None, sleep: Sleep = time.sleep) -> ProbeResult:
+    """Finds the best source of a GPU's joules. Never raises.
 
     Args:
         wanted: `auto`, `nvml`, `nvml_power` or `none`.
-        uuid: Of the GPU that trains; None where no NVIDIA GPU does.
-        nvml: In place of `pynvml`.
-        sleep: Waits for seconds.
+        uuid: UUID of the training GPU; None if training does not run on an NVIDIA GPU.
+        nvml: Used instead of `pynvml`.
+        sleep: Sleeps for seconds.
     """
     if wanted == "none":
-        return Found(None, "the GPU's meter is off")
+        return ProbeResult(None, "GPU metering is off")
     if uuid is None:
-        return Found(None, "no NVIDIA GPU trains")
+        return ProbeResult(None, "training does not run on an NVIDIA GPU")
     try:
         find_gpu(uuid, nvml).close()
     except Exception as error:
-        return Found(None, f"NVML does not show the GPU ({error})")
+        return ProbeResult(None, f"NVML cannot find the GPU ({error})")
     labels = {"nvml": ("nvml",), "nvml_power": GPU_LABELS[1:]}.get(wanted, GPU_LABELS)
     return _first({label: partial(_gpu_source, label, uuid, nvml) for label in labels}, sleep)
 
 
-def probe_cpu(wanted: str, root: Path = POWERCAP, *, sleep: Sleep = time.sleep) -> Found:
-    """The source of the processor's joules. Never raises.
+def probe_cpu(wanted: str, root: Path = POWERCAP, *, sleep: Sleep = time.sleep) -> ProbeResult:
+    """Finds the source of the CPU's joules. Never raises.
 
     Args:
         wanted: `auto`, `rapl` or `none`.
-        root: Where Linux shows the counters.
-        sleep: Waits for seconds.
+        root: Where Linux exposes the counters.
+        sleep: Sleeps for seconds.
     """
     if wanted == "none":
-        return Found(None, "the processor's meter is off")
+        return ProbeResult(None, "CPU metering is off")
     return _first({"rapl": lambda: Source("rapl", Rapl(root).energy, every=RAPL_POLL_S)}, sleep)
 
 
@@ -171,8 +171,8 @@ def _gpu_source(label: str, uuid: str, nvml: Any) -> Source:
         raise
 
 
-def _first(candidates: Mapping[str, Callable[[], Source]], sleep: Sleep) -> Found:
-    """The first candidate that can be read and whose reading grows."""
+def _first(candidates: Mapping[str, Callable[[], Source]], sleep: Sleep) -> ProbeResult:
+    """Returns the first candidate whose reading works and grows."""
     reasons = []
     for label, make in candidates.items():
         try:
@@ -181,7 +181,7 @@ def _first(candidates: Mapping[str, Callable[[], Source]], sleep: Sleep) -> Foun
                 before = source.read()
                 sleep(PROBE_S)
                 if source.read() > before:
-                    return Found(source)
+                    return ProbeResult(source)
             except Exception:
                 source.close()
                 raise
@@ -189,4 +189,4 @@ def _first(candidates: Mapping[str, Callable[[], Source]], sleep: Sleep) -> Foun
             reasons.append(f"{label}: the reading does not change")
         except Exception as error:
             reasons.append(f"{label}: {error}")
-    return Found(None, "; ".join(reasons))
+    return ProbeResult(None, "; ".join(reasons))

@@ -1,4 +1,4 @@
-"""The CPU's own energy counters (RAPL), as Linux shows them in sysfs."""
+"""Energy counters of the CPU (RAPL), as Linux exposes them in sysfs."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 def rapl_zones(root: Path = POWERCAP) -> list[Path]:
-    """The counters that add up to processors and memory, without any that is part or duplicate of another.
+    """Finds the zones that add up to CPUs and memory: the packages and the DRAM zones inside them.
 
-    These are the packages and the memory that belongs to one. Not counted: cores and graphics, which are parts of a
-    package; the platform (psys), which contains packages; and the second view of a package through mmio.
+    Other zones would be counted twice: cores and graphics are parts of a package, the platform (psys) contains
+    packages, and mmio zones show a package a second time.
 
     Raises:
-        OSError: If they are not there or may not be read.
+        OSError: If there are no zones, or they are not readable.
     """
     packages = [zone for zone in sorted(root.glob("intel-rapl:*")) if _name(zone).startswith("package")]
     memory = [zone for package in packages for zone in sorted(root.glob(f"{package.name}:*")) if _name(zone) == "dram"]
     if not packages:
-        raise FileNotFoundError(f"{root} shows no energy counters of the processor")
+        raise FileNotFoundError(f"{root} has no energy counters of the CPU")
     return packages + memory
 
 
 class Rapl:
-    """Joules of all zones together. Read it more often than a counter wraps around, which takes minutes at least.
+    """Joules of all zones together. Must be read more often than a counter wraps around (minutes or more).
 
     Args:
-        root: Where the zones are.
+        root: Folder of the zones.
 
     Raises:
-        OSError: If there are no counters or they may not be read.
+        OSError: If there are no counters, or they are not readable.
     """
 
     def __init__(self, root: Path = POWERCAP) -> None:
@@ -41,7 +41,7 @@ class Rapl:
         self._microjoules = 0
 
     def energy(self) -> float:
-        """Energy in joules since this object was made."""
+        """Returns the joules since this object was created."""
         counters = self._counters()
         for before, now, size in zip(self._last, counters, self._ranges, strict=True):
             self._microjoules += now - before if now >= before else now - before + size

@@ -25,7 +25,7 @@ from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.build import build_meter, gpu_facts
 from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.energy.time_to_accuracy import Goal
+from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.models import build as models
 from ast_experiments.selection.method import Context, hooks_of
 from ast_experiments.selection.rate_schedule import Budget, SetPoint
@@ -284,7 +284,7 @@ def build_run(
         epochs=recipe.epochs,
         ledger=ledger,
         meter=meter,
-        goal=Goal(config.energy.target_accuracy),
+        goal=TimeToAccuracy(config.energy.target_accuracy),
         budget=control,
         flops=flops,
         tracker=make_tracker(facts),

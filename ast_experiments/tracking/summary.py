@@ -56,7 +56,7 @@ def energy_text(figures: Mapping[str, Any]) -> str:
         notes = [] if above is None else [f"{joules(above)} of it above idle"]
         parts.append(_with_notes(f"GPU {joules(energy['gpu_joules'])}", [*notes, energy.get("source")]))
     if energy.get("cpu_joules") is not None:
-        parts.append(_with_notes(f"processor {joules(energy['cpu_joules'])}", [energy.get("cpu_source")]))
+        parts.append(_with_notes(f"CPU {joules(energy['cpu_joules'])}", [energy.get("cpu_source")]))
     if not parts:
         return _with_notes(NOT_MEASURED, [energy.get("why_not")])
     return ", ".join(parts)

@@ -21,7 +21,7 @@ from ast_experiments.energy.flops import Flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.nominal import nominal_savings, skipped_share
-from ast_experiments.energy.time_to_accuracy import Goal
+from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.selection.method import Hooks
 from ast_experiments.selection.plan import Plan
 from ast_experiments.selection.rate_schedule import SetPoint
@@ -126,7 +126,7 @@ class Run:
     epochs: int
     ledger: Ledger
     meter: Meter
-    goal: Goal
+    goal: TimeToAccuracy
     tracker: Tracker
     budget: BudgetControl | None = None
     flops: Flops | None = None
@@ -283,9 +283,9 @@ class Run:
         self.log.offer(rest + self.at.unlogged)
         with self.ledger.phase("plan"):
             self.hooks.end_epoch(self.scorer)
-        self.ledger.settle()
-        self.ledger.meet()
-        self.meter.edge("train")
+        self.ledger.resolve_gpu_timers()
+        self.ledger.all_reduce()
+        self.meter.end_window("train")
         entries = self.log.end_epoch()
         self.history.trained.append(int(entries["epoch/rows_trained"]))
         self.history.offered.append(int(entries["epoch/rows_offered"]))
@@ -317,7 +317,7 @@ class Run:
         if self.flops is not None:
             self.ledger.charge("val", len(ids) * self.flops.forward)
         self.history.accuracy.append((self.at.epoch, measured["val/accuracy"], measured["val/loss"]))
-        self.meter.edge("val")
+        self.meter.end_window("val")
         seconds = sum(value for phase, value in self.ledger.now().items() if phase != "setup")
         self.goal.note(measured["val/accuracy"], seconds, self.meter.joules())
         return measured
@@ -347,7 +347,7 @@ class Run:
         """FLOPs so far, and the share of them that training every offered row would have cost more."""
         if self.flops is None:
             return {}
-        self.ledger.meet()
+        self.ledger.all_reduce()
         flops = self.ledger.flops
         counts: dict[str, float] = {f"compute/{phase}_flops": flops[phase] for phase in flops}
         if self.ledger.offered:

@@ -63,7 +63,7 @@ def test_the_meter_of_a_gpu() -> None:
     torch.zeros(1, device=device)
     meter.start()
     work(3)
-    meter.edge("train")
+    meter.end_window("train")
     row = meter.row()
     assert 0 < row["energy/gpu_joules_above_idle"] < row["energy/gpu_joules"]
     assert row["energy/gpu_power_w"] == pytest.approx(row["energy/gpu_joules"] / 3, rel=0.2)

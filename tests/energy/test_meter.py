@@ -13,13 +13,13 @@ import torch
 from energy_fakes import UUID, Clock, FakeNvml
 
 from ast_experiments.energy.build import _all_ranks, build_meter
-from ast_experiments.energy.counter import Carbon, Spent
+from ast_experiments.energy.counter import Carbon, Measurement
 from ast_experiments.energy.meter import Meter
-from ast_experiments.energy.probe import Found, Source, probe_gpu
-from ast_experiments.energy.time_to_accuracy import Goal
+from ast_experiments.energy.probe import ProbeResult, Source, probe_gpu
+from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 
-NO_CPU = Found(None, "no counters")
-NO_GPU = Found(None, "no NVIDIA GPU trains")
+NO_CPU = ProbeResult(None, "no counters")
+NO_GPU = ProbeResult(None, "training does not run on an NVIDIA GPU")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def meter_of(nvml: FakeNvml, clock: Clock, uuid: str = UUID, **settings: Any) ->
 
 def test_a_run(clock: Clock, nvml: FakeNvml) -> None:
     synchronised: list[float] = []
-    cpu = Found(Source("rapl", lambda: 30 * clock()))
+    cpu = ProbeResult(Source("rapl", lambda: 30 * clock()))
     nvml.watts = 40.0
     meter = meter_of(nvml, clock, cpu=cpu, idle_seconds=5, synchronise=lambda: synchronised.append(clock()))
     meter.start()
@@ -49,7 +49,7 @@ def test_a_run(clock: Clock, nvml: FakeNvml) -> None:
         nvml.offset += (nvml.watts - watts) * clock()  # the counter goes on from where it is
         nvml.watts = watts
         clock.sleep(seconds)
-        meter.edge(phase)
+        meter.end_window(phase)
 
     spend(200, 10, "train")
     spend(100, 2, "val")
@@ -92,10 +92,10 @@ def test_short_windows(seconds: float, measured: bool, clock: Clock, nvml: FakeN
     meter = meter_of(nvml, clock)
     meter.start()
     clock.sleep(10)
-    meter.edge("train")
+    meter.end_window("train")
     meter.row()
     clock.sleep(seconds)
-    meter.edge("val")
+    meter.end_window("val")
     row = meter.row()
     assert ("energy/gpu_power_w" in row) == measured
     assert list(meter.result()["by_phase"]) == ["train", "val"][: 1 + measured]
@@ -107,12 +107,12 @@ def test_a_short_run_is_not_measured(clock: Clock, nvml: FakeNvml) -> None:
     meter = meter_of(nvml, clock)
     meter.start()
     clock.sleep(0.1)
-    meter.edge("train")
+    meter.end_window("train")
     assert meter.row() == {}
     assert meter.result() == {
         "source": None,
         "cpu_source": None,
-        "why_not": "GPU: the run was too short, or a rank had no meter; processor: no counters",
+        "why_not": "GPU: the run was too short, or a rank had no meter; CPU: no counters",
     }
 
 
@@ -121,7 +121,7 @@ def test_adjacent_windows_add_up(clock: Clock, nvml: FakeNvml) -> None:
     meter.start()
     for seconds in (0.37, 1.21, 0.53, 2.08, 0.44) * 5:
         clock.sleep(seconds)
-        meter.edge("train" if seconds > 1 else "val")
+        meter.end_window("train" if seconds > 1 else "val")
     result = meter.result()
     phases = result["by_phase"]
     assert sum(phase["gpu_joules"] for phase in phases.values()) == pytest.approx(result["gpu_joules"])
@@ -144,13 +144,13 @@ def test_a_counter_that_breaks(
     meter = meter_of(nvml, clock)
     meter.start()
     clock.sleep(5)
-    meter.edge("train")
+    meter.end_window("train")
     assert "energy/gpu_joules" in meter.row()
     harm(nvml)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             clock.sleep(5)
-            meter.edge("train")
+            meter.end_window("train")
             assert meter.row() == {}
     assert len(caplog.records) == 1
     result = meter.result()
@@ -175,7 +175,7 @@ def test_an_interrupted_run_goes_on_counting(clock: Clock, nvml: FakeNvml) -> No
     meter = meter_of(nvml, clock, idle_seconds=1)
     meter.start()
     clock.sleep(10)
-    meter.edge("train")
+    meter.end_window("train")
     meter.row()
     clock.sleep(4)
     state = json.loads(json.dumps(meter.state_dict()))
@@ -185,7 +185,7 @@ def test_an_interrupted_run_goes_on_counting(clock: Clock, nvml: FakeNvml) -> No
     again.start()
     again.load_state_dict(state)
     clock.sleep(6)
-    again.edge("train")
+    again.end_window("train")
     row = again.row()
     assert row["energy/gpu_joules"] == pytest.approx(2000)
     assert row["energy/gpu_joules_above_idle"] == pytest.approx(0, abs=1e-6)
@@ -204,7 +204,7 @@ def test_joules_of_two_meters_are_not_added_up(clock: Clock, nvml: FakeNvml) -> 
     other.start()
     other.load_state_dict(state)
     clock.sleep(10)
-    assert other.result()["why_not"] == "GPU: the run began with another meter; processor: no counters"
+    assert other.result()["why_not"] == "GPU: an earlier part of the run used another meter; CPU: no counters"
     none = Meter(NO_GPU, NO_CPU)
     none.start()
     late = meter_of(nvml, clock)
@@ -215,13 +215,13 @@ def test_joules_of_two_meters_are_not_added_up(clock: Clock, nvml: FakeNvml) -> 
 
 
 def test_ranks_add_up(clock: Clock, nvml: FakeNvml) -> None:
-    def combine(own: Spent) -> Spent:
-        return Spent(own.seconds, None if own.gpu is None else own.gpu + 1000, None)
+    def combine(own: Measurement) -> Measurement:
+        return Measurement(own.seconds, None if own.gpu is None else own.gpu + 1000, None)
 
-    meter = meter_of(nvml, clock, combine=combine, cpu=Found(Source("rapl", clock)))
+    meter = meter_of(nvml, clock, combine=combine, cpu=ProbeResult(Source("rapl", clock)))
     meter.start()
     clock.sleep(10)
-    meter.edge("train")
+    meter.end_window("train")
     clock.sleep(10)
     assert meter.row()["energy/gpu_joules"] == pytest.approx(2000)
     result = meter.result()
@@ -231,20 +231,20 @@ def test_ranks_add_up(clock: Clock, nvml: FakeNvml) -> None:
 
 
 def test_what_a_rank_does_not_know_is_unknown() -> None:
-    assert _all_ranks(Spent(3.0, None, 5.0)) == Spent(3.0, None, 5.0)
+    assert _all_ranks(Measurement(3.0, None, 5.0)) == Measurement(3.0, None, 5.0)
 
 
 def test_carbon(clock: Clock, nvml: FakeNvml) -> None:
     meter = meter_of(nvml, clock, carbon=Carbon(400.0, "a national mean of 2025"))
     meter.start()
     clock.sleep(3600)
-    meter.edge("train")
+    meter.end_window("train")
     assert meter.row()["carbon/gco2e"] == pytest.approx(0.1 * 400)
     expected = {"gco2e": pytest.approx(40), "g_per_kwh": 400.0, "source": "a national mean of 2025"}
     assert meter.result()["carbon"] == expected
     nothing = Meter(NO_GPU, NO_CPU, carbon=Carbon(400.0, "x"), clock=clock)
     clock.sleep(10)
-    nothing.edge("train")
+    nothing.end_window("train")
     assert nothing.row() == {}
     assert "carbon" not in nothing.result()
 
@@ -259,7 +259,7 @@ def test_nothing_measurable(monkeypatch: pytest.MonkeyPatch) -> None:
         gpu="auto", cpu="none", require=None, idle_seconds=30.0, carbon_intensity=100.0, carbon_source="x",
     )  # fmt: skip
     meter.start()
-    meter.edge("train")
+    meter.end_window("train")
     assert meter.row() == {}
     assert meter.joules() is None
     assert meter.joules("train") is None
@@ -278,7 +278,7 @@ def test_nothing_measurable(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_goal(wanted: float | None, expected: dict[str, Any]) -> None:
-    goal = Goal(wanted)
+    goal = TimeToAccuracy(wanted)
     for accuracy, seconds, joules in (
         (50.0, 10.0, 1000.0),
         (71.0, 20.0, 2000.0),
@@ -287,6 +287,6 @@ def test_a_goal(wanted: float | None, expected: dict[str, Any]) -> None:
     ):
         goal.note(accuracy, seconds, joules)
         state = goal.state_dict()
-        goal = Goal(wanted)
+        goal = TimeToAccuracy(wanted)
         goal.load_state_dict(state)
     assert goal.result() == expected | ({} if wanted is None else {"target_accuracy": wanted})

@@ -39,11 +39,11 @@ SETTINGS: dict[str, Any] = {
             "auto",
             ("energy", "instant", "average"),
             None,
-            "nvml: Not Supported; nvml_power: no power of the moment; nvml_average_power: Not Supported",
+            "nvml: Not Supported; nvml_power: no instantaneous power; nvml_average_power: Not Supported",
         ),
-        ("auto", ("library",), None, "NVML does not show the GPU (NVML Shared Library Not Found)"),
-        ("auto", ("gpu",), None, "NVML does not show the GPU (Not Found)"),
-        ("none", ("library",), None, "the GPU's meter is off"),
+        ("auto", ("library",), None, "NVML cannot find the GPU (NVML Shared Library Not Found)"),
+        ("auto", ("gpu",), None, "NVML cannot find the GPU (Not Found)"),
+        ("none", ("library",), None, "GPU metering is off"),
     ],
 )
 def test_probe_of_a_gpu(wanted: str, missing: tuple[str, ...], label: str | None, why_not: str) -> None:
@@ -65,7 +65,7 @@ def test_a_gpu_that_reports_no_power_is_not_measured(watts: float) -> None:
 
 
 def test_no_gpu_trains() -> None:
-    assert probe_gpu("auto", None, nvml=object()).why_not == "no NVIDIA GPU trains"
+    assert probe_gpu("auto", None, nvml=object()).why_not == "training does not run on an NVIDIA GPU"
     assert gpu_uuid(torch.device("cpu")) is None
     assert gpu_facts(torch.device("cpu"), nvml=object()) == {}
 
@@ -77,7 +77,7 @@ def test_hidden_gpus(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result == {
         "source": None,
         "cpu_source": None,
-        "why_not": "GPU: no NVIDIA GPU trains; processor: the processor's meter is off",
+        "why_not": "GPU: training does not run on an NVIDIA GPU; CPU: CPU metering is off",
     }
 
 
@@ -110,8 +110,8 @@ def test_pynvml_has_what_is_asked_of_it() -> None:
 @pytest.mark.parametrize(
     ("require", "message"),
     [
-        ("gpu", "energy.require=gpu: no NVIDIA GPU trains; type energy.require=null"),
-        ("cpu", "energy.require=cpu: the processor's meter is off; type energy.require=null"),
+        ("gpu", "energy.require=gpu: training does not run on an NVIDIA GPU; type energy.require=null"),
+        ("cpu", "energy.require=cpu: CPU metering is off; type energy.require=null"),
     ],
 )
 def test_a_meter_that_is_required(require: str, message: str) -> None:
@@ -185,12 +185,12 @@ def test_rapl_wraps_around(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda root: None, "rapl: {root} shows no energy counters of the processor"),
-        (lambda root: zone(root, "intel-rapl:0", "psys", 1), "rapl: {root} shows no energy counters of the processor"),
+        (lambda root: None, "rapl: {root} has no energy counters of the CPU"),
+        (lambda root: zone(root, "intel-rapl:0", "psys", 1), "rapl: {root} has no energy counters of the CPU"),
         (lambda root: zone(root, "intel-rapl:0", "package-0", 1), "rapl: the reading does not change"),
     ],
 )
-def test_probe_of_a_processor(make: Any, reason: str, tmp_path: Path) -> None:
+def test_probe_of_a_cpu(make: Any, reason: str, tmp_path: Path) -> None:
     make(tmp_path)
     found = probe_cpu("auto", tmp_path, sleep=lambda _: None)
     assert (found.source, found.why_not) == (None, reason.format(root=tmp_path))

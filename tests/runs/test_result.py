@@ -15,8 +15,8 @@ from ast_experiments.config.compose import compose, typed
 from ast_experiments.core.errors import ConfigError, DataError, Diverged, Interrupted, UserError
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.meter import Meter
-from ast_experiments.energy.probe import Found
-from ast_experiments.energy.time_to_accuracy import Goal
+from ast_experiments.energy.probe import ProbeResult
+from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.runs import result as results
 from ast_experiments.selection.rate_schedule import SetPoint
 from ast_experiments.training.loop import History, Position
@@ -61,10 +61,10 @@ def run_of(history: History, *, trained: int, offered: int, scored: int = 0) -> 
     ledger = Ledger(torch.device("cpu"))
     ledger.trained, ledger.offered, ledger.own["scored"] = trained, offered, scored
     at = Position(epoch=len(history.trained), step=5)
-    meter, hooks = Meter(Found(None, "off"), Found(None, "off")), SimpleNamespace(facts=dict)
+    meter, hooks = Meter(ProbeResult(None, "off"), ProbeResult(None, "off")), SimpleNamespace(facts=dict)
     return SimpleNamespace(
         history=history, ledger=ledger, at=at, costs=(1.0, 0.01), flops=None, budget=None, hooks=hooks, meter=meter,
-        goal=Goal(80.0), setpoint=SetPoint(0.3),
+        goal=TimeToAccuracy(80.0), setpoint=SetPoint(0.3),
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_reached_by_a_run() -> None:
     assert reached["skipped_share"] == pytest.approx(1 - 404 / 800)
     assert (reached["final_accuracy"], reached["final_val_loss"]) == (65.0, 1.0)
     assert (reached["best_accuracy"], reached["best_epoch"]) == (70.0, 4)
-    assert reached["energy"] == {"source": None, "cpu_source": None, "why_not": "GPU: off; processor: off"}
+    assert reached["energy"] == {"source": None, "cpu_source": None, "why_not": "GPU: off; CPU: off"}
     assert (reached["target_accuracy"], reached["target_reached"]) == (80.0, False)
     assert set(reached["seconds"]) == {"setup", "plan", "data_wait", "score", "train", "val", "checkpoint"}
 

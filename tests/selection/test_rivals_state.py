@@ -203,7 +203,7 @@ def test_scoring_leaves_batchnorm_alone(name):
         batch = Batch(torch.from_numpy(plan.ids), images[plan.ids], labels[plan.ids])
         selector.observe(batch, Outputs(logits, torch.rand(len(plan.ids), generator=torch.Generator().manual_seed(1))))
         selector.end_epoch(scorer)
-    ledger.meet()
+    ledger.all_reduce()
     assert ledger.scored > 10
     assert net.training
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())

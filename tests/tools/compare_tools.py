@@ -47,7 +47,11 @@ def write_run(
     (folder / "config.yaml").write_text(
         CONFIG.format(seed=seed, dataset=dataset, method=method, rate=rate, epochs=epochs, lr=lr)
     )
-    energy: dict[str, Any] = {"source": None, "cpu_source": None, "why_not": "GPU: no NVIDIA GPU trains"}
+    energy: dict[str, Any] = {
+        "source": None,
+        "cpu_source": None,
+        "why_not": "GPU: training does not run on an NVIDIA GPU",
+    }
     if metered:
         joules = {"gpu_joules": 300 * cost, "gpu_joules_above_idle": 230 * cost}
         energy = {"source": "nvml", "cpu_source": None, "why_not": None, "idle_power_w": 70.0, **joules}

@@ -156,9 +156,9 @@ def test_row_energy(row: dict[str, float], expected: dict[str, float]) -> None:
                 "cpu_source": "rapl",
                 "cpu_joules": 7,
             },
-            "GPU 4.56 MJ (850 J of it above idle; nvml), processor 7 J (rapl)",
+            "GPU 4.56 MJ (850 J of it above idle; nvml), CPU 7 J (rapl)",
         ),
-        ({"source": None, "cpu_source": "rapl", "cpu_joules": 7.0, "why_not": "no GPU"}, "processor 7 J (rapl)"),
+        ({"source": None, "cpu_source": "rapl", "cpu_joules": 7.0, "why_not": "no GPU"}, "CPU 7 J (rapl)"),
     ],
 )
 def test_energy_in_words(energy: dict[str, Any] | None, text: str) -> None:

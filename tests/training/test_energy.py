@@ -14,7 +14,7 @@ from run_tools import run
 from ast_experiments.core.errors import ConfigError, UserError
 from ast_experiments.energy.counter import Carbon
 from ast_experiments.energy.meter import Meter
-from ast_experiments.energy.probe import Found, Source
+from ast_experiments.energy.probe import ProbeResult, Source
 from ast_experiments.runs import build
 from ast_experiments.training.loop import Run
 
@@ -32,9 +32,9 @@ def metered(monkeypatch: pytest.MonkeyPatch) -> list[Meter]:
     meters: list[Meter] = []
 
     def make(*_: Any, **__: Any) -> Meter:
-        gpu = Found(Source("nvml", lambda: WATTS * clock()))
+        gpu = ProbeResult(Source("nvml", lambda: WATTS * clock()))
         settings: dict[str, Any] = {"uuid": "a", "idle_seconds": 10.0, "carbon": Carbon(360.0, "a guess")}
-        cpu = Found(None, "no counters")
+        cpu = ProbeResult(None, "no counters")
         meters.append(Meter(gpu, cpu, **settings, clock=clock, sleep=lambda s: time.sleep(s / SPEED)))
         return meters[-1]
 
@@ -50,7 +50,7 @@ def epochs_of(folder: Path) -> list[dict[str, Any]]:
 def test_joules_of_a_run(tmp_path: Path, metered: list[Meter]) -> None:
     result = run(tmp_path, ["energy.target_accuracy=5"])
     energy, rows = result["energy"], epochs_of(tmp_path)
-    assert (energy["source"], energy["cpu_source"], energy["why_not"]) == ("nvml", None, "processor: no counters")
+    assert (energy["source"], energy["cpu_source"], energy["why_not"]) == ("nvml", None, "CPU: no counters")
     assert energy["idle_power_w"] == pytest.approx(WATTS, rel=0.05)
     joules = [row["energy/gpu_joules"] for row in rows]
     assert joules == sorted(joules)
@@ -104,7 +104,7 @@ def by_rows(monkeypatch: pytest.MonkeyPatch, *, fails_at: float = float("inf")) 
         return joules
 
     def make(*_: Any, **__: Any) -> Meter:
-        return Meter(Found(Source("nvml", energy)), Found(None, "no counters"), uuid="a", clock=clock)
+        return Meter(ProbeResult(Source("nvml", energy)), ProbeResult(None, "no counters"), uuid="a", clock=clock)
 
     monkeypatch.setattr(build, "build_meter", make)
 
@@ -134,7 +134,7 @@ def test_nothing_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert result["energy"] == {
         "source": None,
         "cpu_source": None,
-        "why_not": "GPU: no NVIDIA GPU trains; processor: the processor's meter is off",
+        "why_not": "GPU: training does not run on an NVIDIA GPU; CPU: CPU metering is off",
     }
     assert result["joules_to_accuracy"] is None
     assert result["seconds_to_accuracy"] > 0
@@ -142,9 +142,9 @@ def test_nothing_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert not [key for key in row if "joules" in key or "power" in key or "carbon" in key]
     report = (tmp_path / "report.html").read_text()
     assert "not measured on this machine" in report
-    assert "no NVIDIA GPU trains" in report
+    assert "training does not run on an NVIDIA GPU" in report
 
 
 def test_a_meter_that_is_required(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"energy\.require=gpu: no NVIDIA GPU trains"):
+    with pytest.raises(ConfigError, match=r"energy\.require=gpu: training does not run on an NVIDIA GPU"):
         run(tmp_path, ["hardware.device=cpu", "energy.require=gpu"])

@@ -79,7 +79,7 @@ def test_settling_changes_nothing_where_the_host_waits(clock: Clock, ledger: Led
         with ledger.phase("score"):
             clock.now += 2
     before = ledger.now()
-    ledger.settle()
+    ledger.resolve_gpu_timers()
     assert ledger.now() == before
 
 
@@ -119,7 +119,7 @@ def test_scoring_on_the_device_is_moved_out_of_training() -> None:
         torch.cuda.synchronize()
         host = ledger.now()["score"]
         total = sum(ledger.now().values())
-        ledger.settle()
+        ledger.resolve_gpu_timers()
     assert ledger.now()["score"] > 2 * host
     assert ledger.now()["train"] >= 0
     assert sum(ledger.now().values()) >= total
