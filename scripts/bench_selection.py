@@ -26,7 +26,9 @@ from bench_loop import framework_arm, synthetic
 
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.selection import significance
-from ast_experiments.selection.control.laws import PI, Quantile, TopK
+from ast_experiments.selection.control.pi import PI
+from ast_experiments.selection.control.quantile import Quantile
+from ast_experiments.selection.control.topk import TopK
 from ast_experiments.selection.method import Context
 from ast_experiments.selection.methods.ast import Stale
 

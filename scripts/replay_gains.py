@@ -35,7 +35,8 @@ from replay_scores import ORDER, load
 
 from ast_experiments.analysis.gains.stability import Law, dominant, margin, score_density, steepest
 from ast_experiments.core.errors import UserError
-from ast_experiments.selection.control.published import SundewBatch
+from ast_experiments.selection.control.controller import NO_SCORES
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
 from ast_experiments.selection.numeric import generator
 
 FACTOR = 1.5
@@ -62,10 +63,12 @@ def swings(
     Returns:
         Shape (windows, pairs).
     """
-    law = SundewBatch(kp=torch.from_numpy(kp), ki=torch.from_numpy(ki), alpha=alpha, low=-np.inf, high=np.inf)  # pyright: ignore
+    law = SundewComparison(kp=torch.from_numpy(kp), ki=torch.from_numpy(ki), alpha=alpha, low=-np.inf, high=np.inf)  # pyright: ignore
     zeros = torch.zeros(2, len(kp), dtype=torch.float64)
     starts = torch.from_numpy(np.quantile(scores[0].astype(np.float64), [1 - target, 1 - 2 * target]))
-    state = law.initial(target)._replace(level=zeros + starts[:, None], ema=zeros + target, integral=zeros)
+    state = law.begin_epoch(None, NO_SCORES, target)._replace(
+        level=zeros + starts[:, None], ema=zeros + target, integral=zeros
+    )
     found = []
     for epoch in range(len(scores) * passes):
         row = scores[epoch // passes]

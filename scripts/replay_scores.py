@@ -29,8 +29,10 @@ from ast_experiments.analysis.control import BAND, SMOOTHING_ROWS, moving_mean
 from ast_experiments.config.compose import compose, typed
 from ast_experiments.core.errors import UserError
 from ast_experiments.runs import build
-from ast_experiments.selection.control.controller import Controller, Tally
-from ast_experiments.selection.control.stream import Windows, stream
+from ast_experiments.selection.control.controller import Controller
+from ast_experiments.selection.control.statistics import RateStatistics
+from ast_experiments.selection.control.stream import gate_stream
+from ast_experiments.selection.control.windows import Windows
 from ast_experiments.selection.method import Scorer
 from ast_experiments.selection.numeric import generator
 from ast_experiments.tracking import Trackers
@@ -65,27 +67,27 @@ class Replay(NamedTuple):
     """What a controller made of recorded scores.
 
     Attributes:
-        tally: To hold against its promise.
+        statistics: Measured rate, to compare with the guarantee.
         shares: Share let through, of each window, shape (windows,).
         rows: Rows of each window, shape (windows,).
     """
 
-    tally: Tally
+    statistics: RateStatistics
     shares: np.ndarray
     rows: np.ndarray
 
 
 def replay(controller: Controller, scores: np.ndarray, target: float, *, window: int = 32, seed: int = 0) -> Replay:
     """Gate scores (epochs, samples), none of them NaN, epoch by epoch."""
-    state, tally = controller.initial(target), Tally()
+    state, statistics = None, RateStatistics()
     rows, shares = Windows(scores.shape[1], window).sizes, []
     for epoch, values in enumerate(scores):
         streamed = values[generator(seed, ORDER, epoch).permutation(len(values))]
-        state = controller.renew(state, streamed, target, frozen=True)
-        run = stream(controller, state, streamed, window, target, generator(seed, GATE, epoch))
-        tally, state = tally.add_all(controller, run.active, rows, target), run.final
+        state = controller.begin_epoch(state, streamed, target, frozen=True)
+        run = gate_stream(controller, state, streamed, window, target, generator(seed, GATE, epoch))
+        statistics, state = statistics.add_all(controller, run.active, rows, target), run.final
         shares.append(run.active / rows)
-    return Replay(tally, np.concatenate(shares), np.tile(rows, len(scores)))
+    return Replay(statistics, np.concatenate(shares), np.tile(rows, len(scores)))
 
 
 class Quality(NamedTuple):
@@ -158,7 +160,7 @@ def main() -> None:
             controller = build_controller(words)
             for target in args.targets:
                 result = replay(controller, scores, target, window=args.window, seed=args.seed)
-                facts, judged = result.tally.facts(controller), quality(result, samples, target)
+                facts, judged = result.statistics.facts(controller), quality(result, samples, target)
                 rate, bound = float(facts["gate_share"] or 0), facts["bound"]
                 print(
                     f"{words:24} {target:7g} {rate:8.5f} {abs(rate - target):9.2e} "

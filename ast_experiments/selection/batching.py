@@ -14,7 +14,7 @@ import torch
 
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch, Outputs
-from ast_experiments.selection.control.stream import batch_trace
+from ast_experiments.selection.control.windows import batch_trace
 from ast_experiments.selection.method import Context, Scorer
 from ast_experiments.selection.plan import Plan
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ast_experiments.selection.control.laws import log_scores
+from ast_experiments.selection.control.threshold import log_scores
 
 
-def highest(keys: np.ndarray, count: int) -> np.ndarray:
+def top_k(keys: np.ndarray, count: int) -> np.ndarray:
     """The `count` rows with the highest keys, of equal ones the first; bool, of the shape of the keys, (n,)."""
     if count <= 0:
         return np.zeros(len(keys), dtype=bool)
@@ -25,7 +25,7 @@ def add_uniform(mask: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     return mask
 
 
-def proportional(scores: np.ndarray, temperature: float, count: int, rng: np.random.Generator) -> np.ndarray:
+def proportional_sample(scores: np.ndarray, temperature: float, count: int, rng: np.random.Generator) -> np.ndarray:
     """Rows drawn one after the other without replacement, each in proportion to score ** temperature.
 
     By the Gumbel top-k trick (arXiv 1903.06059): the highest log weights plus Gumbel noise are such a draw. The scores
@@ -41,10 +41,10 @@ def proportional(scores: np.ndarray, temperature: float, count: int, rng: np.ran
         Bool, shape (n,).
     """
     # Minus the logarithm of an exponential variable is a Gumbel variable.
-    return highest(temperature * log_scores(scores) - np.log(rng.standard_exponential(len(scores))), count)
+    return top_k(temperature * log_scores(scores) - np.log(rng.standard_exponential(len(scores))), count)
 
 
-def inclusion(scores: np.ndarray, temperature: float, count: int, uniform: float) -> np.ndarray:
+def inclusion_probabilities(scores: np.ndarray, temperature: float, count: int, uniform: float) -> np.ndarray:
     """The chance of each row to be picked: a uniform part and one in proportion to score ** temperature.
 
     p = min(1, uniform x count / n + c x score ** temperature), with c such that the sum is `count`.
@@ -71,7 +71,7 @@ def inclusion(scores: np.ndarray, temperature: float, count: int, uniform: float
     return np.minimum(1.0, base + np.maximum(factor, 0.0) * parts)
 
 
-def systematic(chances: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def systematic_sample(chances: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` rows, row i with a chance of exactly `chances[i]`, by one uniform draw.
 
     The rows are laid end to end, each as long as its chance, and picked at equal distances. Their order must be random,

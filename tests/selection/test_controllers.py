@@ -8,15 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ast_experiments.selection.control.laws import (
+from ast_experiments.selection.control.pi import MARGIN, PI
+from ast_experiments.selection.control.quantile import Quantile
+from ast_experiments.selection.control.threshold import (
     LOG_CAP,
     LOG_FLOOR,
-    MARGIN,
-    PI,
     SCORE_CAP,
     SCORE_FLOOR,
-    Quantile,
-    empirical_level,
+    log_quantile,
     log_scores,
 )
 
@@ -68,13 +67,13 @@ def test_quantile_bound_holds_on_any_scores(kind, target, eta, seed):
     controller = Quantile(eta=eta)
     scores = adversarial(kind, 400, rng)
     start = np.clip(rng.lognormal(0, 4, 100), SCORE_FLOOR, SCORE_CAP)
-    state = controller.renew(controller.initial(target), start, target)
+    state = controller.begin_epoch(None, start, target)
     total = 0.0
     for t, row in enumerate(controller.condition(scores), 1):
         active = int((row > controller.threshold(state)).sum())
         total += active / WINDOW
         state = controller.observe(state, active, WINDOW, target)
-        assert abs(total / t - target) <= controller.bound(t, t) + 1e-9
+        assert abs(total / t - target) <= controller.guarantee_bound(t, t) + 1e-9
 
 
 @settings(max_examples=40, deadline=None)
@@ -82,7 +81,7 @@ def test_quantile_bound_holds_on_any_scores(kind, target, eta, seed):
 def test_quantile_bound_holds_against_an_adversary_that_sees_the_threshold(target, seed, calm):
     rng = np.random.default_rng(seed)
     controller = Quantile()
-    state = controller.renew(controller.initial(target), np.ones(8), target)
+    state = controller.begin_epoch(None, np.ones(8), target)
     total, up = 0.0, True
     for t in range(1, 401):
         if t % calm == 0:
@@ -92,25 +91,25 @@ def test_quantile_bound_holds_against_an_adversary_that_sees_the_threshold(targe
         active = WINDOW if math.exp(np.clip(level, LOG_FLOOR, LOG_CAP)) > controller.threshold(state) else 0
         total += active / WINDOW
         state = controller.observe(state, active, WINDOW, target)
-        assert abs(total / t - target) <= controller.bound(t, t) + 1e-9
+        assert abs(total / t - target) <= controller.guarantee_bound(t, t) + 1e-9
 
 
 def test_quantile_law():
     controller = Quantile(eta=0.5, alpha=0.25)
-    state = controller.renew(controller.initial(0.25), np.arange(1, 101) / 50, 0.25)
+    state = controller.begin_epoch(None, np.arange(1, 101) / 50, 0.25)
     assert controller.threshold(state) == pytest.approx(1.505, abs=0.01)
     after = controller.observe(state, 16, 32, 0.25)
     assert after.level == pytest.approx(state.level + 0.125)
     assert after.ema == pytest.approx(0.25 * 0.5 + 0.75 * 0.25)
-    assert after.integral_term == pytest.approx(0.125)
-    assert controller.renew(after, np.ones(5), 0.25) is after
-    assert controller.bound(100, 100) == pytest.approx((math.log(1e8) + 0.5) / 50)
+    assert after.step == pytest.approx(0.125)
+    assert controller.begin_epoch(after, np.ones(5), 0.25) is after
+    assert controller.guarantee_bound(100, 100) == pytest.approx((math.log(1e8) + 0.5) / 50)
 
 
 def replicas(controller, target, draw, replicas=300, seed=0):
     """A started state for many independent loops, with gains from a sample of the distribution, and the loop."""
     rng = np.random.default_rng(seed)
-    state = controller.renew(controller.initial(target), draw(rng, 20_000), target)
+    state = controller.begin_epoch(None, draw(rng, 20_000), target)
     state = state._replace(level=torch.full((replicas,), state.level, dtype=torch.float64))
 
     def loop(state, windows, scale=1.0):
@@ -168,37 +167,37 @@ def test_pi_does_not_wind_up(target, stuck):
 def test_pi_derived_gains(target, alpha, tau, seed, sigma):
     scores = np.random.default_rng(seed).lognormal(0, sigma, 3000)
     controller = PI(alpha=alpha, settling_windows=tau)
-    state = controller.renew(controller.initial(target), scores, target)
-    level, f = empirical_level(scores, target)
+    state = controller.begin_epoch(None, scores, target)
+    level, f = log_quantile(scores, target)
     assert 0.05 <= f <= 5.0
     assert state.kp == pytest.approx((1 - alpha) / (alpha * f * tau))
     assert state.ki == pytest.approx(state.kp * alpha / (1 - alpha))
     assert state.level == level
-    assert (state.ema, state.error, state.started) == (target, 0.0, True)
+    assert (state.ema, state.error) == (target, 0.0)
     if LOG_FLOOR < level < LOG_CAP:
         assert np.mean(log_scores(scores) > level) == pytest.approx(target, abs=0.002)
     # At the next epoch the gains are new, the rest is what it was.
     moved = controller.observe(state, 20, 32, target)
-    again = controller.renew(moved, scores * 3 + 1, target)
+    again = controller.begin_epoch(moved, scores * 3 + 1, target)
     assert again._replace(kp=0, ki=0) == moved._replace(kp=0, ki=0)
 
 
 def test_density_is_that_of_the_log_scores():
     scores = np.random.default_rng(0).lognormal(0.3, 1.0, 60_000)
     for target, z in ((0.5, 0.0), (0.1587, 1.0), (0.8413, -1.0)):
-        level, f = empirical_level(scores, target)
+        level, f = log_quantile(scores, target)
         assert level == pytest.approx(0.3 + z, abs=0.02)
         assert f == pytest.approx(math.exp(-z * z / 2) / math.sqrt(2 * math.pi), rel=0.05)
-    assert empirical_level(np.ones(100), 0.3) == (0.0, 5.0)
-    assert empirical_level(np.array([2.0]), 0.3)[0] == pytest.approx(math.log(2))
+    assert log_quantile(np.ones(100), 0.3) == (0.0, 5.0)
+    assert log_quantile(np.array([2.0]), 0.3)[0] == pytest.approx(math.log(2))
     wide = np.exp(np.linspace(LOG_FLOOR, LOG_CAP, 1000))
-    assert empirical_level(wide, 0.3)[1] == pytest.approx(1 / (LOG_CAP - LOG_FLOOR), rel=0.01)
+    assert log_quantile(wide, 0.3)[1] == pytest.approx(1 / (LOG_CAP - LOG_FLOOR), rel=0.01)
 
 
 @pytest.mark.parametrize(("kp", "ki"), [(0.7, 0.2), (0.0, 0.1), (0.3, 0.0), (0.5, None), (None, 0.05)])
 def test_explicit_gains_are_used_as_given(kp, ki):
     controller = PI(kp=kp, ki=ki)
-    state = controller.renew(controller.initial(0.4), np.random.default_rng(0).lognormal(size=1000), 0.4)
+    state = controller.begin_epoch(None, np.random.default_rng(0).lognormal(size=1000), 0.4)
     if kp is not None:
         assert state.kp == kp
     if ki is not None:
@@ -209,7 +208,7 @@ def test_explicit_gains_are_used_as_given(kp, ki):
 
 def test_pi_law():
     controller = PI(kp=0.7, ki=0.2, alpha=0.3)
-    state = controller.renew(controller.initial(0.4), np.full(10, 2.0), 0.4)
+    state = controller.begin_epoch(None, np.full(10, 2.0), 0.4)
     u, ema, error = math.log(2), 0.4, 0.0
     for active in (20, 3, 32, 0, 11):
         ema = 0.3 * active / 32 + 0.7 * ema
@@ -224,7 +223,7 @@ def test_pi_law():
 @pytest.mark.parametrize(("active", "bound"), [(32, LOG_CAP + MARGIN), (0, LOG_FLOOR - MARGIN)])
 def test_pi_clips_its_state_and_says_so(active, bound):
     controller = PI(kp=0.7, ki=0.2)
-    state = controller.renew(controller.initial(0.4), np.ones(10), 0.4)
+    state = controller.begin_epoch(None, np.ones(10), 0.4)
     for _ in range(500):
         state = controller.observe(state, active, 32, 0.4)
     assert (state.level, state.saturated) == (bound, 1.0)
@@ -238,32 +237,32 @@ def test_log_scores_are_floored_and_capped():
 def test_pi_moves_at_once_with_the_quantile_of_frozen_scores():
     controller = PI(kp=0.7, ki=0.2, alpha=0.3)
     scores = np.random.default_rng(0).lognormal(size=4000)
-    state = controller.renew(controller.initial(0.4), scores, 0.4, frozen=True)
+    state = controller.begin_epoch(None, scores, 0.4, frozen=True)
     moved = controller.observe(state, 20, 32, 0.4)
     # Scores e times lower, the same target: the level falls by one, the error stays.
-    lower = controller.renew(moved, scores / math.e, 0.4, frozen=True)
+    lower = controller.begin_epoch(moved, scores / math.e, 0.4, frozen=True)
     assert lower.level == pytest.approx(moved.level - 1, abs=1e-6)
     assert (lower.ema, lower.error) == (pytest.approx(moved.ema), moved.error)
     # Another target: the level moves between the quantiles, the smoothed rate with the target.
-    other = controller.renew(moved, scores, 0.2, frozen=True)
-    step = empirical_level(scores, 0.2)[0] - empirical_level(scores, 0.4)[0]
+    other = controller.begin_epoch(moved, scores, 0.2, frozen=True)
+    step = log_quantile(scores, 0.2)[0] - log_quantile(scores, 0.4)[0]
     assert other.level == pytest.approx(moved.level + step)
     assert other.ema == pytest.approx(moved.ema - 0.2)
     # Scores that the epoch will not gate as they are, and the first epoch that does, move nothing.
-    assert controller.renew(moved, scores / math.e, 0.4).level == moved.level
-    fresh = controller.observe(controller.renew(controller.initial(0.4), scores, 0.4), 20, 32, 0.4)
-    assert controller.renew(fresh, scores / math.e, 0.4, frozen=True).level == fresh.level
+    assert controller.begin_epoch(moved, scores / math.e, 0.4).level == moved.level
+    fresh = controller.observe(controller.begin_epoch(None, scores, 0.4), 20, 32, 0.4)
+    assert controller.begin_epoch(fresh, scores / math.e, 0.4, frozen=True).level == fresh.level
     # What has moved stays in the range of the log-scores.
-    assert controller.renew(lower, np.full(100, 1e-9), 0.4, frozen=True).level >= LOG_FLOOR - MARGIN
+    assert controller.begin_epoch(lower, np.full(100, 1e-9), 0.4, frozen=True).level >= LOG_FLOOR - MARGIN
 
 
 @pytest.mark.parametrize("path", [(0.6, 0.2), (0.2, 0.6), (0.4, 0.1)])
 def test_pi_follows_a_step_of_the_target_within_the_epoch(path):
     rng, controller, rates = np.random.default_rng(1), PI(), []
     scores = rng.lognormal(size=3200)
-    state = controller.initial(path[0])
+    state = None
     for target in (path[0],) * 4 + (path[1],) * 4:
-        state, total = controller.renew(state, scores, target, frozen=True), 0
+        state, total = controller.begin_epoch(state, scores, target, frozen=True), 0
         for window in rng.permutation(scores).reshape(-1, WINDOW):
             active = int((window > controller.threshold(state)).sum())
             total, state = total + active, controller.observe(state, active, WINDOW, target)

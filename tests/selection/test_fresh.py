@@ -11,9 +11,12 @@ from published import Published
 from selection_tools import batch_of, chunks, no_score, outputs_of, prepared
 
 from ast_experiments.selection import significance
-from ast_experiments.selection.control import published as sundew
 from ast_experiments.selection.control.gates import ReservoirGate
-from ast_experiments.selection.control.laws import PI, Quantile
+from ast_experiments.selection.control.pi import PI
+from ast_experiments.selection.control.quantile import Quantile
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
+from ast_experiments.selection.control.sundew_report import SundewReport
+from ast_experiments.selection.control.sundew_two_stage import SundewTwoStage
 from ast_experiments.selection.methods.ast_build import build
 from ast_experiments.selection.methods.ast_fresh import Fresh
 
@@ -35,10 +38,10 @@ class RecordingGate(ReservoirGate):
 
 def controller_of(form):
     if form == "report":
-        return sundew.SundewReport(gate=RecordingGate())
+        return type("Recorded", (SundewReport,), {"reservoir_gate": RecordingGate()})()
     if form == "comparison":
-        return sundew.SundewBatch()
-    return sundew.build_two_stage(kp=0.005, ki=0.0001, alpha=0.1, start=3.0, low=0.5, high=10.0, integral_limit=100.0)
+        return SundewComparison()
+    return SundewTwoStage(kp=0.005, ki=0.0001, alpha=0.1, start=3.0, low=0.5, high=10.0, integral_limit=100.0)
 
 
 def losses_of(form, seed=0):
@@ -95,7 +98,7 @@ def test_trajectory(form, execution):
     seen = 0
     for t, scores, active in drive(selector, losses_of(form), published.TARGET[form], 0, EPOCHS * 100):
         theta, fallbacks, rows = reference.theta, reference.fallbacks, np.flatnonzero(active)
-        draws = controller.gate.drawn[t] if controller.gate else (None, None)
+        draws = controller.reservoir_gate.drawn[t] if form == "report" else (None, None)
         kept, expected = reference.step(scores, *draws, fallback_rows=rows)
         fell_back = reference.fallbacks - fallbacks
         assert expected == active.tolist(), t
@@ -204,9 +207,7 @@ def test_masked_weights_average_the_loss_over_active_rows():
 
 def test_different_seeds_draw_different_masks():
     losses = losses_of("report")
-    runs = [
-        [mask for *_, mask in drive(make(sundew.SundewReport(), "gather", seed), losses, 0.1, 0, 20)] for seed in (0, 1)
-    ]
+    runs = [[mask for *_, mask in drive(make(SundewReport(), "gather", seed), losses, 0.1, 0, 20)] for seed in (0, 1)]
     assert any(not np.array_equal(a, b) for a, b in zip(*runs, strict=True))
 
 
@@ -232,9 +233,9 @@ def test_gains_are_renewed_from_recent_scores_when_an_epoch_starts(execution):
     for t, scores, _ in drive(selector, losses, 0.3, 0, 220):
         state = selector.state_dict()
         if t == 0:
-            expected = controller.renew(controller.initial(0.3), scores, 0.3)
+            expected = controller.begin_epoch(None, scores, 0.3)
         elif t % 100 == 0:
-            expected = controller.renew(controller.initial(0.3), recent, 0.3)
+            expected = controller.begin_epoch(None, recent, 0.3)
         assert (state["control"]["kp"], state["control"]["ki"]) == (expected.kp, expected.ki)
         recent = state["recent"].numpy()
         recent = recent[~np.isnan(recent)]

@@ -15,8 +15,12 @@ from ast_experiments.core.batch import Outputs
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.models.simple_cnn import SimpleCNN
 from ast_experiments.selection import significance
-from ast_experiments.selection.control import published as sundew
-from ast_experiments.selection.control.laws import PI, Quantile, TopK
+from ast_experiments.selection.control.pi import PI
+from ast_experiments.selection.control.quantile import Quantile
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
+from ast_experiments.selection.control.sundew_report import SundewReport
+from ast_experiments.selection.control.sundew_two_stage import SundewTwoStage
+from ast_experiments.selection.control.topk import TopK
 from ast_experiments.selection.methods.ast_fresh import UNMIXABLE, Fresh
 
 BATCH, SAMPLES = 40, 40 * 25 + 7
@@ -110,9 +114,9 @@ def test_exact_counts_with_packing_are_exact():
         (PI(), True),
         (Quantile(), True),
         (TopK(), True),
-        (sundew.SundewReport(), False),
-        (sundew.SundewBatch(), False),
-        (sundew.build_two_stage(), False),
+        (SundewReport(), False),
+        (SundewComparison(), False),
+        (SundewTwoStage(), False),
     ],
 )
 def test_the_published_laws_are_not_packed_unless_asked_to(controller, default):
@@ -137,7 +141,7 @@ def test_dense_epochs_train_everything_and_what_waits_goes_first():
     assert all("control/threshold" not in signals for e, _, signals in trained if e in (0, 2))
 
 
-@pytest.mark.parametrize("controller", [PI(), TopK(), sundew.SundewBatch()])
+@pytest.mark.parametrize("controller", [PI(), TopK(), SundewComparison()])
 @pytest.mark.parametrize("net", ["own", "proxy"])
 def test_a_resumed_run_trains_the_same_batches(controller, net):
     targets, settings = [1.0, 0.3, 0.5, 1.0], {"packing": True, "score_net": net, "proxy_every": 2}
@@ -242,7 +246,7 @@ def part_of(batch):
     return batch.take(distributed.shard(len(batch)), len(batch))
 
 
-CONTROLLERS = [PI(), Quantile(), TopK(), sundew.SundewReport(), sundew.SundewBatch(), sundew.build_two_stage(start=1.0)]
+CONTROLLERS = [PI(), Quantile(), TopK(), SundewReport(), SundewComparison(), SundewTwoStage(start=1.0)]
 
 
 @pytest.mark.parametrize("form", [significance.loss, significance.loss_intensity_comparison])
@@ -288,7 +292,7 @@ def test_gradients_of_two_ranks_are_those_of_one(monkeypatch, execution, active)
     def work(rank=None):
         model = SimpleCNN(size=8, dropout=0.0).double()
         model.load_state_dict(state)
-        selector = made(sundew.SundewBatch(), execution=execution, significance=lambda losses, *_: losses)
+        selector = made(SundewComparison(), execution=execution, significance=lambda losses, *_: losses)
         selector.plan(0, 0.3)
         loaded = part_of(dataclasses.replace(batch_of(range(20)), images=images, labels=labels))
         (batch,) = selector.select(loaded, lambda rows, **_: Outputs(torch.zeros(len(rows), 10), chosen[rows.ids]))

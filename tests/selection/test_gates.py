@@ -1,4 +1,4 @@
-"""A batch meets a gate; exact counts; the tally that is held against a promise."""
+"""A batch meets a gate; exact counts; the statistics that are compared with a guarantee."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ast_experiments.selection.control import published as sundew
-from ast_experiments.selection.control.controller import Tally, pass_gate
-from ast_experiments.selection.control.gates import ExactGate
-from ast_experiments.selection.control.laws import PI, Quantile, TopK
-from ast_experiments.selection.control.stream import stream
+from ast_experiments.selection.control.controller import NO_SCORES, Controller
+from ast_experiments.selection.control.pi import PI
+from ast_experiments.selection.control.quantile import Quantile
+from ast_experiments.selection.control.statistics import RateStatistics
+from ast_experiments.selection.control.stream import gate_stream
+from ast_experiments.selection.control.sundew_report import SundewReport
+from ast_experiments.selection.control.sundew_two_stage import SundewTwoStage
+from ast_experiments.selection.control.topk import TopK
+from ast_experiments.selection.control.windows import Windows
 
 
 @pytest.mark.parametrize(
@@ -27,14 +31,13 @@ from ast_experiments.selection.control.stream import stream
 )
 def test_exact_gate_by_hand(scores, target, owed, kept, threshold, left):
     controller = TopK()
-    state = controller.initial(target)._replace(owed=owed)
-    passed = pass_gate(controller, state, torch.tensor(scores), target, np.random.default_rng(0))
+    state = controller.begin_epoch(None, NO_SCORES, target)._replace(remainder=owed)
+    passed = controller.gate(state, torch.tensor(scores), target, np.random.default_rng(0))
     assert passed.mask.nonzero().ravel().tolist() == kept
     assert passed.active == len(kept)
     assert isinstance(passed.active, int)
     assert float(passed.threshold) == pytest.approx(threshold)
-    assert float(controller.threshold(passed.state)) == pytest.approx(threshold)
-    assert passed.state.owed == pytest.approx(left)
+    assert passed.state.remainder == pytest.approx(left)
     # Nothing falls back, however few rows pass.
     active, fell_back = controller.fallback.apply(passed.mask, torch.tensor(scores), torch.zeros(len(scores)))
     assert torch.equal(active, passed.mask)
@@ -48,16 +51,16 @@ def test_exact_gate_by_hand(scores, target, owed, kept, threshold, left):
     seed=st.integers(0, 1000),
 )
 def test_topk_is_exact_to_one_row_over_a_run_of_batches(target, windows, seed):
-    controller, rng, tally = TopK(), np.random.default_rng(seed), Tally()
-    state = controller.initial(target)
+    controller, rng, statistics = TopK(), np.random.default_rng(seed), RateStatistics()
+    state = controller.begin_epoch(None, NO_SCORES, target)
     for rows in windows:
         scores = torch.from_numpy(rng.lognormal(size=rows).astype(np.float32)).round(decimals=1)
-        passed = pass_gate(controller, state, scores, target, rng)
+        passed = controller.gate(state, scores, target, rng)
         state = controller.observe(passed.state, passed.active, rows, target)
-        tally = tally.add(controller, passed.active, rows, target)
-        facts = tally.facts(controller)
-        assert abs(tally.share - tally.target) < 1 + 1e-6
-        assert facts["bound"] == 1 / tally.weight
+        statistics = statistics.add(controller, passed.active, rows, target)
+        facts = statistics.facts(controller)
+        assert abs(statistics.share - statistics.target) < 1 + 1e-6
+        assert facts["bound"] == 1 / statistics.weight
         assert abs(facts["gate_share"] - facts["gate_target"]) < facts["bound"] + 1e-6
 
 
@@ -70,55 +73,80 @@ def test_topk_is_exact_to_one_row_over_a_run_of_batches(target, windows, seed):
 )
 def test_topk_is_exact_over_planned_epochs(target, epochs, size, seed):
     controller, rng, total = TopK(), np.random.default_rng(seed), 0
-    state = controller.initial(target)
+    state = controller.begin_epoch(None, NO_SCORES, target)
     for i, rows in enumerate(epochs, 1):
         scores = rng.lognormal(size=rows).astype(np.float32).round(1)
-        run = stream(controller, state, scores, size, target, rng)
+        run = gate_stream(controller, state, scores, size, target, rng)
         total, state = total + int(run.mask.sum()), run.final
         assert abs(total - target * sum(epochs[:i])) < 1 + 1e-6
 
 
-@pytest.mark.parametrize("controller", [PI(), Quantile(), TopK(), sundew.SundewReport(), sundew.build_two_stage()])
-def test_a_batch_meets_the_gate_as_a_window_does(controller):
-    """The gate of a batch on the device and of a window of a planned epoch decide alike."""
-    rng, target = np.random.default_rng(3), 0.3
-    scores = rng.lognormal(0, 1, 32 * 20).astype(np.float32)
-    state = controller.renew(controller.initial(target), scores, target)
-    states = stream(controller, state, scores, 32, target, np.random.default_rng(7))
-    assert states.mask.any()
-    # One generator for all windows, as the planned epoch has for its draws.
-    if controller.gate is None or isinstance(controller.gate, ExactGate):
-        masks = []
-        for block in scores.reshape(-1, 32):
-            passed = pass_gate(controller, state, torch.from_numpy(block), target, rng)
-            masks.append(passed.mask)
-            state = controller.observe(passed.state, float(passed.active), 32, target)
-        assert torch.cat(masks).tolist() == states.mask.tolist()
-    else:
-        passed = pass_gate(controller, state, torch.from_numpy(scores), target, np.random.default_rng(7))
-        kept, level = controller.gate.decide(
-            scores, 0.5, 100.0, *controller.gate.draw(np.random.default_rng(7), len(scores))
-        )
-        assert passed.mask.tolist() == kept.tolist()
-        assert passed.state.reservoir == level
+CONTROLLERS = [PI(), Quantile(), TopK(), SundewReport(), SundewTwoStage()]
 
 
-def test_tally_by_hand():
+@pytest.mark.parametrize("rows", [32 * 20, 32 * 20 + 7, 5])
+@pytest.mark.parametrize("controller", [c for c in CONTROLLERS if not isinstance(c, SundewReport)])
+def test_planning_gates_windows_as_batches_are_gated(controller, rows):
+    """The default, which passes one window after the other through `gate`, and what is faster give the same."""
+    target = 0.3
+    scores = np.random.default_rng(3).lognormal(0, 1, rows).astype(np.float32)
+    state = controller.begin_epoch(None, scores, target)
+    slow, fast = (
+        gate(controller, state, scores, Windows(rows, 32), target, np.random.default_rng(7))
+        for gate in (Controller.gate_windows, type(controller).gate_windows)
+    )
+    assert slow.mask.any()
+    assert slow.mask.tolist() == fast.mask.tolist()
+    assert slow.active.tolist() == fast.active.tolist()
+    assert slow.thresholds == pytest.approx(fast.thresholds)
+    assert slow.final == pytest.approx(fast.final)
+    for one, other in zip(slow.states, fast.states, strict=True):
+        assert controller.signals(one) == pytest.approx(controller.signals(other))
+
+
+def test_the_reservoir_gate_of_a_batch():
+    controller, scores = SundewReport(), np.random.default_rng(3).lognormal(0, 1, 640).astype(np.float32)
+    state = controller.begin_epoch(None, NO_SCORES, 0.3)
+    passed = controller.gate(state, torch.from_numpy(scores), 0.3, np.random.default_rng(7))
+    gate = controller.reservoir_gate
+    kept, level = gate.decide(scores, 0.5, 100.0, *gate.draw(np.random.default_rng(7), len(scores)))
+    assert passed.mask.tolist() == kept.tolist()
+    assert passed.state.reservoir == level
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_an_empty_epoch_changes_nothing(controller):
+    state = controller.begin_epoch(None, np.ones(4), 0.3)
+    trace = gate_stream(controller, state, NO_SCORES, 32, 0.3, np.random.default_rng(0))
+    assert (len(trace.mask), len(trace.active), trace.final) == (0, 0, state)
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_states_are_plain_values(controller):
+    scores = np.random.default_rng(3).lognormal(0, 1, 640).astype(np.float32)
+    state = controller.begin_epoch(None, scores, 0.3)
+    state = gate_stream(controller, state, scores, 32, 0.3, np.random.default_rng(0)).final
+    values = state._asdict()
+    assert all(value is None or type(value) in (int, float) for value in values.values())
+    assert controller.restore(values) == state
+
+
+def test_statistics_by_hand():
     controller = Quantile(eta=0.5)
-    tally = Tally()
-    assert tally.facts(controller) == {
-        "promise": controller.promise, "windows": 0, "gate_share": None, "gate_target": None, "bound": None,
+    statistics = RateStatistics()
+    assert statistics.facts(controller) == {
+        "promise": controller.guarantee, "windows": 0, "gate_share": None, "gate_target": None, "bound": None,
     }  # fmt: skip
     for active, offered, target in ((16, 32, 0.4), (32, 64, 0.4), (0, 32, 0.1)):
-        tally = tally.add(controller, active, offered, target)
-    facts = tally.facts(controller)
+        statistics = statistics.add(controller, active, offered, target)
+    facts = statistics.facts(controller)
     assert (facts["windows"], facts["gate_share"], facts["gate_target"]) == (
         3,
         pytest.approx(1 / 3),
         pytest.approx(0.3),
     )
-    assert facts["bound"] == controller.bound(3, 128)
-    exact = Tally().add(TopK(), 16, 32, 0.4).add(TopK(), 32, 64, 0.4)
+    assert facts["bound"] == controller.guarantee_bound(3, 128)
+    exact = RateStatistics().add(TopK(), 16, 32, 0.4).add(TopK(), 32, 64, 0.4)
     assert (exact.weight, exact.share, exact.target) == (96, 48, pytest.approx(38.4))
-    assert PI().bound(10, 320) is None
-    assert sundew.SundewReport().bound(10, 320) is None
+    assert PI().guarantee_bound(10, 320) is None
+    assert SundewReport().guarantee_bound(10, 320) is None

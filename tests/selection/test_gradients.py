@@ -11,8 +11,10 @@ from torch.nn.functional import cross_entropy
 from ast_experiments.core.batch import Outputs
 from ast_experiments.models.simple_cnn import SimpleCNN
 from ast_experiments.selection import significance
-from ast_experiments.selection.control import published as sundew
-from ast_experiments.selection.control.laws import TopK
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
+from ast_experiments.selection.control.sundew_report import SundewReport
+from ast_experiments.selection.control.sundew_two_stage import SundewTwoStage
+from ast_experiments.selection.control.topk import TopK
 from ast_experiments.selection.methods.ast_fresh import Fresh
 
 
@@ -42,10 +44,10 @@ def gradients(model, selector, batch):
 @pytest.mark.parametrize(
     ("controller", "score"),
     [
-        (sundew.SundewBatch(start=0.98), significance.loss_intensity_comparison),
-        (sundew.SundewBatch(start=0.98, high=9.0), lambda losses, *_: losses / 100),  # two random rows
-        (sundew.build_two_stage(start=9.0, high=10.0), significance.loss_entropy),  # the top tenth
-        (sundew.SundewReport(start=0.4), significance.loss_intensity_report),
+        (SundewComparison(start=0.98), significance.loss_intensity_comparison),
+        (SundewComparison(start=0.98, high=9.0), lambda losses, *_: losses / 100),  # two random rows
+        (SundewTwoStage(start=9.0, high=10.0), significance.loss_entropy),  # the top tenth
+        (SundewReport(start=0.4), significance.loss_intensity_report),
         (TopK(), significance.loss_entropy),
     ],
 )

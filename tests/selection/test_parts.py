@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from selection_tools import batch_of, no_score, outputs_of, prepared, run
 
 from ast_experiments.selection import method as protocol
-from ast_experiments.selection.control.gates import Fallback, above
+from ast_experiments.selection.control.controller import NO_SCORES
+from ast_experiments.selection.control.gates import Fallback
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
 from ast_experiments.selection.history import ScoreTable
 from ast_experiments.selection.method import hooks_of
 from ast_experiments.selection.methods.dense import Dense
@@ -151,8 +153,11 @@ def test_fallback_of_a_tenth(rows, least):
     assert not bool(fallback.apply(enough, scores, scores)[1])
 
 
-def test_above_is_strict():
-    assert above(torch.tensor([1.0, 2.0, 3.0]), 2.0).tolist() == [False, False, True]
+def test_a_score_must_exceed_the_threshold():
+    controller = SundewComparison(start=2.0, high=3.0)
+    state = controller.begin_epoch(None, NO_SCORES, 0.5)
+    passed = controller.gate(state, torch.tensor([1.0, 2.0, 3.0]), 0.5, np.random.default_rng(0))
+    assert passed.mask.tolist() == [False, False, True]
 
 
 def test_score_table():

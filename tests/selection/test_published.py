@@ -9,13 +9,16 @@ from published import Published
 
 from ast_experiments.energy.nominal import nominal_savings
 from ast_experiments.selection import significance
-from ast_experiments.selection.control import published as sundew
+from ast_experiments.selection.control.controller import NO_SCORES
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
+from ast_experiments.selection.control.sundew_report import SundewReport
+from ast_experiments.selection.control.sundew_two_stage import SundewTwoStage
 
 STEPS, BATCH = 10_000, 64
 BUILD = {
-    "report": sundew.SundewReport,
-    "comparison": sundew.SundewBatch,
-    "two_stage": sundew.build_two_stage,
+    "report": SundewReport,
+    "comparison": SundewComparison,
+    "two_stage": SundewTwoStage,
 }
 FORMS = list(BUILD)
 # Log-levels that the stream passes through: long stretches below and above every threshold, and what lies between.
@@ -48,10 +51,10 @@ def stream(form, steps=STEPS, batch=BATCH, seed=0):
 
 def package_step(controller, state, scores, target, u, inflow, keys):
     threshold = controller.threshold(state)
-    if controller.gate is None:
+    if not isinstance(controller, SundewReport):
         kept = scores > threshold
     else:
-        kept, level = controller.gate.decide(scores, threshold, state.reservoir, u, inflow)
+        kept, level = controller.reservoir_gate.decide(scores, threshold, state.reservoir, u, inflow)
         state = state._replace(reservoir=level)
     active, used = controller.fallback.apply(torch.from_numpy(kept), torch.from_numpy(scores), torch.from_numpy(keys))
     active = active.numpy()
@@ -63,7 +66,7 @@ def package_step(controller, state, scores, target, u, inflow, keys):
 def test_trajectory(form, folder):
     controller, reference = shipped(folder, form), Published(form)
     target = published.TARGET[form]
-    state = controller.renew(controller.initial(target), np.ones(1), target)
+    state = controller.begin_epoch(None, np.ones(1), target)
     rng = np.random.default_rng(1)
     trained = fallbacks = saturated = 0
     thetas = []
@@ -106,7 +109,7 @@ def test_shipped_settings_are_the_published_ones(form, folder):
 def test_terms_add_up_to_the_step():
     for form in FORMS:
         controller = BUILD[form]()
-        state = controller.initial(0.1)
+        state = controller.begin_epoch(None, NO_SCORES, 0.1)
         for active in (3, 9, 0, 20):
             after = controller.observe(state, active, 32, 0.1)
             assert after.level == pytest.approx(state.level + after.proportional + after.integral_term, abs=1e-12)
@@ -114,16 +117,18 @@ def test_terms_add_up_to_the_step():
 
 
 def test_reservoir_caps_the_report_form_at_a_fifth():
-    controller = sundew.SundewReport()
+    controller = SundewReport()
     rng = np.random.default_rng(0)
     scores = np.full(100_000, 50.0)
-    kept, level = controller.gate.decide(scores, 0.5, 100.0, *controller.gate.draw(rng, len(scores)))
+    kept, level = controller.reservoir_gate.decide(
+        scores, 0.5, 100.0, *controller.reservoir_gate.draw(rng, len(scores))
+    )
     assert kept.mean() == pytest.approx(0.2, abs=0.002)
     assert 0 <= level <= 100
 
 
 def test_reservoir_pays_before_the_inflow():
-    gate = sundew.SundewReport().gate
+    gate = SundewReport().reservoir_gate
     ones = np.ones(4)
     # 10.5 pays to 0.5 and fills to 3.5; then 6.5, 9.5, and 12.5 only after the last row.
     kept, level = gate.decide(ones * 9, 0.5, 10.5, ones * 0, ones * 3)
@@ -136,7 +141,7 @@ def test_reservoir_pays_before_the_inflow():
 
 
 def test_gate_odds_are_a_sigmoid():
-    gate = sundew.SundewReport().gate
+    gate = SundewReport().reservoir_gate
     scores = np.array([0.5, 0.65, 0.8, 1.4])
     odds = 1 / (1 + np.exp(-(scores - 0.5) / 0.15))
     for shift, expected in ((-1e-9, [False, True, True, True]), (1e-9, [False] * 4)):

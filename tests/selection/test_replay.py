@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from ast_experiments.core.errors import UserError
-from ast_experiments.selection.control.laws import PI, Quantile, TopK
+from ast_experiments.selection.control.pi import PI
+from ast_experiments.selection.control.quantile import Quantile
+from ast_experiments.selection.control.topk import TopK
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "replay_scores.py"
 TARGETS = [0.1, 0.4]
@@ -39,7 +41,7 @@ def check(script, scores, controller, target):
     """The bars: bounds hold, the mean rate of `pi` is close, the rate settles within two epochs and stays."""
     samples = scores.shape[1]
     result = script.replay(controller, scores, target)
-    facts, judged = result.tally.facts(controller), script.quality(result, samples, target)
+    facts, judged = result.statistics.facts(controller), script.quality(result, samples, target)
     assert facts["windows"] == len(result.shares) == len(scores) * (samples // 32)
     assert facts["gate_target"] == pytest.approx(target)
     if isinstance(controller, PI):
@@ -63,10 +65,10 @@ def test_pi_adds_at_once_what_the_quantile_has_moved_by(script, seed):
     scores = drifting(1442, 40, 1.0, np.random.default_rng(seed), fall=12.0)
 
     class Lagging(PI):
-        def renew(self, state, scores, target, *, frozen=False):
-            return PI.renew(self, state, scores, target)
+        def begin_epoch(self, state, scores, target, *, frozen=False):
+            return PI.begin_epoch(self, state, scores, target)
 
-    ahead, behind = (script.replay(c, scores, 0.4).tally.facts(c)["gate_share"] for c in (PI(), Lagging()))
+    ahead, behind = (script.replay(c, scores, 0.4).statistics.facts(c)["gate_share"] for c in (PI(), Lagging()))
     assert abs(ahead - 0.4) < 0.001
     assert behind < 0.3975
 

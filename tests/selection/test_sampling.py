@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ast_experiments.selection import sampling as picks
-from ast_experiments.selection.control.laws import SCORE_CAP, SCORE_FLOOR
+from ast_experiments.selection import sampling
+from ast_experiments.selection.control.threshold import SCORE_CAP, SCORE_FLOOR
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from ast_experiments.selection.control.laws import SCORE_CAP, SCORE_FLOOR
     ],
 )
 def test_highest(keys, count, chosen):
-    assert np.flatnonzero(picks.highest(np.array(keys, dtype=np.float32), count)).tolist() == chosen
+    assert np.flatnonzero(sampling.top_k(np.array(keys, dtype=np.float32), count)).tolist() == chosen
 
 
 def test_add_uniform():
     rng, counts = np.random.default_rng(0), np.zeros(8)
     mask = np.array([1, 0, 0, 1, 0, 0, 0, 0], dtype=bool)
     for _ in range(3000):
-        more = picks.add_uniform(mask, 2, rng)
+        more = sampling.add_uniform(mask, 2, rng)
         assert more.sum() == 4
         counts += more & ~mask
     assert counts[mask].sum() == 0
@@ -48,7 +48,7 @@ def test_proportional_draws_one_after_the_other(temperature):
         chance = weights[a] * weights[b] / (1 - weights[a])
         expected[[a, b]] += chance
     rng, n = np.random.default_rng(1), 20_000
-    counts = sum(picks.proportional(scores, temperature, 2, rng).astype(int) for _ in range(n))
+    counts = sum(sampling.proportional_sample(scores, temperature, 2, rng).astype(int) for _ in range(n))
     assert counts / n == pytest.approx(expected, abs=4 * np.sqrt(0.25 / n))
 
 
@@ -75,12 +75,12 @@ def naive_inclusion(scores, temperature, count, uniform):
 def test_chances_add_up_and_are_those_of_the_definition(rows, share, uniform, temperature, sigma, seed):
     rng = np.random.default_rng(seed)
     scores, count = rng.lognormal(0, sigma, rows).astype(np.float32), round(share * rows)
-    chances = picks.inclusion(scores, temperature, count, uniform)
+    chances = sampling.inclusion_probabilities(scores, temperature, count, uniform)
     assert chances.sum() == pytest.approx(count, abs=1e-6)
     assert chances.max() <= 1
     assert chances.min() >= uniform * count / rows - 1e-12
     assert chances == pytest.approx(naive_inclusion(scores, temperature, count, uniform), abs=1e-6)
-    mask = picks.systematic(chances, count, rng)
+    mask = sampling.systematic_sample(chances, count, rng)
     assert mask.sum() == count
     assert mask[chances > 1 - 1e-12].all()
 
@@ -88,7 +88,7 @@ def test_chances_add_up_and_are_those_of_the_definition(rows, share, uniform, te
 def test_systematic_picks_with_the_given_chances():
     rng, n = np.random.default_rng(0), 20_000
     chances = np.array([0.1, 0.9, 1.0, 0.25, 0.25, 0.5])
-    counts = sum(picks.systematic(chances, 3, rng).astype(int) for _ in range(n))
+    counts = sum(sampling.systematic_sample(chances, 3, rng).astype(int) for _ in range(n))
     assert counts / n == pytest.approx(chances, abs=4 * np.sqrt(0.25 / n))
 
 
@@ -101,8 +101,8 @@ def test_weighted_sums_are_unbiased(exploration):
     estimates, weights = [], []
     for _ in range(2000):
         order = rng.permutation(rows)
-        chances = picks.inclusion(scores[order], 1.0, count, exploration)
-        mask = picks.systematic(chances, count, rng)
+        chances = sampling.inclusion_probabilities(scores[order], 1.0, count, exploration)
+        mask = sampling.systematic_sample(chances, count, rng)
         weight = count / rows / chances[mask]
         assert weight.max() <= 1 / exploration + 1e-9
         estimates.append((weight * values[order][mask]).mean())

@@ -5,8 +5,10 @@ import pytest
 from selection_tools import World, batch_of, chunks, no_score, outputs_of, prepared, run
 
 from ast_experiments.selection import significance
-from ast_experiments.selection.control import published as sundew
-from ast_experiments.selection.control.laws import PI, Quantile
+from ast_experiments.selection.control.pi import PI
+from ast_experiments.selection.control.quantile import Quantile
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
+from ast_experiments.selection.control.sundew_report import SundewReport
 from ast_experiments.selection.methods.ast import Stale
 
 SAMPLES, BATCH, EPOCHS = 2017, 64, 60
@@ -77,7 +79,7 @@ def test_sixty_epochs(pick, target, controller):
     assert rate == pytest.approx(target, abs=0.01)
     if isinstance(controller, Quantile):
         windows = sum(n // 32 for n in offered[first:])
-        assert abs(rate - target) <= controller.bound(windows, 32 * windows) + 1e-3
+        assert abs(rate - target) <= controller.guarantee_bound(windows, 32 * windows) + 1e-3
 
 
 def test_every_sample_is_seen_before_any_is_seen_twice():
@@ -198,7 +200,7 @@ def test_epochs_that_fill_no_batch_accumulate(pick):
     assert (sum(loaded) + len(carried_by(selector))) / offered == pytest.approx(target, abs=0.01)
 
 
-@pytest.mark.parametrize("controller", [sundew.SundewReport(), sundew.SundewBatch()])
+@pytest.mark.parametrize("controller", [SundewReport(), SundewComparison()])
 def test_published_laws_run_on_stale_scores(controller):
     selector, world = make(controller), World(SAMPLES)
     for epoch in range(15):

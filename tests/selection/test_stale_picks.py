@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from selection_tools import World, no_score, prepared, run
 
 from ast_experiments.selection import significance
-from ast_experiments.selection.control.laws import PI, Quantile, TopK
+from ast_experiments.selection.control.pi import PI
+from ast_experiments.selection.control.quantile import Quantile
+from ast_experiments.selection.control.topk import TopK
 from ast_experiments.selection.methods.ast import Stale
 
 
@@ -144,7 +146,7 @@ def test_facts_hold_the_share_against_the_promise(controller):
         plan = selector.plan(epoch, target)
         if epoch:
             gate = 0.7 * target
-            shares.append(selector._next.tally.share - selector._now.tally.share)
+            shares.append(selector._next.statistics.share - selector._now.statistics.share)
             windows = plan.offered // 32
             weights.append(plan.offered if isinstance(controller, TopK) else windows)
             targets.append(gate * weights[-1])
@@ -168,4 +170,4 @@ def test_state_holds_plain_values():
     run(selector, world, [1.0, 0.3, 0.3])
     state = selector.state_dict()
     assert isinstance(state["carried"]["weights"], torch.Tensor)
-    assert all(isinstance(v, (int, float)) for v in state["tally"].values())
+    assert all(isinstance(v, (int, float)) for v in state["statistics"].values())

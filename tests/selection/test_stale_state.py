@@ -8,16 +8,18 @@ import torch
 from selection_tools import World, no_score, prepared, run
 
 from ast_experiments.selection import significance
-from ast_experiments.selection.control import published as sundew
-from ast_experiments.selection.control.laws import PI, Quantile
+from ast_experiments.selection.control.pi import PI
+from ast_experiments.selection.control.quantile import Quantile
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
+from ast_experiments.selection.control.sundew_report import SundewReport
 from ast_experiments.selection.methods.ast import Stale
 
 SAMPLES, BATCH = 1003, 48
 WAYS = [
     (PI(), "threshold"),
     (Quantile(), "threshold"),
-    (sundew.SundewReport(), "threshold"),
-    (sundew.SundewBatch(), "threshold"),
+    (SundewReport(), "threshold"),
+    (SundewComparison(), "threshold"),
     (PI(), "topk"),
 ]
 

@@ -7,24 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ast_experiments.selection.control import published as sundew
-from ast_experiments.selection.control.gates import ExactGate, ReservoirGate, exact_count
-from ast_experiments.selection.control.laws import PI, Quantile, TopK
-from ast_experiments.selection.control.stream import (
-    Windows,
-    batch_trace,
-    control_trace,
-    explore,
-    stream,
-)
+from ast_experiments.selection.control.gates import exact_count
+from ast_experiments.selection.control.pi import PI
+from ast_experiments.selection.control.quantile import Quantile
+from ast_experiments.selection.control.stream import control_trace, gate_stream
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
+from ast_experiments.selection.control.sundew_report import SundewReport
+from ast_experiments.selection.control.sundew_two_stage import SundewTwoStage
+from ast_experiments.selection.control.topk import TopK
+from ast_experiments.selection.control.windows import Windows, batch_trace, explore
 
 CONTROLLERS = {
     "pi": PI(),
     "quantile": Quantile(),
     "topk": TopK(),
-    "report": sundew.SundewReport(),
-    "comparison": sundew.SundewBatch(),
-    "two_stage": sundew.build_two_stage(start=3.0, low=0.5, high=10.0),
+    "report": SundewReport(),
+    "comparison": SundewComparison(),
+    "two_stage": SundewTwoStage(start=3.0, low=0.5, high=10.0),
 }
 
 
@@ -67,21 +66,22 @@ def test_stream_equals_a_loop_over_windows(name, rows):
     rng = np.random.default_rng(rows)
     scores = rng.lognormal(0, 1, rows).astype(np.float32)
     scores[rng.random(rows) < 0.2] = 1.0  # ties
-    start = controller.renew(controller.initial(target), scores, target)
-    result = stream(controller, start, scores, size, target, np.random.default_rng(7))
+    start = controller.begin_epoch(None, scores, target)
+    result = gate_stream(controller, start, scores, size, target, np.random.default_rng(7))
     assert result.mask.dtype == bool
 
     draws = np.random.default_rng(7)
-    reservoir_gate = isinstance(controller.gate, ReservoirGate)
+    reservoir_gate = isinstance(controller, SundewReport)
     if reservoir_gate:
-        uniforms, inflows = controller.gate.draw(draws, rows)
-    state, states, mask = start, [], []
+        uniforms, inflows = controller.reservoir_gate.draw(draws, rows)
+    state, states, thresholds, mask = start, [], [], []
     for begin, end in window_bounds(rows, size):
-        threshold, reservoir, kept = float(controller.threshold(state)), state.reservoir, []
-        if isinstance(controller.gate, ExactGate):
+        threshold, kept = math.nan if controller.exact else float(controller.threshold(state)), []
+        reservoir = state.reservoir if reservoir_gate else 0.0
+        if controller.exact:
             count = math.floor(target * end + 1e-9) - math.floor(target * begin + 1e-9)
             ranked = sorted(range(begin, end), key=lambda row: (-scores[row], row))
-            state = state._replace(level=float(scores[ranked[min(count, end - begin - 1)]]))
+            threshold = float(scores[ranked[min(count, end - begin - 1)]])
             kept = [row in ranked[:count] for row in range(begin, end)]
         for row in range(begin, end) if not kept else ():
             keep = float(scores[row]) > threshold
@@ -90,14 +90,16 @@ def test_stream_equals_a_loop_over_windows(name, rows):
                 keep = keep and uniforms[row] < odds and reservoir > 10
                 reservoir = min(100.0, reservoir - 10 * keep + inflows[row])
             kept.append(keep)
-        states.append(state)
-        state = state._replace(reservoir=reservoir)
+        state = state._replace(reservoir=reservoir) if reservoir_gate else state
         state = controller.observe(state, sum(kept), end - begin, target)
+        states.append(state)
+        thresholds.append(threshold)
         mask += kept
-    if isinstance(controller.gate, ExactGate):
-        state = state._replace(owed=target * rows - sum(mask))
+    if controller.exact:
+        state = state._replace(remainder=target * rows - sum(mask))
     assert result.mask.tolist() == mask
     assert len(result.states) == len(states)
+    assert result.thresholds == pytest.approx(np.array(thresholds), abs=1e-9)
     for got, expected in zip([*result.states, result.final], [*states, state], strict=True):
         assert tuple(got) == pytest.approx(tuple(expected), abs=1e-9)
 
@@ -225,27 +227,23 @@ def test_batch_trace_with_carried_rows_alone():
 def test_control_trace(name, rows, batch):
     controller, size, target, explored = CONTROLLERS[name], 32, 0.3, 0.05
     scores = np.random.default_rng(rows).lognormal(0, 1, rows).astype(np.float32)
-    start = controller.renew(controller.initial(target), scores, target)
-    result = stream(controller, start, scores, size, target, np.random.default_rng(0))
+    start = controller.begin_epoch(None, scores, target)
+    result = gate_stream(controller, start, scores, size, target, np.random.default_rng(0))
     picked = np.flatnonzero(result.mask)
     positions, _ = batch_trace(picked, 2, batch, rows)
     if not len(positions):
         pytest.skip("no full batch")
     trace = control_trace(controller, result, size, positions, explored=explored)
     bounds = window_bounds(rows, size)
-    states, before = [*result.states, result.final], -1
+    before = -1
     for b, position in enumerate(positions):
         w = next(i for i, (_, end) in enumerate(bounds) if position < end)
         begin = bounds[min(before + 1, w)][0]
         expected = {
-            "control/threshold": controller.threshold(states[w]),
-            "control/activation_rate_ema": states[w + 1].ema + explored,
+            **controller.signals(result.states[w]),
+            "control/threshold": result.thresholds[w],
+            "control/activation_rate_ema": result.states[w].ema + explored,
             "control/gate_share": result.mask[begin : bounds[w][1]].mean(),
-            "control/proportional": states[w + 1].proportional,
-            "control/integral": states[w + 1].integral_term,
-            "control/saturated": states[w + 1].saturated,
-            "control/kp": states[w + 1].kp,
-            "control/ki": states[w + 1].ki,
         }
         assert {k: float(v[b]) for k, v in trace.items()} == pytest.approx(expected, abs=1e-12)
         before = w

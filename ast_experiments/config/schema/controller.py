@@ -69,13 +69,13 @@ class SundewBatchConfig(SundewReportConfig):
         return self
 
 
-_SUNDEW = "ast_experiments.selection.control.published"
+_CONTROL = "ast_experiments.selection.control"
 
 CONTROLLERS: dict[str, Choice] = {
-    "pi": Choice(PIConfig, "ast_experiments.selection.control.laws:PI"),
-    "quantile": Choice(QuantileConfig, "ast_experiments.selection.control.laws:Quantile"),
-    "topk": Choice(TopKConfig, "ast_experiments.selection.control.laws:TopK"),
-    "sundew_report": Choice(SundewReportConfig, f"{_SUNDEW}:SundewReport"),
-    "sundew_comparison": Choice(SundewBatchConfig, f"{_SUNDEW}:SundewBatch"),
-    "sundew_two_stage": Choice(SundewBatchConfig, f"{_SUNDEW}:build_two_stage"),
+    "pi": Choice(PIConfig, f"{_CONTROL}.pi:PI"),
+    "quantile": Choice(QuantileConfig, f"{_CONTROL}.quantile:Quantile"),
+    "topk": Choice(TopKConfig, f"{_CONTROL}.topk:TopK"),
+    "sundew_report": Choice(SundewReportConfig, f"{_CONTROL}.sundew_report:SundewReport"),
+    "sundew_comparison": Choice(SundewBatchConfig, f"{_CONTROL}.sundew_comparison:SundewComparison"),
+    "sundew_two_stage": Choice(SundewBatchConfig, f"{_CONTROL}.sundew_two_stage:SundewTwoStage"),
 }

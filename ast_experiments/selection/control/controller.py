@@ -1,218 +1,199 @@
-"""What controllers have in common: their state, what they offer, how a batch meets a gate, how shares are counted."""
+"""The controller interface: two hooks to write, the rest with defaults.
+
+A controller is a frozen dataclass of settings. Its state is a separate `NamedTuple` of plain numbers or 0-d tensors.
+Every method returns the next state and changes nothing, so an epoch can be planned without committing it.
+
+`Controller` leaves the gate to its subclasses. `ThresholdController` and `LogThresholdController` (`threshold.py`)
+bring one, so a law that moves a threshold writes `observe` and little else.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ast_experiments.selection.control.gates import ExactGate, Fallback, ReservoirGate, above
+from ast_experiments.selection.control.gates import Fallback
+from ast_experiments.selection.control.windows import Windows
 from ast_experiments.selection.numeric import Number
 
-Scores = TypeVar("Scores", np.ndarray, Tensor)
+AVERAGED = frozenset({"control/gate_share", "control/saturated", "control/fallback"})
+"""Control signals that a log row averages over its steps. It shows the last value of the others."""
 
 
-class ControlState(NamedTuple):
-    """Where a controller stands; plain numbers or 0-d tensors.
+NO_SCORES = np.empty(0, dtype=np.float32)
+"""Scores for a controller that reads none."""
 
-    Attributes:
-        level: The controlled quantity: the threshold itself, or its logarithm.
+
+class State(Protocol):
+    """What every state has in common: a `NamedTuple` with at least the smoothed rate."""
+
+    @property
+    def ema(self) -> Number:
+        """Smoothed rate."""
+        ...
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+    def _replace(self, **changes: Any) -> Any: ...
+
+
+S = TypeVar("S", bound=State)
+
+
+def law_signals(
+    ema: Number,
+    *,
+    proportional: Number = 0.0,
+    integral: Number = 0.0,
+    saturated: Number = 0.0,
+    kp: Number = 0.0,
+    ki: Number = 0.0,
+) -> dict[str, Number]:
+    """Returns the signals of a law by key of the log; a term that the law lacks is 0.
+
+    Args:
         ema: Smoothed rate.
-        integral: Accumulated error of the laws that keep one.
-        error: The last error, for laws in incremental form.
+        proportional: Proportional term of the last step.
+        integral: Integral term of the last step.
+        saturated: 1 where the last step hit a bound.
         kp: Proportional gain in use.
         ki: Integral gain in use.
-        active: Gate decisions since the start.
-        offered: Rows seen since the start.
-        reservoir: What the energy reservoir of the published gate holds.
-        proportional: Proportional term of the last step, in units of `level`.
-        integral_term: Integral term of the last step, in units of `level`.
-        saturated: 1 where the last step hit a bound.
-        started: Whether control has begun.
-        owed: Fraction of a row that an exact gate carries on.
-        reference: Level that the target share of the frozen scores of the last epoch exceeded; None before.
     """
-
-    level: Number
-    ema: Number
-    integral: Number = 0.0
-    error: Number = 0.0
-    kp: float = 0.0
-    ki: float = 0.0
-    active: Number = 0.0
-    offered: float = 0.0
-    reservoir: float = 0.0
-    proportional: Number = 0.0
-    integral_term: Number = 0.0
-    saturated: Number = 0.0
-    started: bool = False
-    owed: float = 0.0
-    reference: float | None = None
+    return {
+        "control/activation_rate_ema": ema,
+        "control/proportional": proportional,
+        "control/integral": integral,
+        "control/saturated": saturated,
+        "control/kp": kp,
+        "control/ki": ki,
+    }
 
 
-class Controller(Protocol):
-    """What every controller offers.
-
-    Attributes:
-        gate: The gate that goes with the law; None is the plain comparison with the threshold.
-        fallback: What is trained when too few rows pass in a batch that is scored afresh.
-        counts_fallback: Whether rows that only the fallback activated count in the observed rate.
-        needs_scores: Whether `renew` looks at scores.
-        promise: What holds for any sequence of scores, in a sentence.
-    """
-
-    @property
-    def gate(self) -> ReservoirGate | ExactGate | None:
-        """See the class."""
-        ...
-
-    @property
-    def fallback(self) -> Fallback:
-        """See the class."""
-        ...
-
-    @property
-    def counts_fallback(self) -> bool:
-        """See the class."""
-        ...
-
-    @property
-    def needs_scores(self) -> bool:
-        """See the class."""
-        ...
-
-    @property
-    def promise(self) -> str:
-        """See the class."""
-        ...
-
-    def bound(self, windows: int, rows: float) -> float | None:
-        """Largest |share - target| that can occur over so many windows of so many rows in all, as `Tally` has them.
-
-        None where nothing is promised.
-        """
-        ...
-
-    def initial(self, target: float) -> ControlState:
-        """The state before anything was observed."""
-        ...
-
-    def renew(self, state: ControlState, scores: np.ndarray, target: float, *, frozen: bool = False) -> ControlState:
-        """The state at the start of an epoch under control.
-
-        Args:
-            state: The state at the end of the last one.
-            scores: Recent scores, shape (n,).
-            target: The gate's target.
-            frozen: Whether the epoch gates exactly these scores, so that their quantiles are known in advance.
-        """
-        ...
-
-    def observe(self, state: ControlState, active: Number, offered: float, target: float) -> ControlState:
-        """The state after a window in which `active` of `offered` rows were active."""
-        ...
-
-    def threshold(self, state: ControlState) -> Number:
-        """The threshold, in units of the scores."""
-        ...
-
-    def condition(self, scores: Scores) -> Scores:
-        """The scores (n,) that the gate compares with the threshold."""
-        ...
-
-
-class Passed(NamedTuple):
-    """What a gate let through of one batch.
+class Gated(NamedTuple, Generic[S]):
+    """The rows of one batch that passed a gate.
 
     Attributes:
         mask: Bool, shape (n,).
-        active: How many; a plain number with an exact gate, else a 0-d tensor.
-        threshold: What they had to exceed.
-        state: To be given to `Controller.observe`.
+        active: How many rows passed: a plain number if the gate knows it in advance, else a 0-d tensor.
+        threshold: The threshold of the batch.
+        state: State to observe the batch with.
     """
 
     mask: Tensor
     active: Number
     threshold: Number
-    state: ControlState
+    state: S
 
 
-def pass_gate(
-    controller: Controller, state: ControlState, scores: Tensor, target: float, rng: np.random.Generator
-) -> Passed:
-    """Let a batch meet the controller's gate, whichever it is.
-
-    Nothing is read back from the device, but for a gate that walks over the rows one by one.
-
-    Args:
-        controller: Its gate and threshold.
-        state: Where it stands.
-        scores: As the significance gives them, shape (n,), n >= 1.
-        target: Target of the epoch.
-        rng: For gates that draw.
-    """
-    scores, gate = controller.condition(scores), controller.gate
-    if isinstance(gate, ExactGate):
-        mask, count, threshold, owed = gate.decide(scores, target, state.owed)
-        return Passed(mask, count, threshold, state._replace(level=threshold, owed=owed))
-    threshold = controller.threshold(state)
-    if gate is None:
-        mask = above(scores, threshold)
-    else:
-        kept, reservoir = gate.decide(
-            scores.double().cpu().numpy(), float(threshold), state.reservoir, *gate.draw(rng, len(scores))
-        )
-        mask, state = torch.from_numpy(kept).to(scores.device), state._replace(reservoir=reservoir)
-    return Passed(mask, mask.sum(), threshold, state)
-
-
-class Tally(NamedTuple):
-    """Counts what a gate let through over a run, to hold it against the controller's promise.
-
-    Every window counts once; with an exact gate, by its rows.
+class GateTrace(NamedTuple, Generic[S]):
+    """The rows of a planned epoch that passed a gate, window by window.
 
     Attributes:
-        windows: Windows under control.
-        weight: Their total weight.
-        share: Sum of weight x share let through.
-        target: Sum of weight x target.
+        mask: Bool, shape (rows,).
+        active: Rows that passed in each window, int64, shape (windows,).
+        thresholds: Threshold of each window, float64, shape (windows,).
+        states: The state after each window.
+        final: The state at the end of the epoch.
     """
 
-    windows: int = 0
-    weight: float = 0.0
-    share: Number = 0.0
-    target: float = 0.0
+    mask: np.ndarray
+    active: np.ndarray
+    thresholds: np.ndarray
+    states: list[S]
+    final: S
 
-    def add(self, controller: Controller, active: Number, offered: float, target: float) -> Tally:
-        """The tally after a window in which the gate let `active` of `offered` rows through."""
-        weight = offered if isinstance(controller.gate, ExactGate) else 1.0
-        return Tally(
-            self.windows + 1,
-            self.weight + weight,
-            self.share + weight * (active / offered),
-            self.target + weight * target,
-        )
 
-    def add_all(self, controller: Controller, active: np.ndarray, offered: np.ndarray, target: float) -> Tally:
-        """The same for many windows at once, shapes (windows,)."""
-        weights = offered if isinstance(controller.gate, ExactGate) else np.ones(len(offered))
-        weight = float(weights.sum())
-        return Tally(
-            self.windows + len(offered),
-            self.weight + weight,
-            self.share + float((weights * (active / offered)).sum()),
-            self.target + weight * target,
-        )
+class Controller(ABC, Generic[S]):
+    """Decides which rows of a batch pass, so that a target share of all rows does.
 
-    def facts(self, controller: Controller) -> dict[str, str | int | float | None]:
-        """Promise, bound and what was measured, for result.json; reads the device if the counts are there."""
-        means = {"gate_share": None, "gate_target": None, "bound": None}
-        if self.windows:
-            means = {
-                "gate_share": float(self.share) / self.weight,
-                "gate_target": self.target / self.weight,
-                "bound": controller.bound(self.windows, self.weight),
-            }
-        return {"promise": controller.promise, "windows": self.windows, **means}
+    Attributes:
+        state_type: The `NamedTuple` of its state.
+        guarantee: What holds for any sequence of scores, in one sentence.
+        needs_scores: Whether `begin_epoch` reads scores.
+        exact: Whether the gate knows the number of rows that pass before it sees a score.
+        trains_every_batch: Whether gate and fallback are designed to train some rows of every batch.
+        fallback: Rows to train when too few pass in a batch.
+        counts_fallback: Whether the observed rate includes rows that only the fallback selected.
+    """
+
+    state_type: ClassVar[type[Any]]
+    guarantee: ClassVar[str] = "none"
+    needs_scores: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
+    trains_every_batch: ClassVar[bool] = False
+    fallback: ClassVar[Fallback] = Fallback()
+    counts_fallback: ClassVar[bool] = False
+
+    @abstractmethod
+    def begin_epoch(self, state: S | None, scores: np.ndarray, target: float, *, frozen: bool = False) -> S:
+        """Returns the state at the start of an epoch under control.
+
+        Args:
+            state: State at the end of the previous one; None before the first.
+            scores: Recent scores, shape (n,); may be empty unless `needs_scores`.
+            target: Target share of the gate.
+            frozen: Whether the epoch gates exactly these scores, so that their quantiles are known in advance.
+        """
+
+    @abstractmethod
+    def observe(self, state: S, active: Number, offered: float, target: float) -> S:
+        """Returns the state after a batch or window in which `active` of `offered` rows were active."""
+
+    @abstractmethod
+    def gate(self, state: S, scores: Tensor, target: float, rng: np.random.Generator) -> Gated[S]:
+        """Decides which rows of a batch pass.
+
+        Reads nothing back from the device, except in gates that process rows one by one.
+
+        Args:
+            state: Present state.
+            scores: Shape (n,), n >= 1.
+            target: Target share of the epoch.
+            rng: For gates that draw.
+        """
+
+    def gate_windows(
+        self, state: S, scores: np.ndarray, windows: Windows, target: float, rng: np.random.Generator
+    ) -> GateTrace[S]:
+        """Gates an epoch of known scores window by window and observes each window.
+
+        This calls `gate` for each window. Override it where the same decisions can be made faster for all windows.
+
+        Args:
+            state: State at the start of the epoch.
+            scores: Shape (rows,), in the order of the windows.
+            windows: The windows over these rows.
+            target: Target share of the epoch, in [0, 1].
+            rng: For gates that draw.
+        """
+        masks, active, thresholds, states = [], [], [], []
+        for window in np.split(scores, windows.ends[:-1]) if windows.count else ():
+            gated = self.gate(state, torch.from_numpy(window), target, rng)
+            masks.append(gated.mask.numpy())
+            active.append(int(gated.active))
+            thresholds.append(float(gated.threshold))
+            state = self.observe(gated.state, active[-1], len(window), target)
+            states.append(state)
+        mask = np.concatenate(masks) if masks else np.zeros(0, dtype=bool)
+        return GateTrace(mask, np.array(active, dtype=np.int64), np.array(thresholds), states, state)
+
+    def signals(self, state: S) -> dict[str, Number]:
+        """Returns what the log shows of a state: the smoothed rate and the terms of the law, by key of the log."""
+        return law_signals(state.ema)
+
+    def guarantee_bound(self, windows: int, rows: float) -> float | None:
+        """Returns the largest possible |share - target| after `windows` windows of `rows` rows in total.
+
+        Share and target are the means that `RateStatistics` computes. None means no guarantee.
+        """
+        del windows, rows
+        return None
+
+    def restore(self, values: Mapping[str, Any]) -> S:
+        """Returns the state whose `_asdict` gave `values`."""
+        return self.state_type(**values)

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ast_experiments.selection.numeric import Number
-
 
 def exact_count(share: float, rows: int, fraction: float) -> tuple[int, float]:
     """Whole rows in `share` of `rows`, and the fraction to carry on, so that counts never drift.
@@ -60,34 +58,6 @@ class Fallback:
         instead = torch.zeros_like(active).index_fill_(0, ranked, True)
         used = active.sum() < below
         return torch.where(used, instead, active), used
-
-
-def above(scores: Tensor, threshold: Number) -> Tensor:
-    """The plain gate: rows whose score exceeds the threshold; bool, shape (n,)."""
-    return scores > threshold
-
-
-@dataclass(frozen=True, slots=True)
-class ExactGate:
-    """Lets an exact number of rows through, those with the highest scores; of equal ones the first."""
-
-    def decide(self, scores: Tensor, target: float, owed: float) -> tuple[Tensor, int, Tensor, float]:
-        """Gate decisions for a batch. The device is not read.
-
-        Args:
-            scores: Shape (n,), n >= 1.
-            target: Share to let through.
-            owed: Fraction of a row that the last batch left over.
-
-        Returns:
-            The mask, bool, shape (n,); how many rows it holds; the highest score that did not pass, or the lowest of
-            all where every row did; the fraction to carry on.
-        """
-        n = len(scores)
-        count, owed = exact_count(target, n, owed)
-        ordered = scores.sort(descending=True, stable=True)
-        mask = torch.zeros(n, dtype=torch.bool, device=scores.device).index_fill_(0, ordered.indices[:count], True)
-        return mask, count, ordered.values[min(count, n - 1)], owed
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from ast_experiments.core.batch import Batch, Outputs
-from ast_experiments.selection import sampling as picks
+from ast_experiments.selection import sampling
 from ast_experiments.selection.batching import Carry
-from ast_experiments.selection.control.controller import Controller, ControlState, Tally
+from ast_experiments.selection.control.controller import Controller, State
 from ast_experiments.selection.control.gates import exact_count
-from ast_experiments.selection.control.laws import TopK
-from ast_experiments.selection.control.stream import Windows, control_trace, explore, stream
+from ast_experiments.selection.control.statistics import RateStatistics
+from ast_experiments.selection.control.stream import control_trace, gate_stream
+from ast_experiments.selection.control.topk import TopK
+from ast_experiments.selection.control.windows import Windows, explore
 from ast_experiments.selection.history import ScoreTable
 from ast_experiments.selection.method import Context, Scorer
 from ast_experiments.selection.numeric import generator
@@ -33,13 +35,13 @@ class Committed:
         control: The controller's state; None before control begins.
         owed: Fraction of a row owed by exact counts.
         owed_exploration: Rows owed by exploration.
-        tally: What was let through so far.
+        statistics: Measured share so far.
     """
 
-    control: ControlState | None = None
+    control: State | None = None
     owed: float = 0.0
     owed_exploration: float = 0.0
-    tally: Tally = field(default_factory=Tally)
+    statistics: RateStatistics = field(default_factory=RateStatistics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Stale:
 
     def __init__(
         self,
-        controller: Controller,
+        controller: Controller[Any],
         significance: Significance,
         *,
         pick: Literal["threshold", "topk", "proportional"] = "threshold",
@@ -96,7 +98,7 @@ class Stale:
         temperature: float = 1.0,
         reweight: bool = False,
     ) -> None:
-        self._controller = controller if pick == "threshold" else TopK()
+        self._controller: Controller[Any] = controller if pick == "threshold" else TopK()
         self._significance = significance
         self._pick, self._exploration, self._window = pick, exploration, window
         self._temperature, self._reweight = temperature, reweight
@@ -137,7 +139,7 @@ class Stale:
 
     def _uniform(self, unseen: np.ndarray, target: float) -> Choice:
         count, owed = exact_count(target, len(unseen), self._now.owed)
-        mask = picks.highest(unseen + self._random(EXPLORE).random(len(unseen)), count)
+        mask = sampling.top_k(unseen + self._random(EXPLORE).random(len(unseen)), count)
         return Choice(mask, replace(self._now, owed=owed))
 
     def _exact(self, scores: np.ndarray, target: float) -> Choice:
@@ -146,18 +148,19 @@ class Stale:
         extra, owed_exploration = exact_count(self._exploration, count, now.owed_exploration)
         weights = None
         if self._reweight:
-            chances = picks.inclusion(scores, self._temperature, count, self._exploration)
-            mask, owed_exploration = picks.systematic(chances, count, self._random(PICK)), now.owed_exploration
+            chances = sampling.inclusion_probabilities(scores, self._temperature, count, self._exploration)
+            mask = sampling.systematic_sample(chances, count, self._random(PICK))
+            owed_exploration = now.owed_exploration
             weights = count / rows / chances
         else:
             if self._pick == "topk":
-                mask = picks.highest(scores, count - extra)
+                mask = sampling.top_k(scores, count - extra)
             else:
-                mask = picks.proportional(scores, self._temperature, count - extra, self._random(PICK))
-            mask = picks.add_uniform(mask, extra, self._random(EXPLORE))
+                mask = sampling.proportional_sample(scores, self._temperature, count - extra, self._random(PICK))
+            mask = sampling.add_uniform(mask, extra, self._random(EXPLORE))
         picked = int(np.count_nonzero(mask))
-        tally, owed = now.tally.add(self._controller, picked, rows, target), owed + count - picked
-        return Choice(mask, replace(now, owed=owed, owed_exploration=owed_exploration, tally=tally), weights)
+        statistics, owed = now.statistics.add(self._controller, picked, rows, target), owed + count - picked
+        return Choice(mask, replace(now, owed=owed, owed_exploration=owed_exploration, statistics=statistics), weights)
 
     def _threshold(self, order: np.ndarray, target: float) -> Choice:
         explored = self._exploration * target
@@ -169,11 +172,11 @@ class Stale:
 
     def _gated(self, scores: np.ndarray, target: float, explored: float) -> Choice:
         now, control = self._now, self._controller
-        state = control.renew(now.control or control.initial(target), scores, target, frozen=True)
-        run = stream(control, state, scores, self._window, target, self._random(GATE))
-        tally = now.tally.add_all(control, run.active, Windows(len(scores), self._window).sizes, target)
+        state = control.begin_epoch(now.control, scores, target, frozen=True)
+        run = gate_stream(control, state, scores, self._window, target, self._random(GATE))
+        statistics = now.statistics.add_all(control, run.active, Windows(len(scores), self._window).sizes, target)
         signals = partial(control_trace, control, run, self._window, explored=explored)
-        return Choice(run.mask, replace(now, control=run.final, tally=tally), signals=signals)
+        return Choice(run.mask, replace(now, control=run.final, statistics=statistics), signals=signals)
 
     def observe(self, batch: Batch, outputs: Outputs) -> None:
         """Score the trained rows into the pending column."""
@@ -188,10 +191,10 @@ class Stale:
 
     def facts(self) -> Mapping[str, Any]:
         """What the controller promises, and what came of it."""
-        return self._now.tally.facts(self._controller)
+        return self._now.statistics.facts(self._controller)
 
     def state_dict(self) -> dict[str, Any]:
-        """Score table, controller state, carried rows, tally."""
+        """Score table, controller state, carried rows, statistics."""
         now = self._now
         return {
             "table": self.table.state_dict(),
@@ -199,7 +202,7 @@ class Stale:
             "carried": self._carry.state_dict(),
             "owed": now.owed,
             "owed_exploration": now.owed_exploration,
-            "tally": now.tally._asdict(),
+            "statistics": now.statistics._asdict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -207,8 +210,8 @@ class Stale:
         self.table.load_state_dict(state["table"])
         self._carry.load_state_dict(state["carried"])
         self._now = Committed(
-            control=None if state["control"] is None else ControlState(**state["control"]),
+            control=None if state["control"] is None else self._controller.restore(state["control"]),
             owed=state["owed"],
             owed_exploration=state["owed_exploration"],
-            tally=Tally(**state["tally"]),
+            statistics=RateStatistics(**state["statistics"]),
         )

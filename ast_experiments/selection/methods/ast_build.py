@@ -11,7 +11,7 @@ from ast_experiments.selection.significance import Significance
 
 
 def build(
-    controller: Controller,
+    controller: Controller[Any],
     significance: Significance,
     *,
     scoring: Literal["stale", "gather", "masked"],

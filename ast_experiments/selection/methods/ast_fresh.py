@@ -12,8 +12,8 @@ from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.selection.batch_queue import Packing
-from ast_experiments.selection.control.controller import Controller, ControlState, Tally, pass_gate
-from ast_experiments.selection.control.gates import ExactGate, ReservoirGate
+from ast_experiments.selection.control.controller import AVERAGED, NO_SCORES, Controller, State
+from ast_experiments.selection.control.statistics import RateStatistics
 from ast_experiments.selection.method import Context, Scorer
 from ast_experiments.selection.numeric import Number, generator
 from ast_experiments.selection.plan import Plan
@@ -22,7 +22,6 @@ from ast_experiments.selection.significance import Significance
 
 ORDER, FALLBACK, GATE = 1, 2, 3
 RECENT = 4096
-SHARES = ("control/gate_share", "control/saturated", "control/fallback")
 UNMIXABLE = (
     "method.scoring=masked chooses by the losses of the pass that it trains, in which the images are mixed already; "
     "type method.scoring=gather or method.scoring=stale"
@@ -60,7 +59,7 @@ class Fresh:
 
     def __init__(
         self,
-        controller: Controller,
+        controller: Controller[Any],
         significance: Significance,
         *,
         execution: Literal["gather", "masked"] = "gather",
@@ -72,14 +71,13 @@ class Fresh:
         proxy_arch: str | None = None,
         proxy_every: int = 4,
     ) -> None:
-        published = controller.counts_fallback or isinstance(controller.gate, ReservoirGate)
         self._controller, self._significance, self._gather = controller, significance, execution == "gather"
-        self._packing = self._gather and (not published if packing is None else packing)
+        self._packing = self._gather and (not controller.trains_every_batch if packing is None else packing)
         self._mode, self._size = score_mode, score_size
         proxied = score_net == "proxy"
         self._proxy = ProxyNet(proxy_width, proxy_arch, proxy_every, score_size) if proxied else None
-        self._state: ControlState | None = None
-        self._tally = Tally()
+        self._state: State | None = None
+        self._statistics = RateStatistics()
         self._signals: dict[str, Number] = {}
         self._since: list[dict[str, float]] = []  # with packing, what was gated since the last step
         self._pixels = 1.0
@@ -136,7 +134,7 @@ class Fresh:
         else:
             outputs = score(loaded, mode=self._mode, size=self._size)
         scores = distributed.gather_rows(self._significance(outputs.losses, outputs.logits, loaded.images), loaded.rows)
-        known = isinstance(self._controller.gate, ExactGate) and distributed.size() == 1
+        known = self._controller.exact and distributed.size() == 1
         active, total = self._decide(scores if known else scores.cpu())
         own = active[distributed.shard(len(active))]
         count = total if known else own.sum()
@@ -155,40 +153,37 @@ class Fresh:
     def _decide(self, scores: Tensor) -> tuple[Tensor, Number]:
         """Gate a batch (n,), let the controller observe it; returns the mask (n,) and how many rows it holds."""
         c, control = self._context, self._controller
-        state = self._state or control.initial(self._target)
+        state = self._state
         n, index = len(scores), self._batch - 1
         if control.needs_scores:
-            if not self._renewed:
+            if state is None or not self._renewed:
                 seen = self._recent[~self._recent.isnan()]
-                state = control.renew(state, (seen if len(seen) else scores).cpu().numpy(), self._target)
+                state = control.begin_epoch(state, (seen if len(seen) else scores).cpu().numpy(), self._target)
             fits = scores[:RECENT].to(self._recent.device, torch.float32)
             first = index * c.batch_size
             self._recent[torch.arange(first, first + len(fits), device=fits.device) % RECENT] = fits
+        elif state is None:
+            state = control.begin_epoch(None, NO_SCORES, self._target)
         self._renewed = True
-        passed = pass_gate(control, state, scores, self._target, generator(c.seed, GATE, self._epoch, index))
+        passed = control.gate(state, scores, self._target, generator(c.seed, GATE, self._epoch, index))
         active, total, fell_back = passed.mask, passed.active, 0.0
         if control.fallback.rows and (self._queue is None or control.counts_fallback):
             keys = generator(c.seed, FALLBACK, self._epoch, index).random(n, dtype="float32")
             keys = torch.from_numpy(keys).to(scores.device, non_blocking=True)
-            active, used = control.fallback.apply(passed.mask, control.condition(scores), keys)
+            active, used = control.fallback.apply(passed.mask, scores, keys)
             total, fell_back = active.sum(), used.float()
         self._state = control.observe(
             passed.state, self._number(total if control.counts_fallback else passed.active), n, self._target
         )
-        self._tally = self._tally.add(control, self._number(passed.active), n, self._target)
+        self._statistics = self._statistics.add(control, self._number(passed.active), n, self._target)
         self._signals = {
             "control/threshold": passed.threshold,
-            "control/activation_rate_ema": self._state.ema,
             "control/gate_share": passed.active / n,
-            "control/proportional": self._state.proportional,
-            "control/integral": self._state.integral_term,
-            "control/saturated": self._state.saturated,
             "control/fallback": fell_back,
-            "control/kp": self._state.kp,
-            "control/ki": self._state.ki,
+            **control.signals(self._state),
         }
         if self._queue is not None:
-            self._since.append({key: float(self._signals[key]) for key in SHARES})
+            self._since.append({key: float(self._signals[key]) for key in AVERAGED})
         return active, total
 
     def _number(self, count: Number) -> Number:
@@ -215,7 +210,7 @@ class Fresh:
         signals: dict[str, Number] = {} if self._queue is None else {"picked": self._queue.picked}
         if self._target < 1:
             signals |= self._signals
-            for key in SHARES if self._since else ():
+            for key in AVERAGED if self._since else ():
                 signals[key] = sum(gated[key] for gated in self._since) / len(self._since)
         return signals
 
@@ -227,13 +222,13 @@ class Fresh:
 
     def facts(self) -> Mapping[str, Any]:
         """What the controller promises, and what it kept."""
-        return self._tally.facts(self._controller)
+        return self._statistics.facts(self._controller)
 
     def state_dict(self) -> dict[str, Any]:
         """Controller state, recent scores, waiting rows, proxy; valid in the middle of an epoch."""
         return {
             "control": None if self._state is None else _on_host(self._state),
-            "tally": _on_host(self._tally),
+            "statistics": _on_host(self._statistics),
             "recent": self._recent.cpu().clone(),
             "batch": self._batch,
             "epoch": self._epoch,
@@ -247,8 +242,8 @@ class Fresh:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         device = self._context.device
-        self._state = None if state["control"] is None else ControlState(**_moved(state["control"], device))
-        self._tally = Tally(**_moved(state["tally"], device))
+        self._state = None if state["control"] is None else self._controller.restore(_moved(state["control"], device))
+        self._statistics = RateStatistics(**_moved(state["statistics"], device))
         self._recent.copy_(state["recent"])
         self._batch, self._epoch = state["batch"], state["epoch"]
         self._target, self._renewed = state["target"], state["renewed"]
@@ -259,7 +254,7 @@ class Fresh:
             self._proxy.load_state_dict(state["proxy"])
 
 
-def _on_host(values: ControlState | Tally) -> dict[str, Any]:
+def _on_host(values: State | RateStatistics) -> dict[str, Any]:
     return _moved(values._asdict(), torch.device("cpu"))
 
 

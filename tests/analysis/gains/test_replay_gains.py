@@ -10,7 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from ast_experiments.selection.control.published import SundewBatch
+from ast_experiments.selection.control.controller import NO_SCORES
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
 from ast_experiments.selection.numeric import generator
 
 
@@ -30,9 +31,9 @@ def scores() -> np.ndarray:
     return np.random.default_rng(0).exponential(size=(40, 3_200)).astype(np.float32)
 
 
-def plain(scores: np.ndarray, law: SundewBatch, start: float, target: float, window: int) -> list[float]:
+def plain(scores: np.ndarray, law: SundewComparison, start: float, target: float, window: int) -> list[float]:
     """Levels of one replay, row by row."""
-    state, found = law.initial(target)._replace(level=start), []
+    state, found = law.begin_epoch(None, NO_SCORES, target)._replace(level=start), []
     for epoch, row in enumerate(scores):
         streamed = row[generator(0, 1, epoch).permutation(len(row))]
         for i in range(0, len(row) - window + 1, window):
@@ -48,7 +49,7 @@ def test_swings_are_those_of_two_plain_replays(script: ModuleType, scores: np.nd
     found = script.swings(scores[:2, :330], kp, ki, 0.3, window=64)
     starts = np.quantile(scores[0, :330].astype(np.float64), [0.7, 0.4])
     for i, (p, q) in enumerate(gains):
-        law = SundewBatch(kp=p, ki=q, low=-np.inf, high=np.inf)
+        law = SundewComparison(kp=p, ki=q, low=-np.inf, high=np.inf)
         near, far = (plain(scores[:2, :330], law, float(start), 0.3, 64) for start in starts)
         assert found[:, i] == pytest.approx(np.subtract(far, near), abs=1e-9)
     assert len(found) == 10

@@ -17,8 +17,8 @@ from ast_experiments.analysis.gains.stability import (
     steepest,
 )
 from ast_experiments.selection.control.controller import Controller
-from ast_experiments.selection.control.laws import PI
-from ast_experiments.selection.control.published import SundewBatch
+from ast_experiments.selection.control.pi import PI
+from ast_experiments.selection.control.sundew_comparison import SundewComparison
 
 
 def test_polynomials_by_hand() -> None:
@@ -60,7 +60,7 @@ def test_margin() -> None:
 def response(controller: Controller, density: float, steps: int) -> np.ndarray:
     """Distance of the level from where it belongs, on a rate that falls with it in a straight line."""
     target, right = 0.4, 2.0
-    state = controller.initial(target)._replace(level=right + 1e-8, kp=3.0, ki=0.8)
+    state = controller.begin_epoch(None, np.ones(1), target)._replace(level=right + 1e-8)
     found = []
     for _ in range(steps):
         found.append(float(state.level) - right)
@@ -80,7 +80,9 @@ def response(controller: Controller, density: float, steps: int) -> np.ndarray:
 )
 def test_the_laws_respond_as_their_poles_say(law: Law, kp: float, ki: float, density: float, steps: int) -> None:
     pole = dominant(law, kp, ki, 0.3, density)
-    found = response(PI() if law == "pi" else SundewBatch(kp=kp, ki=ki, low=-1e9, high=1e9), density, steps)
+    found = response(
+        PI(kp=kp, ki=ki) if law == "pi" else SundewComparison(kp=kp, ki=ki, low=-1e9, high=1e9), density, steps
+    )
     # The coefficients that a linear recurrence of the order of the loop fits to the response.
     order = 2 if law == "pi" else 3
     lagged = np.stack([found[i : len(found) - order + i] for i in range(order)], axis=1)

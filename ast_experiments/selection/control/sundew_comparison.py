@@ -1,0 +1,95 @@
+"""The published law of the comparison of CIFAR-10 with ImageNet-100."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ast_experiments.core.ranges import NonNegative, Positive, Smoothing
+from ast_experiments.selection.control.controller import law_signals
+from ast_experiments.selection.control.gates import Fallback
+from ast_experiments.selection.control.published import accumulate
+from ast_experiments.selection.control.threshold import ThresholdController
+from ast_experiments.selection.numeric import Number, both, clip, where
+
+
+class SundewState(NamedTuple):
+    """The state of `SundewComparison` and `SundewTwoStage`.
+
+    Attributes:
+        level: Threshold.
+        ema: Smoothed rate.
+        integral: Accumulated error.
+        proportional: Proportional term of the last step.
+        integral_term: Integral term of the last step.
+        saturated: 1 where the last step hit a bound.
+    """
+
+    level: Number
+    ema: Number
+    integral: Number = 0.0
+    proportional: Number = 0.0
+    integral_term: Number = 0.0
+    saturated: Number = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SundewComparison(ThresholdController[SundewState]):
+    """The law of the published comparison.
+
+    It observes each batch, fallback rows included, through an EMA, and updates the integral before it uses it. The
+    threshold may not pass 0.99, although the scores of the comparison average 1.
+
+    Args:
+        kp: Gain on the error of the EMA.
+        ki: Gain on the accumulated error.
+        alpha: Weight of the newest batch in the EMA.
+        start: First threshold.
+        integral_limit: Bound on the accumulated error.
+        low: Smallest threshold.
+        high: Largest threshold.
+    """
+
+    kp: NonNegative = 0.0015
+    ki: NonNegative = 0.00005
+    alpha: Smoothing = 0.3
+    start: float = 0.5
+    integral_limit: Positive = 50.0
+    low: float = 0.01
+    high: float = 0.99
+
+    state_type: ClassVar[type[Any]] = SundewState
+    trains_every_batch: ClassVar[bool] = True
+    fallback: ClassVar[Fallback] = Fallback(by="random", rows=2)
+    counts_fallback: ClassVar[bool] = True
+
+    def begin_epoch(
+        self, state: SundewState | None, scores: np.ndarray, target: float, *, frozen: bool = False
+    ) -> SundewState:
+        """Starts with the EMA at the target; changes nothing later."""
+        del scores, frozen
+        return SundewState(self.start, target) if state is None else state
+
+    def observe(self, state: SundewState, active: Number, offered: float, target: float) -> SundewState:
+        """Makes one step of the law on the rate of this batch."""
+        ema = self.alpha * (active / offered) + (1 - self.alpha) * state.ema
+        error = ema - target
+        inside = both(state.level > self.low, state.level < self.high)
+        integral = accumulate(state.integral, error, inside, self.integral_limit)
+        proportional, integral_term = self.kp * error, self.ki * integral
+        level = clip(state.level + proportional + integral_term, self.low, self.high)
+        saturated = where(both(level > self.low, level < self.high), 0.0, 1.0)
+        return SundewState(level, ema, integral, proportional, integral_term, saturated)
+
+    def signals(self, state: SundewState) -> dict[str, Number]:
+        """Returns the smoothed rate, both terms, the gains, and whether the threshold hit a bound."""
+        return law_signals(
+            state.ema,
+            proportional=state.proportional,
+            integral=state.integral_term,
+            saturated=state.saturated,
+            kp=self.kp,
+            ki=self.ki,
+        )
