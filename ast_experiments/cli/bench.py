@@ -12,31 +12,26 @@ from pathlib import Path
 
 from ast_experiments.cli.train import EXIT_FAILED, guarded
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.experiments.progress import duration
+from ast_experiments.core.files import exclusive_lock
+from ast_experiments.core.text import rough_duration
+from ast_experiments.experiments.names import check_name, default_name
+from ast_experiments.experiments.study.arms import DENSE, arm_config, check_common, parse_methods, with_dense
+from ast_experiments.experiments.study.journal import read_journal
 from ast_experiments.experiments.study.plan import (
     COSTS,
-    Study,
-    arms_of,
-    check_common,
-    check_name,
-    config_of,
-    default_name,
-    parse_methods,
-)
-from ast_experiments.experiments.study.state import (
     PLAN,
     RUNS,
     TRIAL_SEED,
     TRIALS,
-    Plan,
-    alone,
-    extended,
-    read_journal,
+    Study,
+    StudyPlan,
+    extend_plan,
     read_plan,
 )
 
 ROOT = Path("outputs") / "studies"
 OWN = ("methods", "seeds", "lr_trials", "cost", "name")
+BUSY = "another ast-bench works on {folder}; wait until it ends, or type another name="
 
 DESCRIPTION = """\
 Run a study: every method and the dense reference with every seed, in turns, and beside each method two baselines
@@ -77,27 +72,27 @@ def _main() -> int:
         return 0
     plan, folder = planned(arguments)
     from ast_experiments.core import distributed
-    from ast_experiments.experiments.study.queue import Agenda
-    from ast_experiments.experiments.study.run import check, conduct
+    from ast_experiments.experiments.study.queue import StudyQueue
+    from ast_experiments.experiments.study.run import check_study, run_study
 
     if distributed.launched():
         raise ConfigError("ast-bench is one process, and torchrun starts several; type ast-bench without torchrun")
-    agenda = Agenda(plan, folder)
-    check(agenda)
+    queue = StudyQueue(plan, folder)
+    check_study(queue)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):
+    with exclusive_lock(folder / ".lock", BUSY.format(folder=folder)):
         plan.write(folder)
         print(f"{plan.study.name}: {_summary(plan)}, in {folder}", flush=True)
-        conduct(agenda)
+        run_study(queue)
         _compare(plan, folder)
-    for job, error in agenda.failed.items():
-        print(f"{job.title}: {error}", file=sys.stderr)
-    if agenda.failed:
-        print(f"{len(agenda.failed)} failed; to repeat them type: ast-bench {folder}", file=sys.stderr)
-    return EXIT_FAILED if agenda.failed else 0
+    for run, error in queue.failed.items():
+        print(f"{run.title}: {error}", file=sys.stderr)
+    if queue.failed:
+        print(f"{len(queue.failed)} failed; to repeat them type: ast-bench {folder}", file=sys.stderr)
+    return EXIT_FAILED if queue.failed else 0
 
 
-def planned(arguments: Sequence[str]) -> tuple[Plan, Path]:
+def planned(arguments: Sequence[str]) -> tuple[StudyPlan, Path]:
     """The plan that a command line asks for, and its directory.
 
     Raises:
@@ -106,7 +101,7 @@ def planned(arguments: Sequence[str]) -> tuple[Plan, Path]:
     typed = [argument for argument in arguments if "=" in argument or argument.startswith("~")]
     others = [argument for argument in arguments if argument not in typed]
     given: dict[str, str] = {}
-    before: Plan | None = None
+    before: StudyPlan | None = None
     for other in others:
         if other.endswith((".yaml", ".yml")):
             typed = [*_from_file(Path(other)), *typed]
@@ -124,7 +119,7 @@ def planned(arguments: Sequence[str]) -> tuple[Plan, Path]:
     folder = Path(others[-1]) if before else ROOT / _name(given, common)
     before = before or read_plan(folder)
     study = _study(given, common, before.study if before else None)
-    return (extended(before, study) if before else Plan(study)), folder
+    return (extend_plan(before, study) if before else StudyPlan(study)), folder
 
 
 def _name(given: dict[str, str], common: Sequence[str]) -> str:
@@ -139,14 +134,14 @@ def _study(given: dict[str, str], common: Sequence[str], before: Study | None) -
         return dataclasses.replace(
             before,
             common=tuple(common) or before.common,
-            arms=arms_of(arms),
+            arms=with_dense(arms),
             seeds=_seeds(given["seeds"]) if "seeds" in given else before.seeds,
             lr_trials=_trials(given["lr_trials"]) if "lr_trials" in given else before.lr_trials,
             cost=_cost(given["cost"]) if "cost" in given else before.cost,
         )
     if "methods" not in given:
         raise ConfigError("methods: is missing; type e.g. methods=[ast,infobatch,random]")
-    arms = arms_of(parse_methods(given["methods"]))
+    arms = with_dense(parse_methods(given["methods"]))
     trials, cost = _trials(given.get("lr_trials", "0")), _cost(given.get("cost", "auto"))
     seeds = _seeds(given["seeds"]) if "seeds" in given else _usual_seeds(common)
     return Study(given["name"], tuple(common), arms, seeds, trials, cost)
@@ -165,9 +160,8 @@ def _seeds(text: str) -> tuple[int, ...]:
 def _usual_seeds(common: Sequence[str]) -> tuple[int, ...]:
     """As many as a claim needs on the data set."""
     from ast_experiments.comparison.comparability import PROTOCOL_SEEDS, SEEDS
-    from ast_experiments.experiments.study.plan import DENSE
 
-    dataset = config_of(common, DENSE).dataset.name
+    dataset = arm_config(common, DENSE).dataset.name
     return tuple(range(PROTOCOL_SEEDS.get(dataset, SEEDS)))
 
 
@@ -196,14 +190,14 @@ def _from_file(path: Path) -> list[str]:
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in content.items()]
 
 
-def _summary(plan: Plan) -> str:
+def _summary(plan: StudyPlan) -> str:
     study = plan.study
     arms = ", ".join(arm.label for arm in study.arms)
     trials = f", {study.lr_trials} learning rates tried an arm" if study.lr_trials else ""
     return f"{arms} x {len(study.seeds)} seeds{trials}, and baselines at each method's cost"
 
 
-def _compare(plan: Plan, folder: Path) -> None:
+def _compare(plan: StudyPlan, folder: Path) -> None:
     """Write the comparison, on the axis that the baselines were made for."""
     from ast_experiments.cli.compare import tell
     from ast_experiments.comparison.compare import compare
@@ -219,7 +213,7 @@ def _compare(plan: Plan, folder: Path) -> None:
     for entry in read_journal(folder):
         took[entry["run"].startswith(TRIALS)] += entry.get("took_s", 0.0)
     if took[True]:
-        print(f"trials of learning rates took {duration(took[True])}, the comparison {duration(took[False])}")
+        print(f"trials of learning rates took {rough_duration(took[True])}, the comparison {rough_duration(took[False])}")
 
 
 if __name__ == "__main__":

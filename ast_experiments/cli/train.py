@@ -15,7 +15,7 @@ from ast_experiments.config.compose import CONF, Sweep, explain, preflight, regi
 from ast_experiments.config.naming import launch_id
 from ast_experiments.config.presets import fitted
 from ast_experiments.core.errors import ConfigError, Interrupted, UserError
-from ast_experiments.experiments.sweep import speaks
+from ast_experiments.experiments.runner import is_main_process
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,7 +50,7 @@ def guarded(command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        for line in str(error).splitlines() if speaks() else ():
+        for line in str(error).splitlines() if is_main_process() else ():
             print(f"error: {line}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
     except OSError as error:
@@ -117,14 +117,14 @@ def _sweep(sweep: Sweep, hand_over: Callable[[Callable[[DictConfig], Any]], None
     # Workers may not inherit the name that the directory was given here.
     folder = str(sweep.folder).replace("'", r"\'")
     sys.argv.append(f"hydra.sweep.dir='{folder}'")
-    if speaks():
+    if is_main_process():
         sweeping.begin(sweep)
     finished = True
     try:
-        with sweeping.watched(sweep):
+        with sweeping.report_failures(sweep):
             hand_over(sweeping.job)
     finally:
-        if speaks():
+        if is_main_process():
             finished = sweeping.conclude(sweep)
     return 0 if finished else EXIT_FAILED
 

@@ -11,14 +11,16 @@ from pathlib import Path
 
 from ast_experiments.cli.train import EXIT_FAILED, guarded
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.experiments.study.plan import check_name, default_name
-from ast_experiments.experiments.tuning.objectives import parse_goals
-from ast_experiments.experiments.tuning.search import PLAN, Search, Searching, alone, read_search
-from ast_experiments.experiments.tuning.space import checked, parse
+from ast_experiments.core.files import exclusive_lock
+from ast_experiments.experiments.names import check_name, default_name
+from ast_experiments.experiments.tuning.objectives import parse_objectives
+from ast_experiments.experiments.tuning.search import REQUEST, Search, SearchSession, read_search
+from ast_experiments.experiments.tuning.space import check_space, parse_space
 
 ROOT = Path("outputs") / "tune"
 OWN = ("trials", "goal", "prune", "name")
 TRIALS, GOAL = 30, "final_accuracy"
+BUSY = "another ast-tune works on {folder}; wait until it ends, or type another name="
 
 DESCRIPTION = """\
 Search for settings: each trial is a run of ast-train whose values Optuna chose after the trials before it (TPE).
@@ -63,25 +65,25 @@ def _main() -> int:
         raise ConfigError("ast-tune needs Optuna, which is not installed; type uv sync --inexact --extra tune")
     search, folder = asked(arguments)
     from ast_experiments.core import distributed
-    from ast_experiments.experiments.tuning.report import conclude, write
+    from ast_experiments.experiments.tuning.report import conclude, write_files
     from ast_experiments.runs.build import build_dataset
 
     if distributed.launched():
         raise ConfigError("ast-tune is one process, and torchrun starts several; type ast-tune without torchrun")
-    typed, common = parse(search.arguments)
-    space = checked(typed, common)
+    typed, common = parse_space(search.arguments)
+    space = check_space(typed, common)
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):
-        searching = Searching(search, folder, common, space)
-        build_dataset(searching.base)
+    with exclusive_lock(folder / ".lock", BUSY.format(folder=folder)):
+        session = SearchSession(search, folder, common, space)
+        build_dataset(session.base)
         search.write(folder)
-        print(f"{search.name}: {searching.left} of {search.trials} trials to make, in {folder}", flush=True)
+        print(f"{search.name}: {session.remaining} of {search.trials} trials to make, in {folder}", flush=True)
         try:
-            for _ in searching.run():
-                write(searching)
+            for _ in session.run():
+                write_files(session)
         finally:
-            conclude(searching)
-    return 0 if searching.study.best_trials else EXIT_FAILED
+            conclude(session)
+    return 0 if session.study.best_trials else EXIT_FAILED
 
 
 def asked(arguments: Sequence[str]) -> tuple[Search, Path]:
@@ -96,11 +98,11 @@ def asked(arguments: Sequence[str]) -> tuple[Search, Path]:
     before = read_search(folders[0]) if len(folders) == 1 else None
     if folders and (before is None or len(rest) > 1):
         stray = next((folder for folder in folders if read_search(folder) is None), folders[0])
-        raise ConfigError(f"{stray}: expected KEY=VALUE, or nothing but a search's directory (with a {PLAN})")
+        raise ConfigError(f"{stray}: expected KEY=VALUE, or nothing but a search's directory (with a {REQUEST})")
     if before is None:
-        parse(rest)
-        goals = parse_goals(given.get("goal", GOAL))
-        told = [*sorted(rest), *(f"{goal.key}:{goal.side}" for goal in goals)]
+        parse_space(rest)
+        goals = parse_objectives(given.get("goal", GOAL))
+        told = [*sorted(rest), *map(str, goals)]
         name = check_name(given.get("name", default_name(told)))
         search = Search(name, tuple(rest), goals, TRIALS, prune=True)
         folder = ROOT / name
@@ -109,12 +111,12 @@ def asked(arguments: Sequence[str]) -> tuple[Search, Path]:
         search, folder = before, folders[0]
     search = dataclasses.replace(
         search,
-        goals=parse_goals(given["goal"]) if "goal" in given else search.goals,
+        goals=parse_objectives(given["goal"]) if "goal" in given else search.goals,
         trials=_count(given["trials"]) if "trials" in given else (before or search).trials,
         prune=_flag(given["prune"]) if "prune" in given else (before or search).prune,
     )
     if before is not None and (sorted(before.arguments), before.goals) != (sorted(search.arguments), search.goals):
-        was = " ".join([*before.arguments, "goal=" + ",".join(f"{g.key}:{g.side}" for g in before.goals)])
+        was = " ".join([*before.arguments, "goal=" + ",".join(map(str, before.goals))])
         raise ConfigError(f"name={before.name}: that search is {was}; give another name=")
     return search, folder
 

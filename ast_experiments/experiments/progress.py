@@ -1,4 +1,4 @@
-"""What a person sees while a study runs."""
+"""The progress line of studies and searches."""
 
 from __future__ import annotations
 
@@ -9,29 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-TAIL = 16384  # bytes that hold the last row of a record
+from ast_experiments.core.text import rough_duration
 
-
-def duration(seconds: float) -> str:
-    """A time in two units at most."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours = round(minutes / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes < 600 else f"{hours} h"
+TAIL_BYTES = 16384  # enough for the last row of a record
 
 
 @contextmanager
-def watching(title: str, folder: Path, left: float | None, *, quiet: bool) -> Iterator[None]:
-    """On a terminal, a line that tells how far the run in a directory is, taken away at its end.
+def live_progress(title: str, folder: Path, seconds_left: float | None, *, quiet: bool) -> Iterator[None]:
+    """Shows on a terminal how far a run is; the line disappears when the block ends.
 
     Args:
-        title: What the line begins with.
-        folder: The run directory, whose record is read.
-        left: Seconds that all runs that are left are expected to take.
-        quiet: Show nothing: the run speaks for itself.
+        title: Beginning of the line.
+        folder: Run directory, whose record is read.
+        seconds_left: Estimated time of all remaining runs.
+        quiet: Show nothing, because the run prints its own progress.
     """
     from rich.console import Console
 
@@ -45,7 +36,9 @@ def watching(title: str, folder: Path, left: float | None, *, quiet: bool) -> It
     begun = time.monotonic()
 
     def line() -> Text:
-        rest = "" if left is None else f"; about {duration(max(0.0, left - (time.monotonic() - begun)))} left"
+        rest = ""
+        if seconds_left is not None:
+            rest = f"; about {rough_duration(max(0.0, seconds_left - (time.monotonic() - begun)))} left"
         return Text(f"{title}: {_position(folder)}{rest}", overflow="ellipsis", no_wrap=True)
 
     with Live(get_renderable=line, console=console, refresh_per_second=2, transient=True):
@@ -53,15 +46,15 @@ def watching(title: str, folder: Path, left: float | None, *, quiet: bool) -> It
 
 
 def _position(folder: Path) -> str:
-    row = last_row(folder / "metrics.jsonl")
+    row = _last_row(folder / "metrics.jsonl")
     return f"epoch {row['epoch']:.1f}, {row['progress']:.0%}" if "progress" in row else "starting"
 
 
-def last_row(path: Path) -> dict[str, Any]:
-    """The last whole row of a record; empty if there is none."""
+def _last_row(path: Path) -> dict[str, Any]:
+    """Returns the last complete row of a record; empty if there is none."""
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL))
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
             lines = file.read().split(b"\n")[:-1]
         return json.loads(lines[-1])
     except (OSError, ValueError, IndexError):

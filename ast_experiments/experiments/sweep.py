@@ -1,141 +1,81 @@
-"""What a sweep adds to its runs: finished jobs are skipped, failures told at once, a report written after every job.
+"""Sweeps: the function that a Hydra launcher calls for each job, and what the user sees before and after the jobs.
 
-A job's directory follows from its overrides, so that a sweep which is started again finds what it has done. All of it
-is read from files: jobs may run in other processes, on other machines, and at other times.
+The directory of a job follows from its overrides, so that a sweep finds its finished jobs again. All state is read
+from files, because jobs may run in other processes, on other machines, and at other times.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
-import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ast_experiments.config.compose import LAUNCHERS, Sweep, register_resolvers, typed
 from ast_experiments.config.naming import job_name
-from ast_experiments.core.errors import ConfigError, UserError
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.experiments.runner import Job, is_main_process, print_failure, run_job
+from ast_experiments.runs.record import read_result
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ast_experiments.config.schema import Config
-
-OTHER_CONFIG = "{folder} holds a run of another config; give the sweep another name, group=NAME"
-TOP = 5
-WATCH_S = 0.5
+LEADERS = 5
+POLL_S = 0.5
 
 logger = logging.getLogger(__name__)
-register_resolvers()  # launchers send `job` to other processes, which import nothing but this module
+register_resolvers()  # launchers pickle `job` for processes that import only this module
 
 
 def job(cfg: DictConfig) -> float | None:
-    """One job, inside Hydra, in whatever process the launcher chose.
+    """Runs one job inside Hydra, in any process that the launcher chooses.
 
     Returns:
-        Its final accuracy in percent; None if it failed, which was written down and told.
+        Its final accuracy in percent; None if it failed.
     """
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
     folder, sweep = Path(hydra.runtime.output_dir), Path(hydra.sweep.dir).resolve()
     overrides = [str(override) for override in hydra.overrides.task]
-    result: Mapping[str, Any] = {}
+    title = " ".join(overrides)
     try:
         config = typed(cfg)
-        config = dataclasses.replace(config, group=config.group or sweep.name)
-        with _taken(folder):
-            before = _before(config, folder)
-            if before.get("status") == "finished":
-                if speaks():
-                    print(f"finished already: {folder.name}", flush=True)
-                    _complete(config, folder)
-                return before.get("final_accuracy")
-            from ast_experiments.runs.run import execute
-
-            result = execute(config, folder, overrides)
-    except Exception as error:
-        logger.info("the job failed", exc_info=True)  # below a warning: the terminal gets one line
-        if speaks():
-            _tell(overrides, f"{type(error).__name__}: {error}", folder)
-    if speaks():
-        _report(sweep)
-    return result.get("final_accuracy")
-
-
-def _complete(config: Config, folder: Path) -> None:
-    """Write the report of a run that was killed after its result."""
-    from ast_experiments.analysis.report import write_report
-
-    if config.tracking.report and not (folder / "report.html").is_file():
-        write_report(folder)
-
-
-def _before(config: Config, folder: Path) -> Mapping[str, Any]:
-    """What the job has left here at another time; empty if nothing.
-
-    Raises:
-        UserError: If it was of another config.
-    """
-    from ast_experiments.runs.build import config_hash
-
-    before = _result(folder)
-    if before.get("config_hash", config_hash(config)) != config_hash(config):
-        raise UserError(OTHER_CONFIG.format(folder=folder))
-    return before
-
-
-def speaks() -> bool:
-    """Whether this process is the one that talks to the user: rank 0 under torchrun."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-@contextmanager
-def _taken(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of a run directory. Of the ranks of one run, the first one does.
-
-    Raises:
-        UserError: If another one is in it.
-    """
-    from filelock import FileLock, Timeout
-
-    from ast_experiments.core import distributed
-
-    lock = FileLock(folder / ".lock", timeout=0)
-    with suppress(Timeout):
-        if distributed.rank() == 0:
-            lock.acquire()
-    try:
-        if not distributed.broadcast_object(lock.is_locked):
-            raise UserError(f"{folder} is in the hands of another process; wait for that one")
-        yield
-    finally:
-        lock.release()
+    except ConfigError as error:
+        print_failure(title, str(error), folder)
+        return None
+    config = dataclasses.replace(config, group=config.group or sweep.name)
+    outcome = run_job(Job(title, folder, config, overrides), under_launcher=True)
+    if is_main_process():
+        if outcome.skipped:
+            print(f"finished already: {folder.name}", flush=True)
+        else:
+            _report(sweep)
+    return outcome.result.get("final_accuracy")
 
 
 def begin(sweep: Sweep) -> None:
-    """Say what is about to be done.
+    """Prints how many jobs there are, and how many have finished.
 
     Raises:
-        ConfigError: If the directory holds jobs of other configs.
+        ConfigError: If a job's directory holds a run of another config.
     """
     for overrides, expected in zip(sweep.jobs, sweep.hashes, strict=True):
         folder = sweep.folder / job_name(overrides)
-        if _result(folder).get("config_hash", expected) != expected:
-            raise ConfigError(OTHER_CONFIG.format(folder=folder))
+        if read_result(folder).get("config_hash", expected) != expected:
+            raise ConfigError(f"{folder} holds a run of another config; type another name for the sweep, group=NAME")
     done = sum(status == "finished" for status in statuses(sweep).values())
-    told = f", {done} of them finished already" if done else ""
-    print(f"{len(sweep.jobs)} jobs in {sweep.folder}{told}", flush=True)
+    finished = f", {done} of them finished already" if done else ""
+    print(f"{len(sweep.jobs)} jobs in {sweep.folder}{finished}", flush=True)
 
 
 def conclude(sweep: Sweep) -> bool:
-    """Show the sweep as it stands and what to do about jobs without an end; whether all have finished."""
+    """Prints the leaderboard and writes the sweep's files. Returns whether all jobs have finished."""
     from ast_experiments.analysis.gains.page import write_sweep
     from ast_experiments.analysis.leaderboard import leaderboard, print_leaderboard
 
@@ -143,68 +83,58 @@ def conclude(sweep: Sweep) -> bool:
     if rows:
         print_leaderboard(rows)
         print(*write_sweep(sweep.folder), sep="\n", flush=True)
-    open_jobs = [status for status in statuses(sweep).values() if status != "finished"]
-    if open_jobs:
-        print(f"{len(open_jobs)} of {len(sweep.jobs)} jobs did not finish; the same command goes on", file=sys.stderr)
-    return not open_jobs
+    unfinished = [status for status in statuses(sweep).values() if status != "finished"]
+    if unfinished:
+        print(
+            f"{len(unfinished)} of {len(sweep.jobs)} jobs did not finish; type the same command to continue",
+            file=sys.stderr,
+        )
+    return not unfinished
 
 
 def statuses(sweep: Sweep) -> dict[str, str]:
-    """Status by name of each job, as their files tell it."""
+    """Returns the status of each job by its directory's name; "not started" if it has no result."""
     names = [job_name(overrides) for overrides in sweep.jobs]
-    return {name: str(_result(sweep.folder / name).get("status", "not started")) for name in names}
+    return {name: read_result(sweep.folder / name).get("status", "not started") for name in names}
 
 
 @contextmanager
-def watched(sweep: Sweep) -> Iterator[None]:
-    """Tell of failures that launchers keep in log files of their own, as soon as they are written down."""
+def report_failures(sweep: Sweep) -> Iterator[None]:
+    """Prints the failures of jobs whose launcher hides their output, as soon as their results appear."""
     if LAUNCHERS.get(sweep.launcher) != "submitit":
         yield
         return
-    over, since = threading.Event(), time.time()
-    watcher = threading.Thread(target=_watch, args=(sweep, over, since), daemon=True)
+    ended, since = threading.Event(), time.time()
+    watcher = threading.Thread(target=_watch, args=(sweep, ended, since), daemon=True)
     watcher.start()
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         watcher.join()
 
 
-def _watch(sweep: Sweep, over: threading.Event, since: float) -> None:
-    told: set[str] = set()
+def _watch(sweep: Sweep, ended: threading.Event, since: float) -> None:
+    reported: set[str] = set()
     last = False
     while not last:
-        last = over.wait(WATCH_S)  # one more look after the end
+        last = ended.wait(POLL_S)  # look once more after the end
         for overrides in sweep.jobs:
             folder = sweep.folder / job_name(overrides)
-            result = _result(folder)
-            fresh = result and (folder / "result.json").stat().st_mtime >= since and folder.name not in told
-            if fresh and result.get("status") == "failed":
-                told.add(folder.name)
-                _tell(overrides, result.get("error", ""), folder)
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "result.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-
-
-def _tell(overrides: Sequence[str], error: str, folder: Path) -> None:
-    line = " ".join(error.split())
-    log = os.path.relpath(folder / "train.log")
-    print(f"error: {' '.join(overrides)}: {line}; see {log}", file=sys.stderr, flush=True)
+            result = read_result(folder)
+            new = result and folder.name not in reported and (folder / "result.json").stat().st_mtime >= since
+            if new and result.get("status") == "failed":
+                reported.add(folder.name)
+                print_failure(" ".join(overrides), result.get("error", ""), folder)
 
 
 def _report(sweep: Path) -> None:
-    """The leaders, and the files of the sweep anew. That it fails is no reason to lose a job."""
+    """Prints the leaders and rewrites the sweep's files; if that fails, the sweep goes on."""
     from ast_experiments.analysis.gains.page import write_sweep
     from ast_experiments.analysis.leaderboard import leaderboard, print_leaderboard
 
     try:
-        print_leaderboard(leaderboard(sweep), top=TOP)
+        print_leaderboard(leaderboard(sweep), top=LEADERS)
         write_sweep(sweep)
     except Exception as error:
         logger.info("the sweep's report could not be written", exc_info=True)

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ast_experiments.core.errors import DataError
+from ast_experiments.core.files import read_json
+
 CONFIG, METRICS, RESULT = "config.yaml", "metrics.jsonl", "result.json"
 
 logger = logging.getLogger(__name__)
@@ -58,8 +61,26 @@ def read_run(directory: str | os.PathLike[str], *, metrics: bool = True) -> RunR
         config=_read_config(directory / CONFIG),
         steps=[row for row in rows if row.get("kind") == "step"],
         epochs=[row for row in rows if row.get("kind") == "epoch"],
-        result=_read_result(directory / RESULT),
+        result=read_result(directory),
     )
+
+
+def read_result(directory: Path) -> dict[str, Any]:
+    """Reads result.json of a run directory.
+
+    Every reader of results goes through here. The file is written atomically, so one that is not valid JSON was
+    damaged later; it is reported and treated as missing.
+
+    Returns:
+        Its content; empty if there is none, so that `read_result(directory).get("status")` is None.
+    """
+    path = directory / RESULT
+    try:
+        result = read_json(path)
+    except DataError as error:
+        logger.warning("%s; the run counts as unfinished.", error)
+        return {}
+    return result if isinstance(result, dict) else {}
 
 
 def find_runs(path: str | os.PathLike[str]) -> list[Path]:
@@ -109,14 +130,3 @@ def _read_config(path: Path) -> dict[str, Any]:
         logger.warning("%s cannot be read (%s); the run is shown without it.", path, error)
         return {}
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
-
-
-def _read_result(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        result = json.loads(path.read_bytes())
-    except ValueError:
-        logger.warning("%s is not valid JSON; the run counts as unfinished.", path)
-        return {}
-    return result if isinstance(result, dict) else {}

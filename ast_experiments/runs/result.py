@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -12,9 +10,13 @@ from typing import Any
 
 from ast_experiments.config.schema import CHOICES, Config
 from ast_experiments.core import distributed
+from ast_experiments.core.files import write_json
 from ast_experiments.energy.nominal import nominal_savings, skipped_share
 from ast_experiments.runs.build import config_hash
+from ast_experiments.runs.record import read_result as read
 from ast_experiments.training.loop import Run
+
+__all__ = ["describe", "energy", "environment", "reached", "read", "write"]
 
 NAME = "result.json"
 PACKAGES = ("ast-experiments", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "wandb", "numpy")
@@ -142,18 +144,8 @@ def environment() -> dict[str, Any]:
 
 
 def write(folder: Path, result: dict[str, Any]) -> Path:
-    """Write result.json whole or not at all."""
-    path = folder / NAME
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(result, indent=2, default=str) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
-    return path
-
-
-def read(folder: Path) -> dict[str, Any] | None:
-    """The run's result, or None if there is none."""
-    path = folder / NAME
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """Writes result.json, atomically."""
+    return write_json(folder / NAME, result)
 
 
 def _commit() -> str | None:

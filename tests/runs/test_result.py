@@ -107,7 +107,7 @@ def test_reached_before_the_first_epoch() -> None:
 
 
 def test_the_file_is_written_whole(tmp_path: Path) -> None:
-    assert results.read(tmp_path) is None
+    assert results.read(tmp_path) == {}
     path = results.write(tmp_path, {"a": 1, "folder": Path("/x")})
     assert json.loads(path.read_text()) == {"a": 1, "folder": "/x"} == results.read(tmp_path)
 

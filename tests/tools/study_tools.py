@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ast_experiments.config.schema import Config
-from ast_experiments.experiments.study.plan import Arm, config_of
-from ast_experiments.experiments.study.queue import Agenda
-from ast_experiments.experiments.study.state import Job
+from ast_experiments.experiments.study.arms import Arm, arm_config
+from ast_experiments.experiments.study.plan import StudyRun
+from ast_experiments.experiments.study.queue import StudyQueue
 
 FORWARD, SAMPLES, VALIDATED = 1.0e6, 1000, 200
 
-_composed = cache(config_of)
+_composed = cache(arm_config)
 
 
 def composed(common: Sequence[str], arm: Arm) -> Config:
@@ -23,9 +23,9 @@ def composed(common: Sequence[str], arm: Arm) -> Config:
     return _composed(tuple(common), arm)
 
 
-def write_result(agenda: Agenda, job: Job, *, rate: float = 1.0, joules: bool = False, **changes: Any) -> Path:
+def write_result(queue: StudyQueue, run: StudyRun, *, rate: float = 1.0, joules: bool = False, **changes: Any) -> Path:
     """A run at a rate: a trained row is worth three forward passes, a validated one one; 1e-6 J an operation."""
-    config = agenda.job_config(job)
+    config = queue.run(run).config
     epochs = config.recipe.epochs
     rows = round(rate * SAMPLES * epochs)
     flops = {"score": 0, "train": 3 * FORWARD * rows, "val": FORWARD * VALIDATED * epochs}
@@ -36,10 +36,10 @@ def write_result(agenda: Agenda, job: Job, *, rate: float = 1.0, joules: bool = 
         energy["by_phase"] = {phase: {"gpu_joules": value} for phase, value in phases.items()}
     result: Mapping[str, Any] = {
         "status": "finished",
-        "run_id": job.place,
+        "run_id": run.path,
         "dataset": "digits",
         "method": config.method.name,
-        "seed": job.seed,
+        "seed": run.seed,
         "tags": config.tags,
         "hardware": {"device": "cuda" if joules else "cpu"},
         "train_samples": SAMPLES,
@@ -51,8 +51,8 @@ def write_result(agenda: Agenda, job: Job, *, rate: float = 1.0, joules: bool = 
         "final_accuracy": 90.0,
         **changes,
     }
-    folder = agenda.folder / job.place
+    folder = queue.folder / run.path
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_text(json.dumps(result))
-    agenda.forget(job)
+    queue.reload(run)
     return folder

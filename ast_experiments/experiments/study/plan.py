@@ -1,71 +1,59 @@
-"""What a study is: which arms, which seeds, and the config of each arm."""
+"""What a study runs: the request, the decisions made on the way, and single runs. `plan.json` holds the first two."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from ast_experiments.config.compose import compose, typed
-from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.errors import ConfigError, DataError, UserError
+from ast_experiments.core.files import read_json, write_json
+from ast_experiments.experiments.study.arms import Arm
 
-if TYPE_CHECKING:
-    from ast_experiments.config.schema import Config
-
+PLAN, RUNS, TRIALS = "plan.json", "runs", "trials"
+TRIAL_SEED = 1_000_000  # of learning-rate trials; no comparison uses it
 COSTS = ("auto", "joules", "seconds", "flops", "samples")
-RESERVED = {
-    "method": "name methods in methods=[...]",
-    "seed": "type seeds=5, or seeds=[3,4,5]",
-    "group": "the study's name is the group; type name=NAME",
-    "sweep": "a study has arms; type e.g. methods=[ast:rate=0.2,ast:rate=0.4]",
-    "hydra": "a study makes its own directories; type name=NAME",
-    "max_steps": "a study compares whole runs; type recipe.epochs=N",
-    "debug": "a study compares whole runs; try an arm with ast-train first",
-}
-"""Settings that a study has no use for, and what to type instead."""
-
-_OWN = re.compile(r"(method\.\w+|(controller|significance)(\.\w+)?|recipe\.(epochs|lr|warmup_epochs))(\.\w+)?=.+")
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
-    """A method with its settings.
+class StudyRun:
+    """One run of a study.
 
     Attributes:
-        label: What it is called.
-        method: The choice.
-        overrides: Settings of its own.
-        serves: Of a baseline, what it is for: `dense_shorter:LABEL` or `rs2:LABEL`.
+        arm: Its arm.
+        seed: Its seed.
+        lr: The learning rate it tries; None for a run of the comparison.
     """
 
-    label: str
-    method: str
-    overrides: tuple[str, ...] = ()
-    serves: tuple[str, ...] = ()
+    arm: Arm
+    seed: int
+    lr: float | None = None
 
     @property
-    def folder(self) -> str:
-        """The name of its directory."""
-        return fit(self.label)
+    def path(self) -> str:
+        """Run directory, relative to that of the study."""
+        if self.lr is None:
+            return f"{RUNS}/{self.arm.folder}/seed_{self.seed}"
+        return f"{TRIALS}/{self.arm.folder}/lr_{self.lr:g}"
 
-
-DENSE = Arm("dense", "dense")
+    @property
+    def title(self) -> str:
+        """The arm, and the seed or the learning rate."""
+        return f"{self.arm.label}, " + (f"seed {self.seed}" if self.lr is None else f"trial of lr {self.lr:g}")
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What is asked for.
+    """What the user asked for.
 
     Attributes:
         name: Of the study.
-        common: Overrides for all arms.
+        common: Overrides that all arms share.
         arms: The dense reference, then the methods.
         seeds: In order.
-        lr_trials: Learning rates to try for each arm; 0 for none.
-        cost: What the baselines are to cost the same in, one of `COSTS`.
+        lr_trials: Number of learning rates to try for each arm; 0 for none.
+        cost: Unit in which baselines must cost the same as their method, one of `COSTS`.
     """
 
     name: str
@@ -76,117 +64,74 @@ class Study:
     cost: str = "auto"
 
 
-def fit(text: str) -> str:
-    """A text made fit for the name of a directory."""
-    return re.sub(r"[^A-Za-z0-9._=,+-]+", "-", text).strip("-.")
+@dataclass(slots=True)
+class StudyPlan:
+    """A study and the decisions made so far. A decision is never revised.
+
+    Attributes:
+        study: The request.
+        cost: Unit of cost, once decided.
+        why: Reason for that unit.
+        lrs: Chosen learning rates, by arm.
+        baselines: Arms added to those of the request.
+        matched: By method, its cost and the labels of its baselines.
+    """
+
+    study: Study
+    cost: str | None = None
+    why: str = ""
+    lrs: dict[str, float] = field(default_factory=dict)
+    baselines: list[Arm] = field(default_factory=list)
+    matched: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def arms(self) -> list[Arm]:
+        """Arms of the request, then the baselines."""
+        return [*self.study.arms, *self.baselines]
+
+    def write(self, folder: Path) -> None:
+        """Writes plan.json, atomically."""
+        write_json(folder / PLAN, dataclasses.asdict(self))
 
 
-def check_name(name: str) -> str:
-    """The name of a directory, as typed.
+def read_plan(folder: Path) -> StudyPlan | None:
+    """Reads the plan of a study's directory. Returns None if there is none.
 
     Raises:
-        ConfigError: If it is empty or has characters that do not belong in one.
+        UserError: If the file cannot be read.
     """
-    if not name or fit(name) != name:
-        raise ConfigError(f"name={name}: letters, digits and . _ = , + - only; type e.g. name={fit(name) or 'NAME'}")
-    return name
+    try:
+        plan = read_json(folder / PLAN)
+        if plan is None:
+            return None
+        study = plan["study"]
+        study |= {key: tuple(study[key]) for key in ("common", "seeds")}
+        study["arms"] = tuple(_read_arm(arm) for arm in study["arms"])
+        return StudyPlan(**plan | {"study": Study(**study), "baselines": [_read_arm(arm) for arm in plan["baselines"]]})
+    except (DataError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / PLAN} cannot be read ({error}); type another name=, or move the file away") from error
 
 
-def parse_methods(text: str) -> list[Arm]:
-    """Arms from `[ast,infobatch]`; an entry may have settings, as in `ast:rate=0.2:controller=quantile`.
+def _read_arm(fields: dict[str, Any]) -> Arm:
+    baseline_for = fields["baseline_for"] if "baseline_for" in fields else fields["serves"]  # plans of version 0.1
+    return Arm(fields["label"], fields["method"], tuple(fields["overrides"]), tuple(baseline_for))
 
-    A key without a dot is one of the method. Spaces serve as colons.
+
+def extend_plan(plan: StudyPlan, request: Study) -> StudyPlan:
+    """Adds the arms and seeds of another request to a plan.
 
     Raises:
-        ConfigError: If an entry cannot be read, or has a setting that must be the same for all arms.
+        ConfigError: If anything else differs.
     """
-    inside = text.strip()
-    if inside.startswith("[") and inside.endswith("]"):
-        inside = inside[1:-1]
-    entries = [entry.strip(" '\"") for entry in re.findall(r"(?:\[[^\]]*\]|[^,\[\]])+", inside)]
-    arms = [_arm(entry) for entry in entries if entry]
-    if not arms:
-        raise ConfigError("methods: names nothing; type e.g. methods=[ast,infobatch,random]")
-    return list(dict.fromkeys(arms))
-
-
-def _arm(entry: str) -> Arm:
-    method, *settings = re.split(r"[\s:]+", entry)
-    if not method.isidentifier():
-        raise ConfigError(f"methods: {entry!r} begins with no method; type e.g. methods=[ast,ast:rate=0.2]")
-    full = [s if "." in s.split("=")[0] or s.startswith(("controller=", "significance=")) else f"method.{s}"
-            for s in settings]  # fmt: skip
-    for setting in full:
-        if not _OWN.fullmatch(setting):
-            raise ConfigError(
-                f"methods: {setting} in {entry!r}: expected KEY=VALUE of method, controller, significance, "
-                "recipe.epochs, recipe.lr or recipe.warmup_epochs; what all arms share is typed beside methods="
-            )
-    return Arm(" ".join([method, *(s.removeprefix("method.") for s in full)]), method, tuple(full))
-
-
-def arms_of(methods: Iterable[Arm]) -> tuple[Arm, ...]:
-    """All arms that are asked for: the dense reference always, and first."""
-    return tuple(dict.fromkeys([DENSE, *methods]))
-
-
-def check_common(common: Sequence[str]) -> None:
-    """Refuse settings that a study makes itself.
-
-    Raises:
-        ConfigError: About the first of them.
-    """
-    for override in common:
-        key, found, _ = override.partition("=")
-        key = key.lstrip("+~")
-        if not found and not override.startswith("~"):
-            raise ConfigError(f"{override}: expected KEY=VALUE, and quotes around what holds spaces")
-        reserved = "hydra" if key.startswith("hydra.") else key
-        if reserved in RESERVED:
-            raise ConfigError(f"{override}: {RESERVED[reserved]}")
-
-
-def default_name(common: Sequence[str]) -> str:
-    """A name that the same settings give again."""
-    chosen = {key: value for key, _, value in (override.partition("=") for override in common)}
-    label = chosen.get("experiment") or chosen.get("dataset") or "digits"
-    return f"{fit(label)}-{hashlib.sha256(' '.join(common).encode()).hexdigest()[:6]}"
-
-
-def config_of(common: Sequence[str], arm: Arm) -> Config:
-    """The checked config of an arm.
-
-    What an experiment, or a common override, sets for its own method holds for another method only as far as rates
-    go: all arms have one target rate unless they say otherwise. Baselines take nothing from it.
-
-    Raises:
-        ConfigError: If the settings do not compose.
-    """
-    own = [override for override in arm.overrides if override.startswith("method.")]
-    base = compose([*common, *(override for override in arm.overrides if override not in own)])
-    if base.method.name == arm.method and not arm.serves:
-        return typed(compose([*common, *arm.overrides]) if own else base)
-    from omegaconf import OmegaConf
-
-    from ast_experiments.runs.build import SETPOINT
-
-    method = compose(["~experiment", f"method={arm.method}", *own]).method
-    if not arm.serves:
-        given = {re.split("[.=]", override)[1] for override in own}
-        for key in SETPOINT:
-            if key in base.method and key in method and key not in given:
-                OmegaConf.update(method, key, base.method[key])
-    OmegaConf.update(base, "method", method, merge=False)
-    return typed(base)
-
-
-def run_config(
-    config: Config, *, study: str, seed: int, lr: float | None, tags: Iterable[str], console: bool
-) -> Config:
-    """The config of one run of an arm."""
-    changes: dict[str, Any] = {"seed": seed, "group": study, "tags": [*config.tags, *tags]}
-    if lr is not None:
-        changes["recipe"] = dataclasses.replace(config.recipe, lr=lr)
-    if not console:
-        changes["tracking"] = dataclasses.replace(config.tracking, console=False)
-    return dataclasses.replace(config, **changes)
+    study = plan.study
+    for what, own, other in (
+        ("settings", " ".join(study.common) or "none", " ".join(request.common) or "none"),
+        ("lr_trials", study.lr_trials, request.lr_trials),
+        ("cost", plan.cost or request.cost, request.cost if request.cost != "auto" else plan.cost or request.cost),
+    ):
+        if own != other:
+            raise ConfigError(f"name={study.name}: that study has {what} {own}, not {other}; type another name=")
+    arms = tuple(dict.fromkeys([*study.arms, *request.arms]))
+    seeds = tuple(dict.fromkeys([*study.seeds, *request.seeds]))
+    cost = study.cost if plan.cost else request.cost
+    return dataclasses.replace(plan, study=dataclasses.replace(study, arms=arms, seeds=seeds, cost=cost))

@@ -1,186 +1,205 @@
-"""Where a study stands: what is done, what is to be done next, and what can be decided."""
+"""The state of a study: which runs are finished, which come next, and which decisions can be made."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ast_experiments.experiments.study import decide
-from ast_experiments.experiments.study.matching import lr_grid, rotated
-from ast_experiments.experiments.study.plan import DENSE, Arm, config_of, run_config
-from ast_experiments.experiments.study.state import TRIAL_SEED, Job, Plan, read_journal
+from ast_experiments.experiments.runner import Job
+from ast_experiments.experiments.study import baselines
+from ast_experiments.experiments.study.arms import DENSE, Arm, arm_config, run_config
+from ast_experiments.experiments.study.journal import read_journal
+from ast_experiments.experiments.study.plan import TRIAL_SEED, StudyPlan, StudyRun
+from ast_experiments.runs.record import read_result
 
 if TYPE_CHECKING:
     from ast_experiments.comparison.runs import Run
     from ast_experiments.config.schema import Config
 
+LR_FACTOR = 2.0  # between neighbouring learning rates of the grid
 
-class Agenda:
-    """The runs of a plan, in order, as the study's directory shows them.
+Item = TypeVar("Item")
+
+
+class StudyQueue:
+    """The runs of a study in order, as its directory records them.
 
     Args:
         plan: Written after each decision.
         folder: The study's directory.
 
     Attributes:
-        failed: What failed since the start, and why.
+        failed: Runs that failed since the start, with the error.
     """
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: StudyPlan, folder: Path) -> None:
         self.plan, self.folder = plan, folder
-        self.failed: dict[Job, str] = {}
+        self.failed: dict[StudyRun, str] = {}
         self._configs: dict[tuple[Any, ...], Config] = {}
         self._results: dict[str, dict[str, Any]] = {}
         self._runs: dict[str, Run | None] = {}
 
     def config(self, arm: Arm) -> Config:
-        """The checked config of an arm."""
-        key = (arm.method, arm.overrides, bool(arm.serves))
+        """Returns the checked config of an arm."""
+        key = (arm.method, arm.overrides, bool(arm.baseline_for))
         if key not in self._configs:
-            self._configs[key] = config_of(self.plan.study.common, arm)
+            self._configs[key] = arm_config(self.plan.study.common, arm)
         return self._configs[key]
 
-    def job_config(self, job: Job) -> Config:
-        """The config of a run."""
-        purposes = [f"baseline={purpose}" for purpose in job.arm.serves]
-        return run_config(
-            self.config(job.arm),
+    def job(self, run: StudyRun) -> Job:
+        """Returns the job that makes a run."""
+        purposes = [f"baseline={purpose}" for purpose in run.arm.baseline_for]
+        common = self.plan.study.common
+        config = run_config(
+            self.config(run.arm),
             study=self.plan.study.name,
-            seed=job.seed,
-            lr=self.plan.lrs.get(job.arm.label) if job.lr is None else job.lr,
-            tags=purposes if job.lr is None else [*purposes, "trial"],
-            console=self.verbose,
+            seed=run.seed,
+            lr=self.plan.lrs.get(run.arm.label) if run.lr is None else run.lr,
+            tags=purposes if run.lr is None else [*purposes, "trial"],
+            console=any(override.startswith("tracking.console=") for override in common),
         )
+        return Job(run.title, self.folder / run.path, config, (*common, *run.arm.overrides))
 
-    @property
-    def verbose(self) -> bool:
-        """Whether the runs are asked to speak for themselves."""
-        return any(override.startswith("tracking.console=") for override in self.plan.study.common)
+    # --- finished and pending runs
 
-    # --- what is done, and what is to be done
+    def result(self, run: StudyRun) -> dict[str, Any]:
+        """Returns the content of a run's result.json; empty if there is none."""
+        if run.path not in self._results:
+            self._results[run.path] = read_result(self.folder / run.path)
+        return self._results[run.path]
 
-    def result(self, job: Job) -> dict[str, Any]:
-        """result.json of a run; empty if there is none."""
-        from ast_experiments.runs import result as results
+    def reload(self, run: StudyRun) -> None:
+        """Reads the result of a run again when it is next needed."""
+        self._results.pop(run.path, None)
 
-        if job.place not in self._results:
-            self._results[job.place] = results.read(self.folder / job.place) or {}
-        return self._results[job.place]
+    def finished(self, run: StudyRun) -> bool:
+        """Tells whether a run has finished."""
+        return self.result(run).get("status") == "finished"
 
-    def forget(self, job: Job) -> None:
-        """Read the result of a run anew when it is asked for."""
-        self._results.pop(job.place, None)
+    def runs(self) -> list[StudyRun]:
+        """Returns all runs known so far, in order.
 
-    def finished(self, job: Job) -> bool:
-        """Whether a run came to its end."""
-        return self.result(job).get("status") == "finished"
-
-    def jobs(self) -> list[Job]:
-        """All runs that are known, in order.
-
-        With the first seed the arms that are asked for, then their baselines, trials before each; then seed by seed,
-        the arms in another order each time.
+        With the first seed: the arms of the request, then their baselines, each after its trials. Then seed by seed,
+        with the arms in another order each time.
         """
         first, *others = self.plan.study.seeds
-        jobs: list[Job] = []
+        runs: list[StudyRun] = []
         for arms in (self.plan.study.arms, self.plan.baselines):
-            jobs += [job for turn in zip(*map(self._trials, arms), strict=True) for job in turn]
-            jobs += [Job(arm, first) for arm in arms if self._ready(arm)]
+            runs += [run for turn in zip(*map(self._trials, arms), strict=True) for run in turn]
+            runs += [StudyRun(arm, first) for arm in arms if self._lr_known(arm)]
         for turn, seed in enumerate(others, start=1):
-            ready = [arm for arm in self.plan.arms if self._ready(arm)]
-            jobs += [Job(arm, seed) for arm in rotated(ready, turn, len(others) + 1)]
-        return jobs
+            ready = [arm for arm in self.plan.arms if self._lr_known(arm)]
+            runs += [StudyRun(arm, seed) for arm in rotate(ready, turn, len(others) + 1)]
+        return runs
 
-    def _ready(self, arm: Arm) -> bool:
+    def pending(self) -> list[StudyRun]:
+        """Returns the runs that can start now, in order; excludes those that failed since the start."""
+        wanted = [run for run in self.runs() if run.lr is None or run.arm.label not in self.plan.lrs]
+        return [run for run in wanted if not self.finished(run) and run not in self.failed]
+
+    def _trials(self, arm: Arm) -> list[StudyRun]:
+        grid = lr_grid(self.config(arm).recipe.lr, self.plan.study.lr_trials)
+        return [StudyRun(arm, TRIAL_SEED, lr) for lr in grid]
+
+    def _lr_known(self, arm: Arm) -> bool:
         return not self.plan.study.lr_trials or arm.label in self.plan.lrs
 
-    def todo(self) -> list[Job]:
-        """What can be run now, in order, without what failed since the start."""
-        wanted = [job for job in self.jobs() if job.lr is None or job.arm.label not in self.plan.lrs]
-        return [job for job in wanted if not self.finished(job) and job not in self.failed]
+    def done(self) -> int:
+        """Counts the runs that have finished."""
+        return sum(map(self.finished, self.runs()))
 
-    def _trials(self, arm: Arm) -> list[Job]:
-        grid = lr_grid(self.config(arm).recipe.lr, self.plan.study.lr_trials)
-        return [Job(arm, TRIAL_SEED, lr) for lr in grid]
-
-    def left(self) -> tuple[int, float | None]:
-        """How many runs are left, those to come by a decision included, and their seconds if that can be told."""
+    def remaining(self) -> tuple[int, float | None]:
+        """Counts the runs that remain, undecided baselines included, and estimates their seconds if possible."""
         study = self.plan.study
-        labels = [job.arm.label for job in self.todo()]
+        labels = [run.arm.label for run in self.pending()]
         for arm in self.plan.arms:
-            if not self._ready(arm):
+            if not self._lr_known(arm):
                 labels += [arm.label] * len(study.seeds)
         for arm in self._methods():
             if arm.label not in self.plan.matched:
-                baselines = 1 if arm.method == "rs2" else 2
-                labels += [arm.label] * baselines * (len(study.seeds) + study.lr_trials)
-        seconds = self._seconds()
+                count = 1 if arm.method == "rs2" else 2
+                labels += [arm.label] * count * (len(study.seeds) + study.lr_trials)
+        seconds = self._seconds_by_arm()
         if not seconds:
             return len(labels), None
-        usual = fmean(seconds.values())
-        return len(labels), sum(seconds.get(label, usual) for label in labels)
+        mean = fmean(seconds.values())
+        return len(labels), sum(seconds.get(label, mean) for label in labels)
 
-    def _seconds(self) -> dict[str, float]:
-        """What a run takes, by arm, as far as some were finished."""
+    def _seconds_by_arm(self) -> dict[str, float]:
+        """Returns the mean wall time of an arm's finished runs."""
         found: dict[str, list[float]] = {}
         for entry in read_journal(self.folder):
             if entry["event"] == "finished":
                 found.setdefault(entry["arm"], []).append(entry["took_s"])
         return {label: fmean(values) for label, values in found.items()}
 
-    # --- deciding
+    # --- decisions
 
     def _methods(self) -> list[Arm]:
         return [arm for arm in self.plan.study.arms if arm.method != "dense"]
 
     def decide(self) -> list[str]:
-        """Decide what can be decided; returns what there is to say about it.
+        """Makes and saves every decision that the finished runs allow. Returns a line about each.
 
         Raises:
-            UserError: If costs are wanted in a unit that was not measured.
+            UserError: If the requested unit of cost was not measured.
         """
-        said = [line for arm in self.plan.arms if (line := self._choose_lr(arm))]
+        lines = [line for arm in self.plan.arms if (line := self._choose_lr(arm))]
         for arm in self._methods():
             if arm.label not in self.plan.matched:
-                said += self._match(arm)
-        if said:
+                lines += self._match_baselines(arm)
+        if lines:
             self.plan.write(self.folder)
-        return said
+        return lines
 
     def _choose_lr(self, arm: Arm) -> str:
-        if self._ready(arm):
+        """Chooses the learning rate whose trial is most accurate; of equal ones the nearest to the recipe's."""
+        if self._lr_known(arm):
             return ""
-        trials = self._trials(arm)
-        if not all(self.finished(job) or job in self.failed for job in trials):
+        trials, recipe_lr = self._trials(arm), self.config(arm).recipe.lr
+        finished = [run for run in trials if self.finished(run)]
+        if not finished or any(run not in self.failed for run in trials if run not in finished):
             return ""
-        best = decide.best_lr(trials, self._results, self.config(arm).recipe.lr)
-        if best is None:
-            return ""
+        lrs = [run.lr for run in trials if run.lr is not None]
+        accuracy = {run.lr: self.result(run)["final_accuracy"] for run in finished}
+        best = min((lr for lr in lrs if lr in accuracy), key=lambda lr: (-accuracy[lr], abs(math.log(lr / recipe_lr)), lr))
         self.plan.lrs[arm.label] = best
-        edge = ", at the edge of the grid" if len(trials) > 2 and best in (trials[0].lr, trials[-1].lr) else ""
-        return f"{arm.label}: lr {best:g} of {', '.join(f'{job.lr:g}' for job in trials)}{edge}"
+        edge = ", at the edge of the grid" if len(lrs) > 2 and best in (lrs[0], lrs[-1]) else ""
+        return f"{arm.label}: lr {best:g} of {', '.join(f'{lr:g}' for lr in lrs)}{edge}"
 
-    def _match(self, method: Arm) -> list[str]:
-        kinds = [self.plan.cost] if self.plan.cost else []
-        dense, own = (self._source(arm, kinds) for arm in (DENSE, method))
+    def _match_baselines(self, method: Arm) -> list[str]:
+        units = [self.plan.cost] if self.plan.cost else []
+        dense, own = (self._finished_run(arm, units) for arm in (DENSE, method))
         if dense is None or own is None:
             return []
-        said = []
+        lines = []
         if self.plan.cost is None:
-            self.plan.cost, self.plan.why = decide.cost_kind(self.plan.study.cost, [dense, own])
-            said.append(f"costs are counted in {decide.UNITS[self.plan.cost]}: {self.plan.why}")
-        found = decide.match(self.plan, method, [dense, own], self.config)
-        self.plan.matched[method.label] = found
-        return [*said, decide.matched_line(method.label, found, decide.UNITS[self.plan.cost])]
+            self.plan.cost, self.plan.why = baselines.choose_unit(self.plan.study.cost, [dense, own])
+            lines.append(f"costs are counted in {baselines.UNITS[self.plan.cost]}: {self.plan.why}")
+        matched = baselines.match_baselines(self.plan, method, [dense, own], self.config)
+        self.plan.matched[method.label] = matched
+        return [*lines, baselines.describe_match(method.label, matched, baselines.UNITS[self.plan.cost])]
 
-    def _source(self, arm: Arm, kinds: Sequence[str]) -> Run | None:
-        """The run that tells what an arm costs: the first that is finished."""
-        for job in (Job(arm, seed) for seed in self.plan.study.seeds):
-            if self.finished(job) and job.place not in self._runs:
-                self._runs[job.place] = decide.read(self.folder / job.place)
-            run = self._runs.get(job.place)
-            if run is not None and all(kind in run.figures for kind in kinds):
-                return run
+    def _finished_run(self, arm: Arm, units: Sequence[str]) -> Run | None:
+        """Returns the first finished run of an arm whose cost is known in these units."""
+        for run in (StudyRun(arm, seed) for seed in self.plan.study.seeds):
+            if self.finished(run) and run.path not in self._runs:
+                self._runs[run.path] = baselines.load_run(self.folder / run.path)
+            loaded = self._runs.get(run.path)
+            if loaded is not None and all(unit in loaded.figures for unit in units):
+                return loaded
         return None
+
+
+def lr_grid(lr: float, trials: int) -> list[float]:
+    """Returns learning rates to try: a geometric grid with `lr` in its middle, or just below."""
+    return [float(f"{lr * LR_FACTOR ** (i - (trials - 1) // 2):.6g}") for i in range(trials)]
+
+
+def rotate(arms: Sequence[Item], turn: int, turns: int) -> list[Item]:
+    """Orders the arms for one of several turns, so that each arm runs early, in the middle and late."""
+    first = round(turn * len(arms) / turns)
+    return [*arms[first:], *arms[:first]]

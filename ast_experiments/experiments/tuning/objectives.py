@@ -1,4 +1,4 @@
-"""What is searched for: figures of result.json, each to be large or small."""
+"""Objectives of a search: figures of result.json, each to maximise or to minimise."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from typing import Any
 from ast_experiments.analysis.control import ControlQuality
 from ast_experiments.core.errors import ConfigError, UserError
 
-UP, DOWN = "max", "min"
-SIDES = {"final_accuracy": UP, "best_accuracy": UP, "final_val_loss": DOWN, "compute_savings": UP,
-         "nominal_savings": UP, "skipped_share": UP, "rows_trained": DOWN, "rows_scored": DOWN,
-         "seconds_to_accuracy": DOWN, "joules_to_accuracy": DOWN}  # fmt: skip
-"""Figures of which it is plain what is better."""
+MAX, MIN = "max", "min"
+DIRECTIONS = {"final_accuracy": MAX, "best_accuracy": MAX, "final_val_loss": MIN, "compute_savings": MAX,
+              "nominal_savings": MAX, "skipped_share": MAX, "rows_trained": MIN, "rows_scored": MIN,
+              "seconds_to_accuracy": MIN, "joules_to_accuracy": MIN}  # fmt: skip
+"""Figures with a known direction."""
 
-OTHERS = ("control", "energy", "flops", "seconds", "selection", "budget", "mean_activation_rate",
-          "last_quarter_activation_rate", "steps", "epochs", "best_epoch")  # fmt: skip
+UNDIRECTED = ("control", "energy", "flops", "seconds", "selection", "budget", "mean_activation_rate",
+              "last_quarter_activation_rate", "steps", "epochs", "best_epoch")  # fmt: skip
+"""Figures, and groups of figures, whose direction the user must type."""
+
 CURVES = {"final_accuracy": "val/accuracy", "best_accuracy": "val/accuracy", "final_val_loss": "val/loss"}
-"""Figures that the validation curve leads up to."""
+"""Validation curves by the figure that they lead to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """A figure of a result.
+class Objective:
+    """A figure of result.json and its direction.
 
     Attributes:
-        key: Where it is in result.json, with dots.
-        side: `max` if more of it is better, else `min`.
+        key: Path of the figure in result.json, with dots.
+        direction: `max` or `min`.
     """
 
     key: str
-    side: str
+    direction: str
+
+    def __str__(self) -> str:
+        return f"{self.key}:{self.direction}"
 
     @property
-    def direction(self) -> str:
-        """Optuna's word for the side."""
-        return "maximize" if self.side == UP else "minimize"
+    def optuna_direction(self) -> str:
+        """The direction as Optuna spells it."""
+        return f"{self.direction}imize"
 
-    def better(self, one: float, other: float) -> bool:
-        """Whether the first value is better than the second."""
-        return one > other if self.side == UP else one < other
-
-    def of(self, result: Mapping[str, Any]) -> float | None:
-        """The figure of a run; None if the run did not come to it.
+    def value(self, result: Mapping[str, Any]) -> float | None:
+        """Returns the figure of a run; None if this run did not reach it.
 
         Raises:
             UserError: If runs of this kind have no such figure.
@@ -52,48 +53,51 @@ class Goal:
         found: Any = result
         for part in self.key.split("."):
             if not isinstance(found, Mapping) or part not in found:
-                raise UserError(
-                    f"goal={self.key}: these runs have no such figure; there are: {', '.join(_keys(result))}"
-                )
+                raise UserError(f"goal={self.key}: not in the results of these runs; expected {_listed(result)}")
             found = found[part]
         if isinstance(found, bool) or not isinstance(found, int | float | None):
-            raise UserError(f"goal={self.key}: is not a number; there are: {', '.join(_keys(result))}")
+            raise UserError(f"goal={self.key}: is not a number; expected {_listed(result)}")
         return None if found is None else float(found)
 
 
-def parse_goals(text: str) -> tuple[Goal, ...]:
-    """Goals from `KEY`, `KEY:min`, `KEY:max`, or several with commas.
+def parse_objectives(text: str) -> tuple[Objective, ...]:
+    """Parses `KEY`, `KEY:min`, `KEY:max`, or several of them with commas.
 
     Raises:
-        ConfigError: If one cannot be read, or cannot be a figure of result.json.
+        ConfigError: If one cannot be parsed, or cannot be a figure of result.json.
     """
-    goals = tuple(_goal(entry.strip()) for entry in text.strip("[]").split(","))
-    if len({goal.key for goal in goals}) < len(goals):
-        raise ConfigError(f"goal={text}: names a figure twice")
-    return goals
+    objectives = tuple(_parse_objective(entry.strip()) for entry in text.strip("[]").split(","))
+    if len({each.key for each in objectives}) < len(objectives):
+        raise ConfigError(f"goal={text}: names a figure twice; type each figure once")
+    return objectives
 
 
-def _goal(entry: str) -> Goal:
-    found = re.fullmatch(rf"([\w.]+)(?::({UP}|{DOWN}))?", entry)
+def _parse_objective(entry: str) -> Objective:
+    found = re.fullmatch(rf"([\w.]+)(?::({MAX}|{MIN}))?", entry)
     if found is None:
-        raise ConfigError(f"goal={entry}: expected KEY, KEY:{UP} or KEY:{DOWN} with KEY in result.json")
-    key, side = found.groups()
-    if key.split(".")[0] not in (*SIDES, *OTHERS):
-        raise ConfigError(f"goal={key}: result.json has no such figure; there are: {', '.join((*SIDES, *OTHERS))}")
+        raise ConfigError(f"goal={entry}: expected KEY, KEY:{MAX} or KEY:{MIN} with KEY in result.json")
+    key, direction = found.groups()
+    if key.split(".")[0] not in (*DIRECTIONS, *UNDIRECTED):
+        expected = ", ".join((*DIRECTIONS, *UNDIRECTED))
+        raise ConfigError(f"goal={key}: result.json has no such figure; expected one of {expected}")
     if key.startswith("control.") and key not in (known := [f"control.{each.name}" for each in fields(ControlQuality)]):
-        raise ConfigError(f"goal={key}: result.json has no such figure; there are: {', '.join(known)}")
-    side = side or SIDES.get(key)
-    if side is None:
-        raise ConfigError(f"goal={key}: is more of it better or less? type goal={key}:{UP} or goal={key}:{DOWN}")
-    return Goal(key, side)
+        raise ConfigError(f"goal={key}: result.json has no such figure; expected one of {', '.join(known)}")
+    direction = direction or DIRECTIONS.get(key)
+    if direction is None:
+        raise ConfigError(f"goal={key}: has no default direction; type goal={key}:{MAX} or goal={key}:{MIN}")
+    return Objective(key, direction)
 
 
-def _keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys of the numbers."""
+def _listed(result: Mapping[str, Any]) -> str:
+    return f"one of {', '.join(_numeric_keys(result))}"
+
+
+def _numeric_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Returns the dotted keys of all numbers."""
     found = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found += _keys(value, f"{prefix}{key}.")
+            found += _numeric_keys(value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found.append(prefix + key)
     return found

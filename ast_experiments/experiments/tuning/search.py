@@ -1,27 +1,24 @@
-"""A search and its directory: what is asked for, the trials, and one trial after another until there are enough."""
+"""Runs a search: Optuna chooses the values of each trial, and the common runner makes its run."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ast_experiments.core.errors import Interrupted, UserError
-from ast_experiments.experiments.progress import duration, watching
-from ast_experiments.experiments.study.run import clean_up, logged
-from ast_experiments.experiments.tuning.objectives import CURVES, Goal
-from ast_experiments.experiments.tuning.space import Dimension, config_of, overrides_of
+from ast_experiments.core.errors import DataError, UserError
+from ast_experiments.core.files import read_json, write_json
+from ast_experiments.core.text import rough_duration
+from ast_experiments.experiments.runner import Job, print_failure, resumable, run_job
+from ast_experiments.experiments.tuning.objectives import CURVES, Objective
+from ast_experiments.experiments.tuning.space import Dimension, trial_config, trial_overrides
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -29,76 +26,64 @@ if TYPE_CHECKING:
 
     from ast_experiments.config.schema import Config
 
-PLAN, RECORD, TRIALS = "search.json", "trials.log", "trials"
-MEDIAN = "the search: on the wrong side of the median of its trials"
-PATIENCE = 5  # trials that are never pruned, for there is too little to compare them with
+REQUEST, RECORD, TRIALS = "search.json", "trials.log", "trials"
+PRUNED = "the search: worse than the median trial"
+UNPRUNED_TRIALS = 5  # the first ones, because a median of fewer says little
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is asked for.
+    """What the user asked for.
 
     Attributes:
         name: Of the search.
-        arguments: Ranges and overrides, as typed.
-        goals: What is searched for.
-        trials: How many, failed and pruned ones included.
-        prune: Whether to end trials early whose validation curve lies below the median of those before.
+        arguments: Search space and overrides, as typed.
+        goals: The objectives.
+        trials: Number of trials, failed and pruned ones included.
+        prune: Stop trials early whose validation curve is worse than the median of earlier trials.
     """
 
     name: str
     arguments: tuple[str, ...]
-    goals: tuple[Goal, ...]
+    goals: tuple[Objective, ...]
     trials: int
     prune: bool
 
     def write(self, folder: Path) -> None:
-        """Write it whole or not at all."""
-        unfinished = folder / f"{PLAN}.tmp"
-        unfinished.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, folder / PLAN)
+        """Writes search.json, atomically."""
+        write_json(folder / REQUEST, dataclasses.asdict(self))
 
 
 def read_search(folder: Path) -> Search | None:
-    """The search of a directory, or None if there is none.
+    """Reads the request of a search's directory. Returns None if there is none.
 
     Raises:
-        UserError: If it cannot be read.
+        UserError: If the file cannot be read.
     """
     try:
-        found = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-        goals = tuple(Goal(**goal) for goal in found["goals"])
+        found = read_json(folder / REQUEST)
+        if found is None:
+            return None
+        goals = tuple(Objective(goal["key"], goal.get("direction") or goal["side"]) for goal in found["goals"])
         return Search(**found | {"arguments": tuple(found["arguments"]), "goals": goals})
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / PLAN} cannot be read ({error}); give another name=, or move it away") from error
+    except (DataError, KeyError, TypeError) as error:
+        path = folder / REQUEST
+        raise UserError(f"{path} cannot be read ({error}); type another name=, or move the file away") from error
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Be the only process that works on the search.
-
-    Raises:
-        UserError: If another one does.
-    """
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise UserError(f"another ast-tune works on {folder}; wait for it, or give another name=") from None
-
-
-class Searching:
-    """The trials of a search.
+class SearchSession:
+    """The trials of a search, in Optuna's storage and in run directories.
 
     Args:
-        search: What is asked for.
-        folder: Its directory.
-        common: Overrides of every trial.
-        space: What is searched.
+        search: The request.
+        folder: The search's directory.
+        common: Overrides that all trials share.
+        space: The search space.
+
+    Attributes:
+        base: Config with the first value of every dimension.
+        curve: Key of the validation curve that trials are pruned by; None if they are not pruned.
+        study: Optuna's study.
     """
 
     def __init__(self, search: Search, folder: Path, common: list[str], space: list[Dimension]) -> None:
@@ -110,117 +95,109 @@ class Searching:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", module="optuna")
         self.search, self.folder, self.common, self.space = search, folder, common, space
-        self.base = config_of(common, {each.key: each.ends[0] for each in space})
+        self.base = trial_config(common, {each.key: each.extremes[0] for each in space})
         self.curve = _curve(search, space)
         epochs = self.base.recipe.epochs
         self.study: Study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(folder / RECORD))),
             study_name=search.name,
             load_if_exists=True,
-            directions=[goal.direction for goal in search.goals],  # pyright: ignore[reportArgumentType]
-            pruner=MedianPruner(PATIENCE, n_warmup_steps=epochs // 4 + 1) if self.curve else NopPruner(),
+            directions=[goal.optuna_direction for goal in search.goals],  # pyright: ignore[reportArgumentType]
+            pruner=MedianPruner(UNPRUNED_TRIALS, n_warmup_steps=epochs // 4 + 1) if self.curve else NopPruner(),
         )
 
     @property
-    def left(self) -> int:
-        """Trials that have no end yet."""
+    def remaining(self) -> int:
+        """Number of trials that have not ended, those not yet drawn included."""
         trials = self.study.trials
         return max(self.search.trials - len(trials), 0) + sum(not trial.state.is_finished() for trial in trials)
 
     def run(self) -> Iterator[FrozenTrial]:
-        """Make every trial that is left; yields each when it has ended.
+        """Runs every remaining trial; yields each when it has ended.
 
         Raises:
-            Interrupted: On a signal, when everything is saved.
-            UserError: If runs have no such figure as the goal.
+            Interrupted: On a signal, after everything is saved.
+            UserError: If results lack the figure of an objective, or the GPU no longer answers.
         """
-        try:
-            while (trial := self._next()) is not None:
-                self._make(trial)
+        with resumable(f"ast-tune {self.folder}", self._status):
+            while (trial := self._next_trial()) is not None:
+                self._run_trial(trial)
                 yield self.study.trials[trial.number]
-                clean_up()
-        except (Interrupted, KeyboardInterrupt) as signal:
-            reason = str(signal).partition(";")[0] or "stopped"
-            done = len(self.study.trials) - sum(not trial.state.is_finished() for trial in self.study.trials)
-            raise Interrupted(
-                f"{reason}; {done} of {self.search.trials} trials are done; go on with: ast-tune {self.folder}"
-            ) from None
 
-    def place(self, trial: Trial | FrozenTrial) -> Path:
-        """The run directory of a trial: that of the first one with the same values."""
+    def _status(self) -> str:
+        trials = self.study.trials
+        done = sum(trial.state.is_finished() for trial in trials)
+        return f"{done} of {self.search.trials} trials are done"
+
+    def path(self, trial: Trial | FrozenTrial) -> Path:
+        """Returns the run directory of a trial; trials with the same values share that of the first."""
         same = next((t for t in self.study.trials if t.params == trial.params), trial)
         return self.folder / TRIALS / f"{same.number:04d}"
 
     def values(self, trial: Trial | FrozenTrial) -> dict[str, str]:
-        """Its values, as typed; a trial that has none yet gets them."""
+        """Returns the values of a trial, as typed; draws them if the trial is new."""
         from optuna.trial import FixedTrial, Trial
 
         source = trial if isinstance(trial, Trial) else FixedTrial(trial.params)
         return {each.key: each.suggest(source) for each in self.space}  # pyright: ignore[reportArgumentType]
 
     def command(self, trial: FrozenTrial) -> list[str]:
-        """What `ast-train` makes the same run from."""
-        return overrides_of(self.common, self.values(trial))
+        """Returns the arguments with which `ast-train` makes the run of a trial."""
+        return trial_overrides(self.common, self.values(trial))
 
-    def _next(self) -> Trial | None:
-        """The trial that has no end yet, else a new one; None if there are enough."""
+    def describe(self, figures: list[float]) -> str:
+        """Formats the figures of a trial with their names."""
+        return ", ".join(f"{goal.key} {value:.5g}" for goal, value in zip(self.search.goals, figures, strict=True))
+
+    def _next_trial(self) -> Trial | None:
+        """Returns the trial that was interrupted, else a new one; None if there are enough."""
         from optuna.samplers import TPESampler
         from optuna.trial import Trial
 
         trials = self.study.trials
-        begun = next((trial for trial in trials if not trial.state.is_finished()), None)
-        if begun is None and len(trials) >= self.search.trials:
+        open_trial = next((trial for trial in trials if not trial.state.is_finished()), None)
+        if open_trial is None and len(trials) >= self.search.trials:
             return None
-        # Draws follow from seed and number, so that a search that was stopped goes on as if it had not been.
-        number = len(trials) if begun is None else begun.number
+        # Draws depend on the seed and the trial's number only, so an interrupted search continues unchanged.
+        number = len(trials) if open_trial is None else open_trial.number
         self.study.sampler = TPESampler(seed=int(np.random.SeedSequence([self.base.seed, number]).generate_state(1)[0]))
-        return self.study.ask() if begun is None else Trial(self.study, begun._trial_id)
+        return self.study.ask() if open_trial is None else Trial(self.study, open_trial._trial_id)
 
-    def _make(self, trial: Trial) -> None:
-        """Run a trial, or go on with it, and write down what came of it."""
+    def _run_trial(self, trial: Trial) -> None:
+        """Runs or resumes a trial and records how it ended."""
         from optuna.trial import TrialState
 
         values = self.values(trial)
-        place = self.place(trial)
-        head = f"[{trial.number + 1}/{self.search.trials}] {shown(values)}"
-        begun = time.monotonic()
-        pruning = Pruning(trial, self.curve) if self.curve else None
+        title = f"[{trial.number + 1}/{self.search.trials}] {format_values(values)}"
         try:
-            result = self._result(trial.number, place, values, pruning, head)
-        except Interrupted as stopped:
-            if pruning is None or not str(stopped).startswith(MEDIAN):
-                raise
+            config = self._config(trial.number, values)
+        except UserError as error:  # values that are valid alone may contradict each other
+            self._fail(trial, str(error))
+            print(f"error: {title}: {error}", file=sys.stderr, flush=True)
+            return
+        job = Job(title, self.path(trial), config, trial_overrides(self.common, values))
+        callback = PruningCallback(trial, self.curve) if self.curve else None
+        outcome = run_job(job, callback=callback)
+        took = rough_duration(outcome.seconds)
+        if outcome.stopped is not None and callback is not None:
             self.study.tell(trial, state=TrialState.PRUNED)
-            print(f"{head}: pruned after epoch {pruning.epoch}, {duration(time.monotonic() - begun)}", flush=True)
+            print(f"{title}: pruned after epoch {callback.epoch}, {took}", flush=True)
             return
-        except (Exception, SystemExit) as error:
-            text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            self._fail(trial, head, text, place)
+        if outcome.error is not None:
+            self._fail(trial, outcome.error)
             return
-        figures = [goal.of(result) for goal in self.search.goals]
+        figures = [goal.value(outcome.result) for goal in self.search.goals]
         known = [figure for figure in figures if figure is not None and math.isfinite(figure)]
         if len(known) < len(figures):
-            self._fail(trial, head, "did not come to the figure that is searched for", place)
+            error = "the run did not reach the figure that the search needs"
+            self._fail(trial, error)
+            print_failure(title, error, job.folder)
             return
         self.study.tell(trial, known)
-        print(f"{head}: {self.told(known)}, {duration(time.monotonic() - begun)}", flush=True)
-
-    def _result(
-        self, number: int, place: Path, values: Mapping[str, str], pruning: Pruning | None, head: str
-    ) -> Mapping[str, Any]:
-        from ast_experiments.runs import result as results
-        from ast_experiments.runs.run import execute
-
-        config = self._config(number, values)
-        before = results.read(place) or {}
-        if before.get("status") == "finished":
-            return before
-        place.mkdir(parents=True, exist_ok=True)
-        with logged(place), watching(head, place, None, quiet=config.tracking.console):
-            return execute(config, place.resolve(), overrides_of(self.common, values), watch=pruning)
+        print(f"{title}: {self.describe(known)}, {took}", flush=True)
 
     def _config(self, number: int, values: Mapping[str, str]) -> Config:
-        config = config_of(self.common, values)
+        config = trial_config(self.common, values)
         console = any(override.startswith("tracking.console=") for override in self.common) and config.tracking.console
         return dataclasses.replace(
             config,
@@ -229,28 +206,22 @@ class Searching:
             tracking=dataclasses.replace(config.tracking, console=console),
         )
 
-    def _fail(self, trial: Trial, head: str, text: str, place: Path) -> None:
+    def _fail(self, trial: Trial, error: str) -> None:
         from optuna.trial import TrialState
 
-        line = " ".join(text.split())
-        trial.set_user_attr("error", line)
+        trial.set_user_attr("error", error)
         self.study.tell(trial, state=TrialState.FAIL)
-        print(f"{head}: failed: {line}; see {place / 'train.log'}", file=sys.stderr, flush=True)
-
-    def told(self, figures: list[float]) -> str:
-        """Figures with their names."""
-        return ", ".join(f"{goal.key} {value:.5g}" for goal, value in zip(self.search.goals, figures, strict=True))
 
 
-class Pruning:
-    """Watches a run's validation curve and asks it to end where it lies on the wrong side of the median.
+class PruningCallback:
+    """Reports a run's validation curve to Optuna, and stops the run when Optuna prunes the trial.
 
     Args:
-        trial: The run's.
+        trial: Of the run.
         curve: Key of the curve in epoch rows.
 
     Attributes:
-        epoch: The epoch after which it asked; 0 if it did not.
+        epoch: The epoch after which the run was stopped; 0 if it was not.
     """
 
     def __init__(self, trial: Trial, curve: str) -> None:
@@ -259,7 +230,7 @@ class Pruning:
         self.epoch = 0
 
     def __call__(self, row: Mapping[str, Any]) -> str | None:
-        """Takes a log row; a reason to stop, or None."""
+        """Takes a log row. Returns a reason to stop, or None."""
         value, epoch = row.get(self._curve), round(row.get("epoch", 0))
         if row.get("kind") != "epoch" or value is None:
             return None
@@ -268,14 +239,19 @@ class Pruning:
         if row.get("progress", 1) >= 1 or not self._trial.should_prune():
             return None
         self.epoch = epoch
-        return MEDIAN
+        return PRUNED
 
 
-def shown(values: Mapping[str, str]) -> str:
-    """Values for people: four digits, keys cut to their last part where that is clear."""
-    ends = [key.rpartition(".")[2] for key in values]
-    names = [end if ends.count(end) == 1 else key for key, end in zip(values, ends, strict=True)]
+def format_values(values: Mapping[str, str]) -> str:
+    """Formats the values of a trial: four digits, and only the last part of a key if that is unambiguous."""
+    names = short_names(list(values))
     return " ".join(f"{name}={_short(value)}" for name, value in zip(names, values.values(), strict=True))
+
+
+def short_names(keys: list[str]) -> list[str]:
+    """Cuts dotted keys to their last parts, except where two would become equal."""
+    ends = [key.rpartition(".")[2] for key in keys]
+    return [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
 
 
 def _short(value: str) -> str:
@@ -286,6 +262,6 @@ def _short(value: str) -> str:
 
 
 def _curve(search: Search, space: list[Dimension]) -> str | None:
-    """The curve that trials are pruned on; None if they cannot be."""
+    """Returns the curve that trials are pruned by; None if pruning is off or curves cannot be compared."""
     comparable = not any(each.key in ("recipe.epochs", "eval_every") for each in space)
     return CURVES.get(search.goals[0].key) if search.prune and comparable and len(search.goals) == 1 else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ast_experiments.experiments.study.matching import Price, alike, epochs_costing, lr_grid, rate_costing, rotated
+from ast_experiments.experiments.study.matching import CostModel, close, matching_epochs, matching_rate
+from ast_experiments.experiments.study.queue import lr_grid, rotate
 
-PLAIN = Price(training=1000.0, beside=0.0, fixed=0.0, epochs=10)
-WHOLE = Price(training=1000.0, beside=100.0, fixed=50.0, epochs=10)
+PLAIN = CostModel(training=1000.0, overhead=0.0, fixed=0.0, epochs=10)
+WHOLE = CostModel(training=1000.0, overhead=100.0, fixed=50.0, epochs=10)
 
 
 @pytest.mark.parametrize(
@@ -22,22 +23,22 @@ WHOLE = Price(training=1000.0, beside=100.0, fixed=50.0, epochs=10)
         (WHOLE, 50.0 + 10 * (10.0 + 0.4 * 100.0), 5),  # rate 0.4: 550 of 110 an epoch, and what is fixed
     ],
 )
-def test_epochs(dense: Price, cost: float, epochs: int) -> None:
-    assert epochs_costing(cost, dense) == epochs
+def test_epochs(dense: CostModel, cost: float, epochs: int) -> None:
+    assert matching_epochs(cost, dense) == epochs
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.4, 0.73, 1.0])
 @pytest.mark.parametrize("epochs", [5, 10, 25])
 @pytest.mark.parametrize("dense", [PLAIN, WHOLE])
-def test_the_rate_costs_what_it_should(dense: Price, epochs: int, rate: float) -> None:
-    cost = dense.fixed + epochs * (dense.beside + rate * dense.training) / 10
-    assert dense.of(epochs, rate) == pytest.approx(cost)
-    assert rate_costing(cost, epochs, dense) == pytest.approx(rate)
+def test_the_rate_costs_what_it_should(dense: CostModel, epochs: int, rate: float) -> None:
+    cost = dense.fixed + epochs * (dense.overhead + rate * dense.training) / 10
+    assert dense.cost(epochs, rate) == pytest.approx(cost)
+    assert matching_rate(cost, epochs, dense) == pytest.approx(rate)
 
 
 def test_no_rate_costs_more_than_dense() -> None:
-    assert rate_costing(1200.0, 10, PLAIN) == pytest.approx(1.2)
-    assert rate_costing(100.0, 10, WHOLE) < 0
+    assert matching_rate(1200.0, 10, PLAIN) == pytest.approx(1.2)
+    assert matching_rate(100.0, 10, WHOLE) < 0
 
 
 @pytest.mark.parametrize(
@@ -54,12 +55,12 @@ def test_lr_grid(lr: float, trials: int, grid: list[float]) -> None:
 
 
 def test_every_arm_comes_early_and_late() -> None:
-    turns = [rotated("abcdef", turn, 3) for turn in range(3)]
+    turns = [rotate("abcdef", turn, 3) for turn in range(3)]
     assert ["".join(turn) for turn in turns] == ["abcdef", "cdefab", "efabcd"]
     means = [sum(turn.index(arm) for turn in turns) / 3 for arm in "abcdef"]
     assert max(means) - min(means) <= 1
 
 
-def test_alike() -> None:
-    assert alike(0.4, 0.405)
-    assert not alike(0.4, 0.41)
+def test_close() -> None:
+    assert close(0.4, 0.405)
+    assert not close(0.4, 0.41)

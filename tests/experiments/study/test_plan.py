@@ -9,8 +9,9 @@ import pytest
 
 from ast_experiments.cli.bench import planned
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.experiments.study.plan import DENSE, Arm, arms_of, config_of, default_name, parse_methods
-from ast_experiments.experiments.study.state import PLAN, extended, read_plan
+from ast_experiments.experiments.names import default_name
+from ast_experiments.experiments.study.arms import DENSE, Arm, arm_config, parse_methods, with_dense
+from ast_experiments.experiments.study.plan import PLAN, extend_plan, read_plan
 
 LOW = Arm("ast rate=0.2 controller=quantile", "ast", ("method.rate=0.2", "controller=quantile"))
 
@@ -41,17 +42,17 @@ def test_methods(text: str, arms: list[Arm]) -> None:
 
 
 def test_dense_is_always_there_and_first() -> None:
-    assert arms_of(parse_methods("[ast,dense]")) == (DENSE, Arm("ast", "ast"))
+    assert with_dense(parse_methods("[ast,dense]")) == (DENSE, Arm("ast", "ast"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ("seeds=3", "methods: is missing"),
-        ("methods=[]", "methods: names nothing"),
-        ("methods=[=3]", "begins with no method"),
+        ("methods=[]", "methods: the list is empty"),
+        ("methods=[=3]", "does not begin with a method"),
         ("methods=[ast:dataset.train_rows=5]", "dataset.train_rows=5 in 'ast:dataset.train_rows=5'"),
-        ("methods=[ast:recipe.batch_size=5]", "what all arms share is typed beside methods="),
+        ("methods=[ast:recipe.batch_size=5]", "type settings that all arms share outside methods="),
         ("methods=[ast] seeds=0", "seeds=0: expected how many"),
         ("methods=[ast] seeds=[1000000]", "seeds=[1000000]"),
         ("methods=[ast] seed=1", "type seeds=5"),
@@ -77,7 +78,7 @@ def test_what_is_wrong_is_one_line(arguments: str, said: str, tmp_path: Path, mo
 
 def test_what_an_experiment_sets_for_its_method_holds_for_others_as_far_as_rates_go() -> None:
     common = ["experiment=cifar10_stale", "method.rate=0.3", "method.exploration=0.1", "recipe.epochs=7"]
-    dense, ast, uniform, infobatch = (config_of(common, arm) for arm in arms_of(parse_methods("ast,random,infobatch")))
+    dense, ast, uniform, infobatch = (arm_config(common, arm) for arm in with_dense(parse_methods("ast,random,infobatch")))
     assert (ast.method.rate, ast.method.exploration) == (0.3, 0.1)
     assert (uniform.method.name, uniform.method.rate) == ("random", 0.3)
     assert infobatch.method.name == "infobatch"
@@ -85,10 +86,10 @@ def test_what_an_experiment_sets_for_its_method_holds_for_others_as_far_as_rates
     assert {config.recipe for config in (ast, uniform, infobatch)} == {dense.recipe}
     assert dense.recipe.epochs == 7
     (own,) = parse_methods("random:rate=0.5")
-    assert config_of(common, own).method.rate == 0.5
-    assert config_of(common, LOW).controller.name == "quantile"
+    assert arm_config(common, own).method.rate == 0.5
+    assert arm_config(common, LOW).controller.name == "quantile"
     baseline = Arm("rs2 rate=0.2", "rs2", ("method.rate=0.2",), ("rs2:ast",))
-    assert config_of([*common, "method.warmup_epochs=2"], baseline).method.warmup_epochs == 0
+    assert arm_config([*common, "method.warmup_epochs=2"], baseline).method.warmup_epochs == 0
 
 
 def test_the_same_settings_have_the_same_name() -> None:
@@ -140,7 +141,7 @@ def test_a_study_can_grow_but_not_change(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_cost_can_be_changed_until_it_is_decided() -> None:
     plan, _ = planned(["methods=[ast]", "seeds=2", "cost=joules", "name=undecided"])
     asked, _ = planned(["methods=[ast]", "seeds=2", "cost=flops", "name=undecided"])
-    assert extended(plan, asked.study).study.cost == "flops"
+    assert extend_plan(plan, asked.study).study.cost == "flops"
 
 
 def test_a_broken_plan_is_one_line(tmp_path: Path) -> None:

@@ -8,86 +8,87 @@ import pytest
 from study_tools import composed, write_result
 
 from ast_experiments.core.errors import UserError
-from ast_experiments.experiments.study.plan import Arm, Study, arms_of, parse_methods
-from ast_experiments.experiments.study.queue import Agenda
-from ast_experiments.experiments.study.state import TRIAL_SEED, Job, Plan, note, read_plan
+from ast_experiments.experiments.study.arms import Arm, parse_methods, with_dense
+from ast_experiments.experiments.study.journal import append_event
+from ast_experiments.experiments.study.plan import TRIAL_SEED, Study, StudyPlan, StudyRun, read_plan
+from ast_experiments.experiments.study.queue import StudyQueue
 
 
 @pytest.fixture(autouse=True)
 def _composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ast_experiments.experiments.study.queue.config_of", composed)
+    monkeypatch.setattr("ast_experiments.experiments.study.queue.arm_config", composed)
 
 
-def agenda_of(folder: Path, methods: str, *, seeds: int = 3, lr_trials: int = 0, cost: str = "auto") -> Agenda:
+def queue_of(folder: Path, methods: str, *, seeds: int = 3, lr_trials: int = 0, cost: str = "auto") -> StudyQueue:
     common = ("recipe.epochs=10", "recipe.warmup_epochs=1")
-    arms = arms_of(parse_methods(methods))
-    return Agenda(Plan(Study("study", common, arms, tuple(range(seeds)), lr_trials, cost)), folder)
+    arms = with_dense(parse_methods(methods))
+    return StudyQueue(StudyPlan(Study("study", common, arms, tuple(range(seeds)), lr_trials, cost)), folder)
 
 
-def places(agenda: Agenda) -> list[str]:
-    return [job.place for job in agenda.todo()]
+def places(queue: StudyQueue) -> list[str]:
+    return [job.path for job in queue.pending()]
 
 
 def test_methods_first_then_their_baselines_then_seed_by_seed(tmp_path: Path) -> None:
-    agenda = agenda_of(tmp_path, "ast,random")
-    dense, ast, uniform = agenda.plan.arms
-    assert places(agenda)[:3] == [f"runs/{name}/seed_0" for name in ("dense", "ast", "random")]
-    assert places(agenda)[3:6] == [f"runs/{name}/seed_1" for name in ("ast", "random", "dense")]
-    assert agenda.decide() == []
-    write_result(agenda, Job(dense, 0))
-    write_result(agenda, Job(ast, 0), rate=0.4)
-    said = agenda.decide()
+    queue = queue_of(tmp_path, "ast,random")
+    dense, ast, uniform = queue.plan.arms
+    assert places(queue)[:3] == [f"runs/{name}/seed_0" for name in ("dense", "ast", "random")]
+    assert places(queue)[3:6] == [f"runs/{name}/seed_1" for name in ("ast", "random", "dense")]
+    assert queue.decide() == []
+    write_result(queue, StudyRun(dense, 0))
+    write_result(queue, StudyRun(ast, 0), rate=0.4)
+    said = queue.decide()
     assert "costs are counted in FLOPs: energy was not measured (GPU: there is none)" in said[0]
     # Of dense: (0.4 x 3 + 0.2) / (3 + 0.2); of 3.2 an epoch, 10 x 1.4 is 4.4 epochs.
     assert "ast costs 0.438 of dense in FLOPs" in said[1]
-    assert [arm.label for arm in agenda.plan.baselines] == ["dense epochs=4", "rs2 rate=0.4"]
+    assert [arm.label for arm in queue.plan.baselines] == ["dense epochs=4", "rs2 rate=0.4"]
     # The method of the first seed that is left comes before baselines; and none of them twice.
-    assert places(agenda)[:3] == [f"runs/{name}/seed_0" for name in ("random", "dense-epochs=4", "rs2-rate=0.4")]
-    assert len(set(places(agenda))) == len(places(agenda)) == 5 * 3 - 2
-    write_result(agenda, Job(uniform, 0), rate=0.402)
-    agenda.decide()
-    # Rates that are alike share their baselines, and the runs say whose they are.
-    short, rs2 = agenda.plan.baselines
-    assert short.serves == ("dense_shorter:ast", "dense_shorter:random")
-    assert agenda.job_config(Job(rs2, 1)).tags == ["baseline=rs2:ast", "baseline=rs2:random"]
-    assert agenda.job_config(Job(rs2, 1)).group == "study"
-    recipe = agenda.config(short).recipe
+    assert places(queue)[:3] == [f"runs/{name}/seed_0" for name in ("random", "dense-epochs=4", "rs2-rate=0.4")]
+    assert len(set(places(queue))) == len(places(queue)) == 5 * 3 - 2
+    write_result(queue, StudyRun(uniform, 0), rate=0.402)
+    queue.decide()
+    # Rates that are close share their baselines, and the runs say whose they are.
+    short, rs2 = queue.plan.baselines
+    assert short.baseline_for == ("dense_shorter:ast", "dense_shorter:random")
+    assert queue.job(StudyRun(rs2, 1)).config.tags == ["baseline=rs2:ast", "baseline=rs2:random"]
+    assert queue.job(StudyRun(rs2, 1)).config.group == "study"
+    recipe = queue.config(short).recipe
     assert (recipe.epochs, recipe.warmup_epochs) == (4, pytest.approx(0.4))
-    assert read_plan(tmp_path) == agenda.plan
+    assert read_plan(tmp_path) == queue.plan
 
 
 def test_decisions_stand_when_the_study_goes_on(tmp_path: Path) -> None:
-    agenda = agenda_of(tmp_path, "ast")
-    for job, rate in zip(agenda.todo()[:2], (1.0, 0.4), strict=True):
-        write_result(agenda, job, rate=rate)
-    agenda.decide()
+    queue = queue_of(tmp_path, "ast")
+    for job, rate in zip(queue.pending()[:2], (1.0, 0.4), strict=True):
+        write_result(queue, job, rate=rate)
+    queue.decide()
     plan = read_plan(tmp_path)
     assert plan is not None
-    again = Agenda(plan, tmp_path)
+    again = StudyQueue(plan, tmp_path)
     assert again.decide() == []
-    assert again.todo() == agenda.todo()
-    write_result(again, Job(again.plan.arms[1], 1), rate=0.9)
+    assert again.pending() == queue.pending()
+    write_result(again, StudyRun(again.plan.arms[1], 1), rate=0.9)
     assert again.decide() == []
 
 
 def test_joules_where_they_are_measured(tmp_path: Path) -> None:
-    agenda = agenda_of(tmp_path, "ast")
-    for job, rate in zip(agenda.todo()[:2], (1.0, 0.5), strict=True):
-        write_result(agenda, job, rate=rate, joules=True)
-    said = agenda.decide()
+    queue = queue_of(tmp_path, "ast")
+    for job, rate in zip(queue.pending()[:2], (1.0, 0.5), strict=True):
+        write_result(queue, job, rate=rate, joules=True)
+    said = queue.decide()
     assert said[0] == "costs are counted in joules: measured by nvml"
     # Dense: 100 J of set-up and 3,200 J an epoch; the method 100 + 10 x 1,700 J: 5.3 epochs.
-    assert agenda.plan.matched["ast"]["of_dense"] == pytest.approx(17100 / 32100)
-    assert agenda.plan.matched["ast"]["dense_shorter_costs"] == pytest.approx((100 + 5 * 3200) / 17100)
-    assert agenda.plan.matched["ast"]["rs2"] == "rs2 rate=0.5"
+    assert queue.plan.matched["ast"]["of_dense"] == pytest.approx(17100 / 32100)
+    assert queue.plan.matched["ast"]["dense_shorter_costs"] == pytest.approx((100 + 5 * 3200) / 17100)
+    assert queue.plan.matched["ast"]["rs2"] == "rs2 rate=0.5"
 
 
 def test_joules_that_were_not_measured_end_the_study_at_once(tmp_path: Path) -> None:
-    agenda = agenda_of(tmp_path, "ast", cost="joules")
-    for job in agenda.todo()[:2]:
-        write_result(agenda, job)
+    queue = queue_of(tmp_path, "ast", cost="joules")
+    for job in queue.pending()[:2]:
+        write_result(queue, job)
     with pytest.raises(UserError, match=r"cost=joules: energy was not measured .*; type cost=flops"):
-        agenda.decide()
+        queue.decide()
 
 
 @pytest.mark.parametrize(
@@ -101,80 +102,80 @@ def test_joules_that_were_not_measured_end_the_study_at_once(tmp_path: Path) -> 
     ],
 )
 def test_baselines(tmp_path: Path, methods: str, rate: float, baselines: list[str]) -> None:
-    agenda = agenda_of(tmp_path, methods)
-    dense, *_, method = agenda.plan.arms
-    write_result(agenda, Job(dense, 0))
-    write_result(agenda, Job(method, 0), rate=rate)
-    agenda.decide()
-    assert [arm.label for arm in agenda.plan.baselines] == baselines
+    queue = queue_of(tmp_path, methods)
+    dense, *_, method = queue.plan.arms
+    write_result(queue, StudyRun(dense, 0))
+    write_result(queue, StudyRun(method, 0), rate=rate)
+    queue.decide()
+    assert [arm.label for arm in queue.plan.baselines] == baselines
 
 
 def test_another_seed_tells_the_cost_where_the_first_failed(tmp_path: Path) -> None:
-    agenda = agenda_of(tmp_path, "ast")
-    dense, ast = agenda.plan.arms
-    write_result(agenda, Job(dense, 0))
-    write_result(agenda, Job(ast, 0), rate=0.1, status="failed")
-    agenda.failed[Job(ast, 0)] = "broken"
-    assert agenda.decide() == []
-    assert Job(ast, 0) not in agenda.todo()
-    write_result(agenda, Job(ast, 1), rate=0.4)
-    assert len(agenda.decide()) == 2
-    assert agenda.plan.baselines[1].label == "rs2 rate=0.4"
+    queue = queue_of(tmp_path, "ast")
+    dense, ast = queue.plan.arms
+    write_result(queue, StudyRun(dense, 0))
+    write_result(queue, StudyRun(ast, 0), rate=0.1, status="failed")
+    queue.failed[StudyRun(ast, 0)] = "broken"
+    assert queue.decide() == []
+    assert StudyRun(ast, 0) not in queue.pending()
+    write_result(queue, StudyRun(ast, 1), rate=0.4)
+    assert len(queue.decide()) == 2
+    assert queue.plan.baselines[1].label == "rs2 rate=0.4"
     # Started again, what failed is repeated.
-    assert Agenda(agenda.plan, tmp_path).todo()[0] == Job(ast, 0)
+    assert StudyQueue(queue.plan, tmp_path).pending()[0] == StudyRun(ast, 0)
 
 
 def test_learning_rates_are_tried_with_a_seed_of_their_own(tmp_path: Path) -> None:
-    agenda = agenda_of(tmp_path, "ast", seeds=2, lr_trials=3)
-    dense, ast = agenda.plan.arms
-    assert places(agenda) == [
+    queue = queue_of(tmp_path, "ast", seeds=2, lr_trials=3)
+    dense, ast = queue.plan.arms
+    assert places(queue) == [
         f"trials/{arm}/lr_{lr}" for lr in ("0.0015", "0.003", "0.006") for arm in ("dense", "ast")
     ]
-    trial = agenda.job_config(agenda.todo()[0])
+    trial = queue.job(queue.pending()[0]).config
     assert (trial.seed, trial.recipe.lr, trial.tags) == (TRIAL_SEED, 0.0015, ["trial"])
-    assert agenda.left() == (6 + 4 + 2 * (2 + 3), None)
+    assert queue.remaining() == (6 + 4 + 2 * (2 + 3), None)
     for lr, accuracy in ((0.0015, 90.0), (0.003, 91.0), (0.006, 91.0)):
-        write_result(agenda, Job(dense, TRIAL_SEED, lr), final_accuracy=accuracy)
-        assert "runs/dense/seed_0" not in places(agenda)
-    assert agenda.decide() == ["dense: lr 0.003 of 0.0015, 0.003, 0.006"]  # of equal ones the nearest
-    assert agenda.job_config(Job(dense, 0)).recipe.lr == 0.003
+        write_result(queue, StudyRun(dense, TRIAL_SEED, lr), final_accuracy=accuracy)
+        assert "runs/dense/seed_0" not in places(queue)
+    assert queue.decide() == ["dense: lr 0.003 of 0.0015, 0.003, 0.006"]  # of equal ones the nearest
+    assert queue.job(StudyRun(dense, 0)).config.recipe.lr == 0.003
     # A trial that failed counts for nothing.
     for lr, accuracy in ((0.0015, 80.0), (0.006, 85.0)):
-        write_result(agenda, Job(ast, TRIAL_SEED, lr), rate=0.4, final_accuracy=accuracy)
-    agenda.failed[Job(ast, TRIAL_SEED, 0.003)] = "diverged"
-    assert agenda.decide() == ["ast: lr 0.006 of 0.0015, 0.003, 0.006, at the edge of the grid"]
-    assert places(agenda)[:2] == ["runs/dense/seed_0", "runs/ast/seed_0"]
-    for job, rate in ((Job(dense, 0), 1.0), (Job(ast, 0), 0.4)):
-        write_result(agenda, job, rate=rate)
-    agenda.decide()
+        write_result(queue, StudyRun(ast, TRIAL_SEED, lr), rate=0.4, final_accuracy=accuracy)
+    queue.failed[StudyRun(ast, TRIAL_SEED, 0.003)] = "diverged"
+    assert queue.decide() == ["ast: lr 0.006 of 0.0015, 0.003, 0.006, at the edge of the grid"]
+    assert places(queue)[:2] == ["runs/dense/seed_0", "runs/ast/seed_0"]
+    for job, rate in ((StudyRun(dense, 0), 1.0), (StudyRun(ast, 0), 0.4)):
+        write_result(queue, job, rate=rate)
+    queue.decide()
     # Baselines have as many trials, around the recipe's own learning rate.
-    assert places(agenda)[:6] == [
+    assert places(queue)[:6] == [
         f"trials/{arm}/lr_{lr}" for lr in ("0.0015", "0.003", "0.006") for arm in ("dense-epochs=4", "rs2-rate=0.4")
     ]
-    short = agenda.plan.baselines[0]
-    assert agenda.job_config(Job(short, TRIAL_SEED, 0.003)).tags == ["baseline=dense_shorter:ast", "trial"]
+    short = queue.plan.baselines[0]
+    assert queue.job(StudyRun(short, TRIAL_SEED, 0.003)).config.tags == ["baseline=dense_shorter:ast", "trial"]
 
 
 def test_an_arm_whose_trials_all_failed_is_left_alone(tmp_path: Path) -> None:
-    agenda = agenda_of(tmp_path, "ast", seeds=1, lr_trials=2)
-    agenda.failed = dict.fromkeys(agenda.todo(), "broken")
-    assert agenda.decide() == []
-    assert agenda.todo() == []
+    queue = queue_of(tmp_path, "ast", seeds=1, lr_trials=2)
+    queue.failed = dict.fromkeys(queue.pending(), "broken")
+    assert queue.decide() == []
+    assert queue.pending() == []
 
 
 def test_the_time_left_is_what_runs_of_the_arm_took(tmp_path: Path) -> None:
-    agenda = agenda_of(tmp_path, "random", seeds=2)
-    dense, uniform = agenda.plan.arms
-    assert agenda.left() == (4 + 2 * 2, None)
-    write_result(agenda, Job(dense, 0))
-    note(tmp_path, "started", Job(dense, 0))
-    note(tmp_path, "finished", Job(dense, 0), took_s=30.0)
-    assert agenda.left() == (7, 7 * 30.0)
-    write_result(agenda, Job(uniform, 0), rate=0.4)
-    note(tmp_path, "finished", Job(uniform, 0), took_s=10.0)
+    queue = queue_of(tmp_path, "random", seeds=2)
+    dense, uniform = queue.plan.arms
+    assert queue.remaining() == (4 + 2 * 2, None)
+    write_result(queue, StudyRun(dense, 0))
+    append_event(tmp_path, "started", StudyRun(dense, 0))
+    append_event(tmp_path, "finished", StudyRun(dense, 0), took_s=30.0)
+    assert queue.remaining() == (7, 7 * 30.0)
+    write_result(queue, StudyRun(uniform, 0), rate=0.4)
+    append_event(tmp_path, "finished", StudyRun(uniform, 0), took_s=10.0)
     with open(tmp_path / "journal.jsonl", "a", encoding="utf-8") as journal:
         journal.write('{"at": "2026')  # what a kill leaves
-    assert agenda.left() == (6, 30.0 + 10.0 + 4 * 10.0)
+    assert queue.remaining() == (6, 30.0 + 10.0 + 4 * 10.0)
 
 
 def test_arms_have_directories_of_their_own() -> None:

@@ -12,9 +12,10 @@ from study_tools import composed
 
 from ast_experiments.cli.bench import _main, planned
 from ast_experiments.core.errors import ConfigError, DataError, Diverged, Interrupted, UserError
-from ast_experiments.experiments.study.queue import Agenda
-from ast_experiments.experiments.study.run import check, conduct
-from ast_experiments.experiments.study.state import alone, read_journal, read_plan
+from ast_experiments.experiments.study.journal import read_journal
+from ast_experiments.experiments.study.plan import read_plan
+from ast_experiments.experiments.study.queue import StudyQueue
+from ast_experiments.experiments.study.run import check_study, run_study
 from ast_experiments.runs import run as launch
 
 TINY = ["dataset.train_rows=200", "recipe.epochs=2", "tracking=jsonl", "tracking.report=false", "hardware.threads=1"]
@@ -23,7 +24,7 @@ TINY = ["dataset.train_rows=200", "recipe.epochs=2", "tracking=jsonl", "tracking
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ast_experiments.experiments.study.queue.config_of", composed)
+    monkeypatch.setattr("ast_experiments.experiments.study.queue.arm_config", composed)
 
 
 def bench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -40,12 +41,12 @@ def breaking(monkeypatch: pytest.MonkeyPatch, at: Callable[[Any], bool], error: 
     """Lets runs fail in the place of others; returns the methods that were run, as they come."""
     execute, ran = launch.execute, []
 
-    def broken(config: Any, folder: Path, overrides: Any = ()) -> Any:
+    def broken(config: Any, folder: Path, overrides: Any = (), watch: Any = None) -> Any:
         if config.max_steps is None:  # not the warm-up
             ran.append(config.method.name)
             if at(config):
                 raise error
-        return execute(config, folder, overrides)
+        return execute(config, folder, overrides, watch)
 
     monkeypatch.setattr(launch, "execute", broken)
     return ran
@@ -72,7 +73,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_past_what_fails(
     assert ran[0] == "ast"
     assert sorted(ran) == ["ast"] * 2 + ["dense"] * 3 + ["rs2"] * 2
     told = capsys.readouterr()
-    assert "failed: the loss is no longer a number; see outputs/studies/s/runs/ast/seed_0/train.log" in told.err
+    assert "ast, seed 0: the loss is no longer a number; see outputs/studies/s/runs/ast/seed_0/train.log" in told.err
     assert "1 failed; to repeat them type: ast-bench outputs/studies/s" in told.err
     assert "% in" in told.out
     assert "left" in told.out
@@ -81,7 +82,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_past_what_fails(
     ran = breaking(monkeypatch, lambda config: False, failing)
     for _ in range(2):
         plan, folder = planned(command)
-        conduct(Agenda(plan, folder))
+        run_study(StudyQueue(plan, folder))
         assert ran == ["ast"]
     assert folder == study
     made = results(study)
@@ -90,7 +91,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_past_what_fails(
     assert {result["resumed"] for result in made.values()} == {0}
     assert {result["group"] for result in made.values()} == {"s"}
     for baseline in plan.baselines:
-        assert made[f"runs/{baseline.folder}/seed_1"]["tags"] == [f"baseline={each}" for each in baseline.serves]
+        assert made[f"runs/{baseline.folder}/seed_1"]["tags"] == [f"baseline={each}" for each in baseline.baseline_for]
     ends = [row for row in read_journal(study) if row["event"] == "finished"]
     assert sorted(row["run"] for row in ends) == sorted(made)
     assert (study / "compare.html").exists()
@@ -98,7 +99,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_past_what_fails(
     # A run of a study is the run that ast-train makes.
     alone_in_folder = Path("alone")
     alone_in_folder.mkdir()
-    config = Agenda(plan, study).config(plan.arms[1])
+    config = StudyQueue(plan, study).config(plan.arms[1])
     again = launch.execute(config, alone_in_folder)
     assert again["final_val_loss"] == made["runs/ast/seed_0"]["final_val_loss"]
 
@@ -143,12 +144,12 @@ def test_nothing_is_started_or_written_if_one_job_is_wrong(
 
 def test_runs_of_other_settings_are_not_taken_for_done(monkeypatch: pytest.MonkeyPatch) -> None:
     plan, folder = planned(["methods=[random]", "seeds=1", "name=s", *TINY])
-    agenda = Agenda(plan, folder)
+    queue = StudyQueue(plan, folder)
     place = folder / "runs/dense/seed_0"
     place.mkdir(parents=True)
     (place / "result.json").write_text(json.dumps({"status": "finished", "config_hash": "0"}))
-    with pytest.raises(UserError, match="runs/dense/seed_0 was made with other settings"):
-        check(agenda)
+    with pytest.raises(UserError, match="runs/dense/seed_0 holds a run of another config"):
+        check_study(queue)
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
@@ -158,14 +159,14 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
 
 def test_an_interrupt_between_runs_tells_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plan, folder = planned(["methods=[random]", "seeds=1", "name=s", *TINY])
-    agenda = Agenda(plan, folder)
+    queue = StudyQueue(plan, folder)
 
     def stop() -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(agenda, "decide", stop)
-    monkeypatch.setattr(agenda, "todo", list)
+    monkeypatch.setattr(queue, "decide", stop)
+    monkeypatch.setattr(queue, "todo", list)
     with pytest.raises(
         Interrupted, match=r"stopped; 0 of [0-9]+ runs are done; go on with: ast-bench outputs/studies/s"
     ):
-        conduct(agenda)
+        run_study(queue)

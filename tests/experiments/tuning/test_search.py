@@ -21,9 +21,9 @@ from ast_experiments.cli import tune
 from ast_experiments.config.compose import compose, typed
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import ConfigError, Diverged, Interrupted, UserError
-from ast_experiments.experiments.tuning import report as show
-from ast_experiments.experiments.tuning.search import Searching, alone, read_search
-from ast_experiments.experiments.tuning.space import checked, config_of, parse
+from ast_experiments.experiments.tuning import charts, report
+from ast_experiments.experiments.tuning.search import SearchSession, read_search
+from ast_experiments.experiments.tuning.space import check_space, parse_space, trial_config
 from ast_experiments.runs import result as results
 from ast_experiments.runs import run as launch
 
@@ -39,11 +39,11 @@ def _composed(common: tuple[str, ...]) -> Any:
 
 @cache
 def _chosen(common: tuple[str, ...], values: tuple[tuple[str, str], ...]) -> Config:
-    return config_of(common, dict(values))
+    return trial_config(common, dict(values))
 
 
 def quick(common: Sequence[str], values: Mapping[str, str]) -> Config:
-    """As `config_of`, without composing anew for every value."""
+    """As `trial_config`, without composing anew for every value."""
     if any("." not in key for key in values):
         return _chosen(tuple(common), tuple(values.items()))
     config = copy.deepcopy(_composed(tuple(common)))
@@ -55,9 +55,9 @@ def quick(common: Sequence[str], values: Mapping[str, str]) -> Config:
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ast_experiments.experiments.tuning.space.config_of", quick)
-    monkeypatch.setattr("ast_experiments.experiments.tuning.search.config_of", quick)
-    monkeypatch.setattr(show, "chart", lambda draw, salt: "<svg></svg>")
+    monkeypatch.setattr("ast_experiments.experiments.tuning.space.trial_config", quick)
+    monkeypatch.setattr("ast_experiments.experiments.tuning.search.trial_config", quick)
+    monkeypatch.setattr(charts, "chart", lambda draw, salt: "<svg></svg>")
 
 
 def search(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -70,11 +70,11 @@ def trials(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def study(name: str) -> Searching:
+def study(name: str) -> SearchSession:
     found = read_search(ROOT / name)
     assert found is not None
-    searched, common = parse(found.arguments)
-    return Searching(found, ROOT / name, common, checked(searched, common))
+    searched, common = parse_space(found.arguments)
+    return SearchSession(found, ROOT / name, common, check_space(searched, common))
 
 
 def invent(monkeypatch: pytest.MonkeyPatch, figures: Callable[[Config], Mapping[str, Any]]) -> list[Config]:
@@ -169,10 +169,10 @@ def test_failed_trials_are_written_down_and_passed_over(
     for trial in found:
         lr, failed = float(trial["recipe.lr"]), trial["status"] == "failed"
         assert failed == (not 1e-3 <= lr <= 0.01)
-        assert trial["error"].startswith("the loss" if lr > 0.01 else "did not come to" if lr < 1e-3 else "")
+        assert trial["error"].startswith("the loss" if lr > 0.01 else "the run did not reach" if lr < 1e-3 else "")
         assert bool(trial["final_accuracy"]) != failed
     assert 0 < sum(trial["status"] == "failed" for trial in found) < 12
-    assert "failed: the loss is no longer a number; see outputs/tune/s/trials/" in capsys.readouterr().err
+    assert "the loss is no longer a number; see outputs/tune/s/trials/" in capsys.readouterr().err
     # Where every trial fails the exit code says so.
     invent(monkeypatch, lambda config: {"final_accuracy": None})
     assert search(monkeypatch, *SPACE, *TINY, "trials=2", "name=t") == 1
@@ -225,8 +225,8 @@ def test_two_goals_and_choices(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert {entry["values"]["significance"] for entry in best["best"]} == {"loss_entropy"}
     assert {entry["values"]["method.rate"] for entry in best["best"]} == {"0.25", "0.5"}
     assert "best; none of these is worse than another in every goal" in capsys.readouterr().out
-    monkeypatch.setattr(show, "chart", chart)
-    page = show.page(study("s"))
+    monkeypatch.setattr(charts, "chart", chart)
+    page = report.render_page(study("s"))
     for text in ("12 finished", "compute_savings against final_accuracy", "final_accuracy against significance"):
         assert text in page
     assert page.count("<svg") == 7
@@ -234,7 +234,7 @@ def test_two_goals_and_choices(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 def test_a_search_for_a_figure_that_is_not_there_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = invent(monkeypatch, lambda config: {"final_accuracy": 1.0})
-    with pytest.raises(UserError, match=r"goal=energy.joules: these runs have no such figure; there are: final_acc"):
+    with pytest.raises(UserError, match=r"goal=energy.joules: not in the results of these runs; expected one of final_acc"):
         search(monkeypatch, *SPACE, *TINY, "goal=energy.joules:min")
     assert len(ran) == 1
 
@@ -244,8 +244,8 @@ def test_a_search_for_a_figure_that_is_not_there_stops_at_once(monkeypatch: pyte
     [
         ([*SPACE, "trials=0"], "trials=0: expected a number of trials"),
         ([*SPACE, "prune=maybe"], "prune=maybe: expected true or false"),
-        ([*SPACE, "name=a/b"], "name=a/b: letters, digits and"),
-        ([*SPACE, "name="], "name=: letters, digits and . _ = , + - only; type e.g. name=NAME"),
+        ([*SPACE, "name=a/b"], "name=a/b: expected letters, digits and"),
+        ([*SPACE, "name="], "name=: expected letters, digits and . _ = , + -; type e.g. name=NAME"),
         ([*SPACE, "goal=accuracy"], "goal=accuracy: result.json has no such figure"),
         ([*SPACE, "recipe.epochs=-1"], "recipe.epochs: -1 is wrong"),
         ([*SPACE, "stray"], "stray: expected KEY=VALUE, or nothing but a search's directory"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ast_experiments.core.errors import ConfigError, UserError
-from ast_experiments.experiments.tuning.objectives import Goal, parse_goals
-from ast_experiments.experiments.tuning.space import OneOf, Range, checked, config_of, overrides_of, parse
+from ast_experiments.experiments.tuning.objectives import Objective, parse_objectives
+from ast_experiments.experiments.tuning.space import Categorical, Range, check_space, parse_space, trial_config, trial_overrides
 
 
 @pytest.mark.parametrize(
@@ -16,26 +16,26 @@ from ast_experiments.experiments.tuning.space import OneOf, Range, checked, conf
         ("method.rate=.1..1", Range("method.rate", 0.1, 1.0)),
         ("recipe.weight_decay=0..1", Range("recipe.weight_decay", 0.0, 1.0)),  # whole ends of a float
         ("recipe.batch_size=16..64:log", Range("recipe.batch_size", 16, 64, log=True)),
-        ("significance=loss,loss_entropy", OneOf("significance", ("loss", "loss_entropy"))),
-        ("controller.kp=null,1.0", OneOf("controller.kp", ("null", "1.0"))),
+        ("significance=loss,loss_entropy", Categorical("significance", ("loss", "loss_entropy"))),
+        ("controller.kp=null,1.0", Categorical("controller.kp", ("null", "1.0"))),
     ],
 )
-def test_dimensions(argument: str, expected: Range | OneOf) -> None:
-    searched, common = parse(["recipe.epochs=3", argument, "tags=[a,b]", "experiment_name=../x"])
+def test_dimensions(argument: str, expected: Range | Categorical) -> None:
+    searched, common = parse_space(["recipe.epochs=3", argument, "tags=[a,b]", "experiment_name=../x"])
     assert common == ["recipe.epochs=3", "tags=[a,b]", "experiment_name=../x"]
-    found = checked(searched, common)
+    found = check_space(searched, common)
     assert found == [expected]
     assert [type(end) for end in _ends(found[0])] == [type(end) for end in _ends(expected)]
 
 
-def _ends(each: Range | OneOf) -> tuple[object, ...]:
-    return (each.low, each.high) if isinstance(each, Range) else each.ends
+def _ends(each: Range | Categorical) -> tuple[object, ...]:
+    return (each.low, each.high) if isinstance(each, Range) else each.choices
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["experiment=quickstart"], "nothing is searched; type a range"),
+        (["experiment=quickstart"], "the search space is empty; type e.g. recipe.lr="),
         (["recipe.lr=1..0.1"], "the low end comes first; type recipe.lr=0.1..1"),
         (["recipe.lr=1..1"], "the low end comes first"),
         (["recipe.lr=0..0.1:log"], "a log range begins above 0; type e.g. recipe.lr=0.0001..0.1:log"),
@@ -53,23 +53,23 @@ def _ends(each: Range | OneOf) -> tuple[object, ...]:
         (["controller=pi,quantile", "controller.kp=0.1..1"], "controller.kp: no such setting of controller=quantile"),
         (["method=ast,dense", "method.rate=0.1..1"], "method.rate: no such setting of method=dense"),
         (["seed=0..9"], "seed=0..9: the best seed is luck"),
-        (["sweep=pi_gains", "recipe.lr=0.1..1"], "sweep=pi_gains: a search has ranges of its own"),
-        (["hydra.run.dir=x", "recipe.lr=0.1..1"], "hydra.run.dir=x: a search makes its own directories"),
+        (["sweep=pi_gains", "recipe.lr=0.1..1"], "sweep=pi_gains: a search has ranges instead"),
+        (["hydra.run.dir=x", "recipe.lr=0.1..1"], "hydra.run.dir=x: a search names its directories itself"),
         (["recipe", "recipe.lr=0.1..1"], "recipe: expected KEY=VALUE"),
     ],
 )
 def test_what_cannot_be_searched(arguments: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        checked(*parse(arguments))
+        check_space(*parse_space(arguments))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_trial_is_what_ast_train_makes_of_its_overrides() -> None:
     common = ["experiment=cifar10_stale", "method=dense"]  # rates of the experiment's own method are left out
-    typed = overrides_of(common, {"recipe.lr": "0.25"})
+    typed = trial_overrides(common, {"recipe.lr": "0.25"})
     assert typed[:3] == [*common, "recipe.lr=0.25"]
-    assert config_of(common, {"recipe.lr": "0.25"}).recipe.lr == 0.25
+    assert trial_config(common, {"recipe.lr": "0.25"}).recipe.lr == 0.25
 
 
 RESULT = {"status": "finished", "final_accuracy": 90.0, "seconds": {"train": 2, "val": 1.5}, "joules_to_accuracy": None}
@@ -78,34 +78,34 @@ RESULT = {"status": "finished", "final_accuracy": 90.0, "seconds": {"train": 2, 
 @pytest.mark.parametrize(
     ("text", "expected", "figures"),
     [
-        ("final_accuracy", (Goal("final_accuracy", "max"),), [90.0]),
+        ("final_accuracy", (Objective("final_accuracy", "max"),), [90.0]),
         ("final_accuracy:min,seconds.train:min", None, [90.0, 2.0]),
-        ("joules_to_accuracy", (Goal("joules_to_accuracy", "min"),), [None]),
+        ("joules_to_accuracy", (Objective("joules_to_accuracy", "min"),), [None]),
     ],
 )
-def test_goals(text: str, expected: tuple[Goal, ...] | None, figures: list[float | None]) -> None:
-    goals = parse_goals(text)
+def test_goals(text: str, expected: tuple[Objective, ...] | None, figures: list[float | None]) -> None:
+    goals = parse_objectives(text)
     assert expected is None or goals == expected
-    assert [goal.of(RESULT) for goal in goals] == figures
+    assert [goal.value(RESULT) for goal in goals] == figures
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("accuracy", "goal=accuracy: result.json has no such figure; there are: final_accuracy"),
+        ("accuracy", "goal=accuracy: result.json has no such figure; expected one of final_accuracy"),
         ("seconds.train", "type goal=seconds.train:max or goal=seconds.train:min"),
         ("final_accuracy:up", "expected KEY, KEY:max or KEY:min"),
         ("final_accuracy,final_accuracy:max", "names a figure twice"),
         ("", "expected KEY"),
-        ("control.rms:min", "goal=control.rms: result.json has no such figure; there are: control.settling_window"),
+        ("control.rms:min", "goal=control.rms: result.json has no such figure; expected one of control.settling_window"),
     ],
 )
 def test_goals_that_cannot_be(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        parse_goals(text)
+        parse_objectives(text)
 
 
 @pytest.mark.parametrize("key", ["seconds", "control.rms_error"])
 def test_figures_that_runs_do_not_have(key: str) -> None:
-    with pytest.raises(UserError, match=r"there are: final_accuracy, seconds.train, seconds.val"):
-        Goal(key, "min").of(RESULT)
+    with pytest.raises(UserError, match=r"expected one of final_accuracy, seconds.train, seconds.val"):
+        Objective(key, "min").value(RESULT)

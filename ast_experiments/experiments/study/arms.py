@@ -1,0 +1,158 @@
+"""The arms of a study: the notation `methods=[...]`, and the config of each arm."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ast_experiments.config.compose import compose, typed
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.experiments.names import folder_name
+
+if TYPE_CHECKING:
+    from ast_experiments.config.schema import Config
+
+RESERVED = {
+    "method": "name methods in methods=[...]",
+    "seed": "type seeds=5, or seeds=[3,4,5]",
+    "group": "the study's name is the group; type name=NAME",
+    "sweep": "a study compares arms; type e.g. methods=[ast:rate=0.2,ast:rate=0.4]",
+    "hydra": "a study names its directories itself; type name=NAME",
+    "max_steps": "a study compares whole runs; type recipe.epochs=N",
+    "debug": "a study compares whole runs; try an arm with ast-train first",
+}
+"""Settings that a study controls itself, and what to type instead."""
+
+_ARM_SETTING = re.compile(
+    r"(method\.\w+|(controller|significance)(\.\w+)?|recipe\.(epochs|lr|warmup_epochs))(\.\w+)?=.+"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A method with its settings.
+
+    Attributes:
+        label: Name in tables and reports.
+        method: Choice of `method`.
+        overrides: Settings of this arm alone.
+        baseline_for: For a baseline, the arms it was created for: `dense_shorter:LABEL` or `rs2:LABEL`.
+    """
+
+    label: str
+    method: str
+    overrides: tuple[str, ...] = ()
+    baseline_for: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Name of the arm's directory."""
+        return folder_name(self.label)
+
+
+DENSE = Arm("dense", "dense")
+
+
+def parse_methods(text: str) -> list[Arm]:
+    """Parses `[ast,infobatch]` into arms; an entry may have settings, as in `ast:rate=0.2:controller=quantile`.
+
+    A key without a dot is a setting of the method. Spaces work as colons.
+
+    Raises:
+        ConfigError: If an entry cannot be parsed, or sets something that all arms must share.
+    """
+    inside = text.strip()
+    if inside.startswith("[") and inside.endswith("]"):
+        inside = inside[1:-1]
+    entries = [entry.strip(" '\"") for entry in re.findall(r"(?:\[[^\]]*\]|[^,\[\]])+", inside)]
+    arms = [_parse_arm(entry) for entry in entries if entry]
+    if not arms:
+        raise ConfigError("methods: the list is empty; type e.g. methods=[ast,infobatch,random]")
+    return list(dict.fromkeys(arms))
+
+
+def _parse_arm(entry: str) -> Arm:
+    method, *settings = re.split(r"[\s:]+", entry)
+    if not method.isidentifier():
+        raise ConfigError(f"methods: {entry!r} does not begin with a method; type e.g. methods=[ast,ast:rate=0.2]")
+    full = [s if "." in s.split("=")[0] or s.startswith(("controller=", "significance=")) else f"method.{s}"
+            for s in settings]  # fmt: skip
+    for setting in full:
+        if not _ARM_SETTING.fullmatch(setting):
+            raise ConfigError(
+                f"methods: {setting} in {entry!r}: expected KEY=VALUE of method, controller, significance, "
+                "recipe.epochs, recipe.lr or recipe.warmup_epochs; type settings that all arms share outside methods="
+            )
+    return Arm(" ".join([method, *(s.removeprefix("method.") for s in full)]), method, tuple(full))
+
+
+def with_dense(methods: Iterable[Arm]) -> tuple[Arm, ...]:
+    """Puts the dense reference before the methods, each arm once."""
+    return tuple(dict.fromkeys([DENSE, *methods]))
+
+
+def check_common(common: Sequence[str]) -> None:
+    """Refuses shared overrides that a study controls itself.
+
+    Raises:
+        ConfigError: About the first of them.
+    """
+    for override in common:
+        key, found, _ = override.partition("=")
+        key = key.lstrip("+~")
+        if not found and not override.startswith("~"):
+            raise ConfigError(f"{override}: expected KEY=VALUE, in quotes if the value contains spaces")
+        reserved = "hydra" if key.startswith("hydra.") else key
+        if reserved in RESERVED:
+            raise ConfigError(f"{override}: {RESERVED[reserved]}")
+
+
+def arm_config(common: Sequence[str], arm: Arm) -> Config:
+    """Composes and checks the config of an arm.
+
+    An experiment or a shared override may set values of its own method. Another method takes over only the rates, so
+    that all arms have one target rate unless they set their own. Baselines take over nothing.
+
+    Raises:
+        ConfigError: If the settings do not compose.
+    """
+    own = [override for override in arm.overrides if override.startswith("method.")]
+    base = compose([*common, *(override for override in arm.overrides if override not in own)])
+    if base.method.name == arm.method and not arm.baseline_for:
+        return typed(compose([*common, *arm.overrides]) if own else base)
+    from omegaconf import OmegaConf
+
+    from ast_experiments.runs.build import SETPOINT
+
+    method = compose(["~experiment", f"method={arm.method}", *own]).method
+    if not arm.baseline_for:
+        given = {re.split("[.=]", override)[1] for override in own}
+        for key in SETPOINT:
+            if key in base.method and key in method and key not in given:
+                OmegaConf.update(method, key, base.method[key])
+    OmegaConf.update(base, "method", method, merge=False)
+    return typed(base)
+
+
+def run_config(
+    config: Config, *, study: str, seed: int, lr: float | None, tags: Iterable[str], console: bool
+) -> Config:
+    """Derives the config of one run from that of its arm.
+
+    Args:
+        config: Of the arm.
+        study: Name of the study, which becomes the run's group.
+        seed: Of the run.
+        lr: Learning rate; None for the recipe's own.
+        tags: Added to those of the arm.
+        console: Whether the run may print.
+    """
+    changes: dict[str, Any] = {"seed": seed, "group": study, "tags": [*config.tags, *tags]}
+    if lr is not None:
+        changes["recipe"] = dataclasses.replace(config.recipe, lr=lr)
+    if not console:
+        changes["tracking"] = dataclasses.replace(config.tracking, console=False)
+    return dataclasses.replace(config, **changes)
