@@ -213,7 +213,9 @@ def _compare(plan: StudyPlan, folder: Path) -> None:
     for entry in read_journal(folder):
         took[entry["run"].startswith(TRIALS)] += entry.get("took_s", 0.0)
     if took[True]:
-        print(f"trials of learning rates took {rough_duration(took[True])}, the comparison {rough_duration(took[False])}")
+        print(
+            f"trials of learning rates took {rough_duration(took[True])}, the comparison {rough_duration(took[False])}"
+        )
 
 
 if __name__ == "__main__":

@@ -216,11 +216,10 @@ def _locked(folder: Path) -> Iterator[None]:
         error = ""
         if distributed.rank() == 0:
             try:
-                stack.enter_context(
-                    exclusive_lock(folder / ".lock", f"{folder} is in use by another process; wait until it ends")
-                )
-            except UserError as busy:
-                error = str(busy)
+                busy = f"{os.path.relpath(folder)} is in use by another process; wait until it ends"
+                stack.enter_context(exclusive_lock(folder / ".lock", busy))
+            except UserError as in_use:
+                error = str(in_use)
         error = distributed.from_first(error)
         if error:
             raise UserError(error)

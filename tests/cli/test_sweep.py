@@ -64,7 +64,7 @@ def test_a_failed_job_is_told_at_once_does_not_stop_the_others_and_is_repeated(t
     assert "no longer a number" in told[0]
     assert "Traceback" not in done.err
     assert "Traceback" in next(sweep.glob("*1e*30*/train.log")).read_text()
-    assert "1 of 2 jobs did not finish; the same command goes on" in done.err
+    assert "1 of 2 jobs did not finish; type the same command to continue" in done.err
     assert done.out.index("2 jobs in outputs/sweeps/mine") < done.out.index("Leaderboard")
     for name in ("report.html", "leaderboard.csv"):
         assert (sweep / name).exists()
@@ -79,19 +79,19 @@ def test_a_failed_job_is_told_at_once_does_not_stop_the_others_and_is_repeated(t
     assert [r["resumed"] for r in results(sweep) if r["status"] == "failed"] == [1]
 
 
-def test_a_job_in_other_hands_and_one_of_another_config_are_left_alone(train: Callable[..., Done]) -> None:
+def test_a_job_in_use_and_one_of_another_config_are_left_alone(train: Callable[..., Done]) -> None:
     command = ["-m", "seed=0,1", *SHORT, "group=mine"]
     assert train(*command).code == 0
     first, second = sorted(Path("outputs/sweeps/mine").glob("*/result.json"))
     with FileLock(first.parent / ".lock"):
         done = train(*command)
     assert done.code == 0  # both have finished before
-    assert "in the hands of another process" in done.err
+    assert "is in use by another process; wait until it ends" in done.err
     changed = json.loads(second.read_text()) | {"config_hash": "other"}
     second.write_text(json.dumps(changed))
     done = train(*command)
     assert done.code == 2
-    assert "holds a run of another config; give the sweep another name, group=NAME" in done.err
+    assert "holds a run of another config; type another name for the sweep, group=NAME" in done.err
     assert json.loads(second.read_text()) == changed
 
 

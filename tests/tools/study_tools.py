@@ -25,7 +25,7 @@ def composed(common: Sequence[str], arm: Arm) -> Config:
 
 def write_result(queue: StudyQueue, run: StudyRun, *, rate: float = 1.0, joules: bool = False, **changes: Any) -> Path:
     """A run at a rate: a trained row is worth three forward passes, a validated one one; 1e-6 J an operation."""
-    config = queue.run(run).config
+    config = queue.job(run).config
     epochs = config.recipe.epochs
     rows = round(rate * SAMPLES * epochs)
     flops = {"score": 0, "train": 3 * FORWARD * rows, "val": FORWARD * VALIDATED * epochs}

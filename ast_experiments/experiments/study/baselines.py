@@ -44,7 +44,11 @@ def choose_unit(requested: str, runs: Sequence[Run]) -> tuple[str, str]:
     reason = next((run.why_not for run in runs if run.why_not), "no meter")
     if requested != "auto":
         if requested not in measured:
-            why = f"energy was not measured ({reason})" if requested == "joules" else f"no {UNITS[requested]} were counted"
+            why = (
+                f"energy was not measured ({reason})"
+                if requested == "joules"
+                else f"no {UNITS[requested]} were counted"
+            )
             available = "flops" if "flops" in measured else measured[-1]
             raise UserError(f"cost={requested}: {why}; type cost={available}")
         return requested, "as requested"
@@ -133,7 +137,7 @@ def _add_baseline(plan: StudyPlan, existing: Arm | None, new: Arm) -> str:
 
 def describe_match(label: str, matched: Mapping[str, Any], unit: str) -> str:
     """Describes in one line what a method costs and which baselines cost as much."""
-    text = f"{label} costs {matched['of_dense']:.3f} of dense in {unit}; baselines at that cost: {matched['dense_shorter']}"
+    text = f"{label} costs {matched['of_dense']:.3f} of dense in {unit}; at that cost: {matched['dense_shorter']}"
     share = matched["dense_shorter_costs"]
     if abs(share - 1) > 0.005:
         text += f" ({share:.2f} of it, whole epochs)"

@@ -1,4 +1,4 @@
-"""Arithmetic of equal-cost baselines: how many dense epochs, or which rate of uniform draws, cost what a method costs."""
+"""Arithmetic of equal-cost baselines: which length of dense training, or which uniform rate, costs as much as a run."""
 
 from __future__ import annotations
 

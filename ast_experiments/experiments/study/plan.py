@@ -109,7 +109,9 @@ def read_plan(folder: Path) -> StudyPlan | None:
         study["arms"] = tuple(_read_arm(arm) for arm in study["arms"])
         return StudyPlan(**plan | {"study": Study(**study), "baselines": [_read_arm(arm) for arm in plan["baselines"]]})
     except (DataError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / PLAN} cannot be read ({error}); type another name=, or move the file away") from error
+        raise UserError(
+            f"{folder / PLAN} cannot be read ({error}); type another name=, or move the file away"
+        ) from error
 
 
 def _read_arm(fields: dict[str, Any]) -> Arm:

@@ -165,7 +165,9 @@ class StudyQueue:
             return ""
         lrs = [run.lr for run in trials if run.lr is not None]
         accuracy = {run.lr: self.result(run)["final_accuracy"] for run in finished}
-        best = min((lr for lr in lrs if lr in accuracy), key=lambda lr: (-accuracy[lr], abs(math.log(lr / recipe_lr)), lr))
+        best = min(
+            (lr for lr in lrs if lr in accuracy), key=lambda lr: (-accuracy[lr], abs(math.log(lr / recipe_lr)), lr)
+        )
         self.plan.lrs[arm.label] = best
         edge = ", at the edge of the grid" if len(lrs) > 2 and best in (lrs[0], lrs[-1]) else ""
         return f"{arm.label}: lr {best:g} of {', '.join(f'{lr:g}' for lr in lrs)}{edge}"

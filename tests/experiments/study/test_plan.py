@@ -78,7 +78,9 @@ def test_what_is_wrong_is_one_line(arguments: str, said: str, tmp_path: Path, mo
 
 def test_what_an_experiment_sets_for_its_method_holds_for_others_as_far_as_rates_go() -> None:
     common = ["experiment=cifar10_stale", "method.rate=0.3", "method.exploration=0.1", "recipe.epochs=7"]
-    dense, ast, uniform, infobatch = (arm_config(common, arm) for arm in with_dense(parse_methods("ast,random,infobatch")))
+    dense, ast, uniform, infobatch = (
+        arm_config(common, arm) for arm in with_dense(parse_methods("ast,random,infobatch"))
+    )
     assert (ast.method.rate, ast.method.exploration) == (0.3, 0.1)
     assert (uniform.method.name, uniform.method.rate) == ("random", 0.3)
     assert infobatch.method.name == "infobatch"

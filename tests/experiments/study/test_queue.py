@@ -128,9 +128,7 @@ def test_another_seed_tells_the_cost_where_the_first_failed(tmp_path: Path) -> N
 def test_learning_rates_are_tried_with_a_seed_of_their_own(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "ast", seeds=2, lr_trials=3)
     dense, ast = queue.plan.arms
-    assert places(queue) == [
-        f"trials/{arm}/lr_{lr}" for lr in ("0.0015", "0.003", "0.006") for arm in ("dense", "ast")
-    ]
+    assert places(queue) == [f"trials/{arm}/lr_{lr}" for lr in ("0.0015", "0.003", "0.006") for arm in ("dense", "ast")]
     trial = queue.job(queue.pending()[0]).config
     assert (trial.seed, trial.recipe.lr, trial.tags) == (TRIAL_SEED, 0.0015, ["trial"])
     assert queue.remaining() == (6 + 4 + 2 * (2 + 3), None)

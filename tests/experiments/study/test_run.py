@@ -12,6 +12,7 @@ from study_tools import composed
 
 from ast_experiments.cli.bench import _main, planned
 from ast_experiments.core.errors import ConfigError, DataError, Diverged, Interrupted, UserError
+from ast_experiments.core.files import exclusive_lock
 from ast_experiments.experiments.study.journal import read_journal
 from ast_experiments.experiments.study.plan import read_plan
 from ast_experiments.experiments.study.queue import StudyQueue
@@ -152,9 +153,12 @@ def test_runs_of_other_settings_are_not_taken_for_done(monkeypatch: pytest.Monke
         check_study(queue)
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
-    with alone(tmp_path), pytest.raises(UserError, match="another ast-bench works on"), alone(tmp_path):
-        pass
+def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Path("outputs/studies/s")
+    study.mkdir(parents=True)
+    with exclusive_lock(study / ".lock"), pytest.raises(UserError, match="another ast-bench works on"):
+        bench(monkeypatch, "methods=[random]", "seeds=1", "name=s", *TINY)
+    assert not (study / "plan.json").exists()
 
 
 def test_an_interrupt_between_runs_tells_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -165,7 +169,7 @@ def test_an_interrupt_between_runs_tells_how_to_go_on(monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(queue, "decide", stop)
-    monkeypatch.setattr(queue, "todo", list)
+    monkeypatch.setattr(queue, "pending", list)
     with pytest.raises(
         Interrupted, match=r"stopped; 0 of [0-9]+ runs are done; go on with: ast-bench outputs/studies/s"
     ):

@@ -21,6 +21,7 @@ from ast_experiments.cli import tune
 from ast_experiments.config.compose import compose, typed
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import ConfigError, Diverged, Interrupted, UserError
+from ast_experiments.core.files import exclusive_lock
 from ast_experiments.experiments.tuning import charts, report
 from ast_experiments.experiments.tuning.search import SearchSession, read_search
 from ast_experiments.experiments.tuning.space import check_space, parse_space, trial_config
@@ -234,7 +235,9 @@ def test_two_goals_and_choices(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 def test_a_search_for_a_figure_that_is_not_there_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = invent(monkeypatch, lambda config: {"final_accuracy": 1.0})
-    with pytest.raises(UserError, match=r"goal=energy.joules: not in the results of these runs; expected one of final_acc"):
+    with pytest.raises(
+        UserError, match=r"goal=energy.joules: not in the results of these runs; expected one of final_acc"
+    ):
         search(monkeypatch, *SPACE, *TINY, "goal=energy.joules:min")
     assert len(ran) == 1
 
@@ -282,9 +285,11 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         search(monkeypatch, *SPACE)
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
-    with alone(tmp_path), pytest.raises(UserError, match="another ast-tune works on"), alone(tmp_path):
-        pass
+def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    (ROOT / "s").mkdir(parents=True)
+    with exclusive_lock(ROOT / "s/.lock"), pytest.raises(UserError, match="another ast-tune works on"):
+        search(monkeypatch, *SPACE, *TINY, "trials=1", "name=s")
+    assert not (ROOT / "s/search.json").exists()
 
 
 def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,14 @@ import pytest
 
 from ast_experiments.core.errors import ConfigError, UserError
 from ast_experiments.experiments.tuning.objectives import Objective, parse_objectives
-from ast_experiments.experiments.tuning.space import Categorical, Range, check_space, parse_space, trial_config, trial_overrides
+from ast_experiments.experiments.tuning.space import (
+    Categorical,
+    Range,
+    check_space,
+    parse_space,
+    trial_config,
+    trial_overrides,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +104,10 @@ def test_goals(text: str, expected: tuple[Objective, ...] | None, figures: list[
         ("final_accuracy:up", "expected KEY, KEY:max or KEY:min"),
         ("final_accuracy,final_accuracy:max", "names a figure twice"),
         ("", "expected KEY"),
-        ("control.rms:min", "goal=control.rms: result.json has no such figure; expected one of control.settling_window"),
+        (
+            "control.rms:min",
+            "goal=control.rms: .* expected one of control.settling_window",
+        ),
     ],
 )
 def test_goals_that_cannot_be(text: str, said: str) -> None:
