@@ -220,7 +220,7 @@ def _locked(folder: Path) -> Iterator[None]:
                 stack.enter_context(exclusive_lock(folder / ".lock", busy))
             except UserError as in_use:
                 error = str(in_use)
-        error = distributed.from_first(error)
+        error = distributed.broadcast_object(error)
         if error:
             raise UserError(error)
         yield
