@@ -25,7 +25,7 @@ from ast_experiments.config.compose import compose, typed
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.runs.build import build_run
 from ast_experiments.tracking import Trackers
-from ast_experiments.tracking.background import Apart
+from ast_experiments.tracking.background import BackgroundTracker
 from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.tracking.wandb import WandbTracker
 from ast_experiments.training.loop import Run
@@ -71,7 +71,7 @@ def main() -> None:
         for folder in folders.values():
             folder.mkdir()
         before = set(threading.enumerate())
-        copy = Apart(WandbTracker(folders["W&B"], mode="offline"), patience=60)
+        copy = BackgroundTracker(WandbTracker(folders["W&B"], mode="offline"), timeout=60)
         threads = set(threading.enumerate()) - before
         watched = Watched([copy])
         trackers = {

@@ -19,7 +19,7 @@ from ast_experiments.runs import result as results
 from ast_experiments.tracking.wandb import agent_run_id, disabled, end_service
 
 if TYPE_CHECKING:
-    from ast_experiments.tracking.callback import Watch
+    from ast_experiments.tracking.callback import StopCallback
     from ast_experiments.training.stop import Stop
 
 FINISH_S = 10.0  # that a tracker has to finish, beside the time that W&B has for its upload
@@ -27,7 +27,9 @@ FINISH_S = 10.0  # that a tracker has to finish, beside the time that W&B has fo
 logger = logging.getLogger(__name__)
 
 
-def execute(config: Config, folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> dict[str, Any]:
+def execute(
+    config: Config, folder: Path, overrides: Sequence[str] = (), watch: StopCallback | None = None
+) -> dict[str, Any]:
     """Run, or go on with, the experiment in a run directory.
 
     Args:
@@ -148,14 +150,14 @@ def _follow(config: Config, folder: Path) -> dict[str, Any]:
                 run.close()
 
 
-def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop, watch: Watch | None) -> None:
+def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop, watch: StopCallback | None) -> None:
     """Build and fit; leaves in `result` what came of it."""
     from ast_experiments.runs.build import build_run
-    from ast_experiments.tracking.callback import Watcher
+    from ast_experiments.tracking.callback import CallbackTracker
     from ast_experiments.training.hardware import algorithms
 
     trackers: list[Any] = []
-    watcher = () if watch is None else (Watcher(watch, stop.ask),)
+    watcher = () if watch is None else (CallbackTracker(watch, stop.ask),)
     run = None
     try:
         run = build_run(config, folder, lambda facts: _trackers(config, folder, result, facts, trackers, watcher))
@@ -248,7 +250,7 @@ def _trackers(
     config: Config, folder: Path, result: dict[str, Any], facts: dict[str, Any], made: list[Any], watcher: Sequence[Any]
 ) -> Any:
     from ast_experiments.tracking import Trackers
-    from ast_experiments.tracking.background import Apart
+    from ast_experiments.tracking.background import BackgroundTracker
     from ast_experiments.tracking.jsonl import JsonlTracker
 
     result |= facts
@@ -266,12 +268,14 @@ def _trackers(
         if wandb is not None:
             result["wandb"] = {"id": wandb.run_id, "mode": wandb.mode, "directory": str(wandb.directory or "")}
             paths["W&B"] = wandb.url or wandb.directory
-            trackers.append(Apart(wandb, patience=config.tracking.wandb_timeout_s + FINISH_S, give_up=end_service))
+            trackers.append(
+                BackgroundTracker(wandb, timeout=config.tracking.wandb_timeout_s + FINISH_S, give_up=end_service)
+            )
     if config.tracking.tensorboard:
         from ast_experiments.tracking.tensorboard import TensorboardTracker
 
         paths["TensorBoard"] = folder / "tensorboard"
-        trackers.append(Apart(TensorboardTracker(paths["TensorBoard"]), patience=FINISH_S))
+        trackers.append(BackgroundTracker(TensorboardTracker(paths["TensorBoard"]), timeout=FINISH_S))
     if config.tracking.console:
         from ast_experiments.tracking.console import ConsoleTracker
 

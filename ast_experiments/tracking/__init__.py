@@ -1,8 +1,8 @@
-"""What a run writes down while it trains: the JSONL record, and copies on the console, in W&B and in TensorBoard.
+"""Trackers: they take log rows to the JSONL record, the console, W&B and TensorBoard.
 
 A log row is a flat mapping: `kind` ("step" or "epoch"), `step` (training batches so far), `epoch` (epochs
-done, fractional), `progress` (0 to 1), `samples_seen` (rows trained so far) and any number of metrics, each
-absent when it does not apply.
+done, fractional), `progress` (0 to 1), `samples_seen` (rows trained so far) and any number of metrics. A metric that
+does not apply is absent.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ Row = Mapping[str, Any]
 
 
 class Tracker(Protocol):
-    """A place that log rows go to.
+    """A destination of log rows.
 
-    A tracker whose attribute `essential` is true stops the run when it fails; any other is dropped.
+    If a tracker fails, the run stops if its attribute `essential` is true; otherwise the tracker is dropped.
     """
 
     def log(self, row: Row) -> None:
-        """Takes one row; cheap, for it is called from the training loop."""
+        """Takes one row. Must be cheap: the training loop calls it."""
         ...
 
     def flush(self) -> None:
-        """Makes everything logged so far survive the death of the process."""
+        """Saves everything logged so far, so that it survives a crash of the process."""
         ...
 
     def finish(self, result: Row) -> None:
-        """Closes the tracker with the run's result; called once, also after a failure."""
+        """Closes the tracker with the run's result. Called once, even after a failure."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed run needs to go on where this one stood."""
+        """Returns what a resumed run needs to continue from here."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where the run stood that made `state`."""
+        """Continues from a saved state."""
         ...
 
 
 class Trackers:
-    """Several trackers behind one; itself a `Tracker`.
+    """Several trackers as one.
 
-    Rows are made plain once (see `rows.plain`) and handed to each. A tracker that raises is reported once
-    on this module's logger and gets no further rows, but is still asked to finish, so that it can let go of
-    what it holds. An essential one (the record) raises to the caller.
+    Rows are converted to plain values once (see `rows.plain`) and passed to each tracker. A tracker that raises is
+    reported once in the log and gets no more rows; it is still finished, so that it can release its resources.
+    Errors of an essential tracker (the record) reach the caller.
 
     Args:
-        trackers: In the order in which they are called; saved state is kept by their `name`, or that of their class.
+        trackers: Called in this order. Saved state is stored under their `name`, by default that of their class.
     """
 
     def __init__(self, trackers: Iterable[Tracker]) -> None:
@@ -62,11 +62,11 @@ class Trackers:
 
     @property
     def live(self) -> tuple[Tracker, ...]:
-        """The trackers that still work."""
+        """The trackers that have not failed."""
         return tuple(self._live)
 
     def log(self, row: Row) -> None:
-        """Hands one row to every tracker."""
+        """Passes one row to every tracker."""
         row = plain(row)
         self._each(lambda tracker: tracker.log(row), "log")
 
@@ -78,7 +78,7 @@ class Trackers:
         """Finishes every tracker, dropped ones included.
 
         Raises:
-            Exception: What an essential tracker raised, after all others were finished.
+            Exception: What an essential tracker raised, once all others are finished.
         """
         dropped, self._dropped = self._dropped, []
         failure: Exception | None = None
@@ -100,7 +100,7 @@ class Trackers:
         return states
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Hands every tracker its own state; one without saved state gets an empty one."""
+        """Passes every tracker its own state; one without saved state gets an empty one."""
         self._each(lambda tracker: tracker.load_state_dict(state.get(_name(tracker), {})), "load state")
 
     def _each(self, call: Callable[[Tracker], None], action: str) -> None:
@@ -125,7 +125,7 @@ def _name(tracker: Tracker) -> str:
 
 def _report(tracker: Tracker, action: str, error: Exception) -> None:
     logger.warning(
-        "%s failed to %s (%s: %s); it is dropped and training goes on.",
+        "%s failed to %s (%s: %s); it is dropped and training continues.",
         _name(tracker),
         action,
         type(error).__name__,

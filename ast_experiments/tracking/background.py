@@ -1,4 +1,4 @@
-"""A tracker in a thread of its own: training does not wait for it."""
+"""Runs a tracker in a background thread, so that a slow backend never blocks training."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
     from ast_experiments.tracking import Tracker
 
 
-class Apart:
-    """Calls another tracker from a thread, so that what holds that one up does not hold up training.
+class BackgroundTracker:
+    """Calls another tracker from a background thread.
 
-    Rows wait in memory until the other tracker takes them. If it fails, the next call here raises its error.
+    Rows wait in memory until the other tracker takes them. If it fails, the next call raises its error.
 
     Args:
-        tracker: One whose calls may take long, never return, or fail.
-        patience: Seconds that `finish` waits at most.
-        most: Rows that may wait; when there are more, the tracker counts as failed.
-        give_up: Called once if the tracker failed or did not finish in time, to end what it leaves behind.
+        tracker: A tracker whose calls may be slow, hang or fail.
+        timeout: Maximum seconds that `finish` waits.
+        max_rows: Maximum rows that may wait; beyond it, the tracker counts as failed.
+        give_up: Called once if the tracker failed or did not finish in time, to clean up after it.
     """
 
     def __init__(
-        self, tracker: Tracker, *, patience: float, most: int = 100_000, give_up: Callable[[], None] = lambda: None
+        self, tracker: Tracker, *, timeout: float, max_rows: int = 100_000, give_up: Callable[[], None] = lambda: None
     ) -> None:
         self.name = type(tracker).__name__
         self._tracker = tracker
-        self._patience = patience
-        self._most = most
+        self._timeout = timeout
+        self._max_rows = max_rows
         self._give_up = give_up
         self._failure: Exception | None = None
         self._calls: SimpleQueue[tuple[Callable[[Any], None], Any] | None] = SimpleQueue()
@@ -37,43 +37,43 @@ class Apart:
         self._thread.start()
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Puts one row in line.
+        """Queues one row.
 
         Raises:
             Exception: What the tracker raised.
-            TimeoutError: If it takes no rows any more.
+            TimeoutError: If the tracker stopped taking rows.
         """
         if self._failure is not None:
             raise self._failure
-        if self._calls.qsize() >= self._most:
-            raise TimeoutError(f"it does not take its rows, and {self._most} wait")
+        if self._calls.qsize() >= self._max_rows:
+            raise TimeoutError(f"it stopped taking rows; {self._max_rows} are waiting")
         self._calls.put((self._tracker.log, row))
 
     def flush(self) -> None:
-        """Does nothing: rows are taken as fast as the tracker can."""
+        """Does nothing: the thread hands over rows as fast as the tracker takes them."""
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Finishes the tracker when it has taken all rows.
+        """Finishes the tracker after its last row.
 
         Raises:
-            Exception: What the tracker raised, now or before.
+            Exception: What the tracker raised, now or earlier.
             TimeoutError: If it did not finish in time.
         """
         self._calls.put((self._tracker.finish, result))
         self._calls.put(None)
-        self._thread.join(self._patience)
+        self._thread.join(self._timeout)
         if self._thread.is_alive():
-            self._failure = TimeoutError(f"it did not finish within {self._patience:g} s")
+            self._failure = TimeoutError(f"it did not finish within {self._timeout:g} s")
         if self._failure is not None:
             self._give_up()
             raise self._failure
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the tracker's state, which must not depend on rows that wait."""
+        """Returns the tracker's state, which must not depend on waiting rows."""
         return self._tracker.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Hands the state to the tracker, before its first row."""
+        """Passes the state to the tracker, before its first row."""
         self._tracker.load_state_dict(state)
 
     def _work(self) -> None:

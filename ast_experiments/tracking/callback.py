@@ -1,30 +1,30 @@
-"""Somebody who watches the rows of a run and may ask it to stop."""
+"""Callbacks that see every log row and may request an early stop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Watch = Callable[[Mapping[str, Any]], str | None]
-"""Takes a log row; returns why the run should stop, or None."""
+StopCallback = Callable[[Mapping[str, Any]], str | None]
+"""Takes a log row; returns a reason to stop the run, or None."""
 
 
-class Watcher:
-    """A tracker that shows every row to a `Watch`.
+class CallbackTracker:
+    """A tracker that passes every row to a callback.
 
     Args:
-        watch: Sees the rows.
-        ask: Gets the reason to stop, if there is one.
+        callback: Sees the rows.
+        request_stop: Called with the reason when the callback returns one.
     """
 
-    def __init__(self, watch: Watch, ask: Callable[[str], None]) -> None:
-        self._watch, self._ask = watch, ask
+    def __init__(self, callback: StopCallback, request_stop: Callable[[str], None]) -> None:
+        self._callback, self._request_stop = callback, request_stop
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Shows a row."""
-        reason = self._watch(row)
+        """Passes a row to the callback."""
+        reason = self._callback(row)
         if reason is not None:
-            self._ask(reason)
+            self._request_stop(reason)
 
     def flush(self) -> None:
         """Does nothing."""
@@ -33,7 +33,7 @@ class Watcher:
         """Does nothing."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns nothing: who watches keeps what it needs."""
+        """Returns nothing: the callback keeps its own state."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

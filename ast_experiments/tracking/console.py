@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live line on a terminal, a line per epoch elsewhere, a table at the end."""
+"""Console output of a run: a live line on a terminal, otherwise a line per epoch; a table at the end."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 class ConsoleTracker:
     """Shows rows on the console.
 
-    On a terminal, a bar and one line of live figures, redrawn at most every `interval` seconds by the
-    training thread itself (there is no thread that redraws). Elsewhere, one line per epoch.
+    On a terminal, a progress bar and one line of live figures, which the training thread redraws at most every
+    `interval` seconds. Elsewhere, one line per epoch.
 
     Args:
         epochs: Planned epochs.
         title: Name of the run, such as "ast on cifar10".
-        paths: What to name at the very end, by label ("report", "metrics", "W&B files").
-        console: Where to print; None for standard output.
-        interval: Least time between two live updates, in seconds.
+        paths: Paths to print at the end, by label ("report", "metrics", "W&B files").
+        console: Output; None for standard output.
+        interval: Minimum seconds between two live updates.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ConsoleTracker:
         self._finished = False
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Shows one row; between two updates it only remembers it."""
+        """Shows one row, or stores it until the next update is due."""
         kind = row.get("kind", "step")
         self._rows[kind] = row
         if self._console.is_terminal:
@@ -62,10 +62,10 @@ class ConsoleTracker:
             self._say(f"epoch {row.get('epoch', 0):g}/{self._epochs:g}  {status_line(self._merged(kind))}")
 
     def flush(self) -> None:
-        """Does nothing: every row is shown when it comes."""
+        """Does nothing: rows are shown as they arrive."""
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Takes the bar away and prints the final table and the paths; safe to call twice."""
+        """Removes the bar and prints the final table and the paths; safe to call twice."""
         if self._finished:
             return
         self._finished = True
@@ -87,7 +87,7 @@ class ConsoleTracker:
         """Does nothing."""
 
     def _merged(self, kind: str) -> dict[str, Any]:
-        """The latest row of either kind in one, `kind` the stronger; older rows tell nothing any more."""
+        """Merges the latest step and epoch rows; values of `kind` win."""
         other = "step" if kind == "epoch" else "epoch"
         return {**self._rows.get(other, {}), **self._rows[kind]}
 
@@ -137,7 +137,7 @@ class ConsoleTracker:
 
 
 def status_line(row: Mapping[str, Any]) -> str:
-    """Returns the figures worth watching in one line; those that are absent are left out.
+    """Formats the main figures of a row as one line, without those that are absent.
 
     Args:
         row: The latest value of every metric by key.

@@ -1,4 +1,4 @@
-"""The record of a run: one JSON object a line."""
+"""The record of a run: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 class JsonlTracker:
-    """Writes rows to a file; what was flushed survives the death of the process.
+    """Writes rows to a file; flushed rows survive a crash of the process.
 
-    Rows wait in memory until `flush`. The state is a byte offset: a resumed run cuts the rows that were
-    written after its checkpoint, then writes them again. A tracker that is given no state starts the record
-    anew with its first flush. Survives the process, not a power cut: the file is not synced to disk.
+    Rows wait in memory until `flush`. The state is a byte offset: a resumed run cuts the rows written after its
+    checkpoint, then writes them again. Without a state, the first flush starts a new record. Rows may be lost in a
+    power cut: the file is not synced to disk.
 
     Args:
         path: The file; its directory must exist.
@@ -33,14 +33,14 @@ class JsonlTracker:
         self._offset = 0
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Takes one row; see `rows.plain` for what becomes of its values."""
+        """Takes one row; `rows.plain` converts its values."""
         self._waiting.append(json.dumps(plain(row), allow_nan=False, default=str))
 
     def flush(self) -> None:
         """Writes the waiting rows.
 
         Raises:
-            OSError: If the file cannot be written; the rows go on waiting.
+            OSError: If the file cannot be written; the rows keep waiting.
         """
         if not self._waiting:
             return
@@ -53,7 +53,7 @@ class JsonlTracker:
         self._waiting.clear()
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Writes what is left; the result has a file of its own."""
+        """Writes the remaining rows; the result goes to its own file."""
         del result
         self.flush()
 
@@ -63,15 +63,15 @@ class JsonlTracker:
         return {"offset": self._offset}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Cuts the file to the length it had when `state` was made.
+        """Cuts the file to its length at the time of `state`.
 
-        A file that is shorter than that (lost with the disk it was on) is kept up to its last whole line.
+        A file that is shorter, for example after a disk failure, is kept up to its last complete line.
         """
         self._waiting.clear()
         offset = int(state.get("offset", 0))
         size = self.path.stat().st_size if self.path.exists() else 0
         if size < offset:
-            logger.warning("%s holds %d bytes, %d were expected: rows are missing.", self.path, size, offset)
+            logger.warning("%s has %d bytes, expected %d: rows are missing.", self.path, size, offset)
             offset = self.path.read_bytes().rfind(b"\n") + 1 if size else 0
         if size:
             os.truncate(self.path, offset)

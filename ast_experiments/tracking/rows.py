@@ -8,16 +8,16 @@ from typing import Any
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row of plain Python values, without what JSON cannot hold.
+    """Converts a row to plain Python values that JSON can hold.
 
-    NumPy and torch scalars and arrays become numbers and lists. A key is dropped where its value is None or
-    holds a number that is not finite: a metric that cannot be measured is absent.
+    NumPy and torch scalars and arrays become numbers and lists. Keys whose value is None, NaN or infinite are dropped:
+    a metric that cannot be measured is absent.
 
     Args:
         row: Metrics by key.
 
     Returns:
-        A new dict in the same order.
+        A new dict, in the same order.
     """
     clean = {}
     for key, raw in row.items():
@@ -28,11 +28,11 @@ def plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat(result: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a nested result as one level of keys, such as "control/rms_error"; what is None or not finite is absent.
+    """Flattens a nested result to keys such as "control/rms_error", without values that are None or not finite.
 
     Args:
-        result: Mappings in mappings; lists stay as they are.
-        prefix: What every key begins with.
+        result: Nested mappings; lists are kept.
+        prefix: Prefix of every key.
     """
     level: dict[str, Any] = {}
     for key, value in result.items():

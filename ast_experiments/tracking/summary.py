@@ -1,4 +1,4 @@
-"""The facts of a result in words, for the console's last table and the report."""
+"""Summarises a result in words, for the console's final table and the report."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from ast_experiments.core.text import duration, joules
 
-NOT_MEASURED = "not measured on this machine; savings shown are nominal, not joules"
+NOT_MEASURED = "not measured on this machine; the savings shown are nominal, not joules"
 _JOULES = ("energy/gpu_joules", "energy/gpu_joules_above_idle", "energy/cpu_joules")
 
 
 def result_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Returns what a run reached and spent, as pairs of label and text.
+    """Returns what a run achieved and what it cost, as pairs of label and text.
 
-    Facts whose figures are absent are left out, but for energy: that nothing was measured is said.
+    Facts without figures are left out, except energy, which then reads "not measured".
 
     Args:
-        result: The result, as in result.json; accuracies in percent, rates as shares, times in seconds.
+        result: As in result.json: accuracies in percent, rates as shares, times in seconds.
     """
     facts = [
         ("status", _status(result)),
@@ -43,17 +43,17 @@ def result_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def row_energy(row: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the joules in an epoch row, by the keys of a result's `energy`; empty where nothing was measured."""
+    """Returns the joules of an epoch row under the keys of a result's `energy`; empty if not measured."""
     return {key.removeprefix("energy/"): value for key, value in row.items() if key in _JOULES}
 
 
 def energy_text(figures: Mapping[str, Any]) -> str:
-    """Returns the measured energy in one line, or says that there is none, and why."""
+    """Formats the measured energy as one line, or says why nothing was measured."""
     energy = figures.get("energy") or {}
     parts = []
     if energy.get("gpu_joules") is not None:
         above = energy.get("gpu_joules_above_idle")
-        notes = [] if above is None else [f"{joules(above)} of it above idle"]
+        notes = [] if above is None else [f"{joules(above)} above idle"]
         parts.append(_with_notes(f"GPU {joules(energy['gpu_joules'])}", [*notes, energy.get("source")]))
     if energy.get("cpu_joules") is not None:
         parts.append(_with_notes(f"CPU {joules(energy['cpu_joules'])}", [energy.get("cpu_source")]))
@@ -84,7 +84,7 @@ def _control(control: Mapping[str, Any]) -> str:
     settled, rows = control.get("settling_window"), control.get("settling_rows")
     after = f" ({rows:,} rows offered)" if rows is not None else ""
     shares = ("overshoot", "saturated_share", "fallback_share")
-    parts = ["never settled" if settled is None else f"settled at control row {settled}{after}"]
+    parts = ["did not settle" if settled is None else f"settled at control row {settled}{after}"]
     if control.get("rms_error") is not None:
         parts.append(f"RMS rate error {control['rms_error']:.4f}")
     parts += [
@@ -98,8 +98,8 @@ def _gate_share(selection: Mapping[str, Any]) -> str:
     if share is None or target is None:
         return ""
     bound = selection.get("bound")
-    promised = "nothing is promised" if bound is None else f"{bound:.2g} at most is promised"
-    return f"{share:.4f} (target {target:.4g}), off by {abs(share - target):.2g}; {promised}"
+    guarantee = "no guarantee" if bound is None else f"guaranteed to be within {bound:.2g}"
+    return f"{share:.4f} (target {target:.4g}), off by {abs(share - target):.2g}; {guarantee}"
 
 
 def _nominal(result: Mapping[str, Any]) -> str:
@@ -107,7 +107,7 @@ def _nominal(result: Mapping[str, Any]) -> str:
     if savings is None:
         return ""
     rest = f"; {100 * skipped:.1f} % of rows skipped" if skipped is not None else ""
-    return f"{100 * savings:.1f} % by the nominal cost model, a formula of the rate{rest}"
+    return f"{100 * savings:.1f} % under the nominal cost model, a formula of the rate{rest}"
 
 
 def _budget(budget: Mapping[str, Any]) -> str:
@@ -132,7 +132,7 @@ def _count(value: float | None) -> str:
 
 def _compute(result: Mapping[str, Any]) -> str:
     savings = result.get("compute_savings")
-    return "" if savings is None else f"{100 * savings:.1f} % of the FLOPs that training every offered row would take"
+    return "" if savings is None else f"{100 * savings:.1f} % of the FLOPs of training every offered row"
 
 
 def _joules_by_phase(energy: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A copy of the record in TensorBoard."""
+"""Copies log rows to TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 def check_installed() -> None:
-    """Tell whether TensorBoard is there, without importing it.
+    """Checks that TensorBoard is installed, without importing it.
 
     Raises:
-        ConfigError: If not.
+        ConfigError: If it is not.
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(
-            "tracking.tensorboard: is not installed; type uv sync --inexact --extra tensorboard, "
+            "tracking.tensorboard: TensorBoard is not installed; type uv sync --inexact --extra tensorboard, "
             "or tracking.tensorboard=false"
         )
 
 
 class TensorboardTracker:
-    """Writes the numbers of every row as scalars over training batches, and those of a finished run as `result/...`.
+    """Writes the numbers of every row as scalars over steps, and those of a finished run as `result/...`.
 
-    A resumed run goes on in a file of its own; what the one before wrote past the checkpoint is hidden by TensorBoard.
+    A resumed run writes a new file; TensorBoard hides what the earlier part wrote after its checkpoint.
 
     Args:
-        folder: Directory of the event files; made with the first row.
+        folder: Directory of the event files; created with the first row.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -68,7 +68,7 @@ class TensorboardTracker:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Does nothing: the first row tells from which step on earlier events are hidden."""
+        """Does nothing: the first row determines the step from which earlier events are hidden."""
 
     def _add(self, values: Mapping[str, Any]) -> None:
         assert self._writer is not None

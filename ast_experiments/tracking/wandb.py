@@ -1,4 +1,4 @@
-"""A copy of the record in Weights & Biases."""
+"""Copies log rows to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UsedMode = Literal["online", "offline", "disabled"]
 Mode = Literal["auto", "online", "offline", "disabled"]
 
 CHECK_S = 10.0
-"""Seconds that a server has to say anything at all, before a run is begun with it."""
+"""Seconds within which the server must respond before an online run starts."""
 
 _ENVIRONMENT_MODES: dict[str, UsedMode] = {
     "online": "online",
@@ -27,36 +27,35 @@ _ENVIRONMENT_MODES: dict[str, UsedMode] = {
     "dryrun": "offline",
     "disabled": "disabled",
 }
-_EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}  # 130 = ended by SIGINT, as a shell has it
+_EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": 130}  # 130: ended by SIGINT, as in a shell
 _AXES = {"step": "samples_seen", "epoch": "epoch"}
 
 logger = logging.getLogger(__name__)
 
 
 class WandbTracker:
-    """Logs rows to a W&B run whose files lie in `run_dir/wandb`.
+    """Logs rows to a W&B run with its files in `run_dir/wandb`.
 
-    Never asks for a key, and waits for no server longer than it is told. Online without a key, or with a server
-    that does not answer in time, becomes offline with a warning: `wandb sync` sends the files later. A server
-    that answers but refuses the run costs it its id: it goes on offline as `<run_id>-offline`. In a process that an
-    agent of W&B Sweeps started, the agent's id, project and entity are taken.
+    Never prompts for a key, and waits for the server only as long as `timeout`. Without a key or a responding server,
+    an online run becomes an offline one, with a warning; `wandb sync` uploads the files later. If the server
+    refuses the run, the run continues offline as `<run_id>-offline`. In a process started by a W&B Sweeps agent,
+    the agent's id, project and entity apply.
 
-    Rows that share a step are merged into one W&B row. Each namespace of metrics ("control/", "val/", ...)
-    is drawn against the axis of the row that first carried it: `samples_seen` for step rows, `epoch` for
-    epoch rows.
+    W&B merges rows of the same step. Each namespace of metrics ("control/", "val/", ...) is plotted against the axis
+    of the row in which it first appears: `samples_seen` for step rows, `epoch` for epoch rows.
 
     Args:
         run_dir: Directory of the run.
-        mode: "auto" follows `WANDB_MODE`, and without it is online only where an API key is configured. Any
-            other mode wins over the environment.
+        mode: "auto" follows `WANDB_MODE`; if that is not set, the run is online if an API key is configured. Any
+            other mode overrides the environment.
         project: W&B project.
-        entity: W&B user or team; None for the default of the key.
-        group: Study that the run belongs to.
+        entity: W&B user or team; None for the key's default.
+        group: Study of the run.
         job_type: Kind of work, such as "train".
-        tags: Such as the dataset, model, method and controller.
+        tags: For example dataset, model, method and controller.
         name: Display name.
-        config: Resolved configuration, plain containers.
-        run_id: Id of the run; the same id continues a run.
+        config: Resolved configuration, in plain containers.
+        run_id: Id of the run; an existing id continues that run.
         artifacts: Files that an online run uploads when it finishes, as one artifact of type "model".
         timeout: Seconds to wait for the server before going offline, and again for the upload at the end.
     """
@@ -79,9 +78,9 @@ class WandbTracker:
     ) -> None:
         import wandb
 
-        if os.environ.get("WANDB_SWEEP_ID"):  # W&B warns where it is told what the agent has told it
+        if os.environ.get("WANDB_SWEEP_ID"):  # W&B warns about settings that the agent has set already
             project = entity = run_id = None
-        os.makedirs(run_dir, exist_ok=True)  # W&B would turn to the system's temporary directory
+        os.makedirs(run_dir, exist_ok=True)  # otherwise W&B uses the system's temporary directory
         options = {
             "dir": os.fspath(run_dir),
             "project": project,
@@ -100,9 +99,9 @@ class WandbTracker:
         except Exception as error:
             if self.mode != "online":
                 raise
-            logger.warning("W&B refuses the run (%s); it goes on offline.", str(error)[:300])
+            logger.warning("W&B refuses the run (%s); it continues offline.", str(error)[:300])
             self.mode = "offline"
-            if run_id:  # W&B's process holds the id of the run that it could not begin
+            if run_id:  # W&B's process still holds the id of the refused run
                 options["id"] = f"{run_id}-offline"
             self._run = wandb.init(mode=self.mode, settings=_settings(timeout), **options)
         self._artifacts = tuple(artifacts)
@@ -113,17 +112,17 @@ class WandbTracker:
 
     @property
     def directory(self) -> Path | None:
-        """Where the run's W&B files lie, for `wandb sync` or `wandb leet`; None when disabled."""
+        """Directory of the run's W&B files, for `wandb sync` or `wandb leet`; None if disabled."""
         return None if self.mode == "disabled" else Path(self._run.settings.sync_dir)
 
     @property
     def url(self) -> str | None:
-        """Address of the run's page; None unless it is online."""
+        """URL of the run's page; None unless online."""
         return self._run.url if self.mode == "online" else None
 
     @property
     def run_id(self) -> str:
-        """Id under which the run continues."""
+        """Id of the run."""
         return self._run.id
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -139,7 +138,7 @@ class WandbTracker:
         """Does nothing: W&B's own process writes twice a second."""
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Copies the result into the summary, flat, and closes the run; safe to call twice."""
+        """Copies the flattened result to the summary and closes the run; safe to call twice."""
         if self._finished:
             return
         self._finished = True
@@ -157,7 +156,7 @@ class WandbTracker:
         if not files:
             return
         artifact = wandb.Artifact(f"checkpoint-{self.run_id}", type="model")
-        for path in files:  # a copy of a large file in W&B's cache helps nobody
+        for path in files:  # no copies of large files in W&B's cache
             artifact.add_file(os.fspath(path), policy="immutable", skip_cache=True)
         self._run.log_artifact(artifact)
 
@@ -166,33 +165,33 @@ class WandbTracker:
         return {"run_id": self.run_id}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Warns where the checkpoint belongs to another W&B run; the id itself is a constructor argument."""
+        """Warns if the checkpoint belongs to another W&B run; the id itself is a constructor argument."""
         if state.get("run_id", self.run_id) != self.run_id:
             logger.warning("The checkpoint belongs to W&B run %s, not %s.", state["run_id"], self.run_id)
 
 
 def resolve_mode(mode: Mode, timeout: float = CHECK_S) -> UsedMode:
-    """Returns the mode that is used: the argument, then `WANDB_MODE`; online only with key and server."""
+    """Resolves the mode: the argument, then `WANDB_MODE`; online only with a key and a responding server."""
     mode = _wanted(mode)
     if mode == "offline" or mode == "disabled":  # noqa: PLR1714 - a set would not narrow the type
         return mode
     if not api_key_configured():
         if mode == "online":
-            logger.warning("W&B has no API key (set WANDB_API_KEY or run `wandb login`); it is kept offline.")
+            logger.warning("W&B has no API key (set WANDB_API_KEY or type wandb login); the run stays offline.")
         return "offline"
     if not server_answers(timeout):
-        logger.warning("W&B's server does not answer; the run is kept offline.")
+        logger.warning("The W&B server does not answer; the run stays offline.")
         return "offline"
     return "online"
 
 
 def disabled(mode: Mode) -> bool:
-    """Tells whether the argument or `WANDB_MODE` leaves W&B out; asks nobody."""
+    """Returns whether the argument or `WANDB_MODE` disables W&B. Makes no request."""
     return _wanted(mode) == "disabled"
 
 
 def agent_run_id() -> str | None:
-    """Returns the id that an agent of W&B Sweeps gave to the run of this process; None outside an agent."""
+    """Returns the run id that a W&B Sweeps agent assigned to this process; None without an agent."""
     return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
 
 
@@ -201,12 +200,12 @@ def _wanted(mode: Mode) -> Mode:
 
 
 def server_answers(timeout: float = CHECK_S) -> bool:
-    """Tells whether W&B's server says anything at all within `timeout` seconds, name resolution included."""
+    """Returns whether the W&B server responds within `timeout` seconds, including name resolution."""
     url = _setup().settings.base_url
-    said: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    threading.Thread(target=lambda: said.put(_answers(url, timeout)), daemon=True).start()
+    response: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    threading.Thread(target=lambda: response.put(_answers(url, timeout)), daemon=True).start()
     try:
-        return said.get(timeout=timeout)
+        return response.get(timeout=timeout)
     except queue.Empty:
         return False
 
@@ -225,14 +224,14 @@ def _answers(url: str, timeout: float) -> bool:
 
 
 def api_key_configured() -> bool:
-    """Tells whether W&B would find credentials without asking: environment, settings or netrc."""
+    """Returns whether W&B finds credentials without a prompt: in the environment, its settings or netrc."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     import wandb
 
     try:
         from wandb.sdk.lib import wbauth
-    except ImportError:  # before W&B had this module, this attribute looked in all places, quietly
+    except ImportError:  # older W&B: this attribute searches all places, without a prompt
         return bool(wandb.api.api_key)
     settings = _setup().settings
     try:
@@ -243,17 +242,17 @@ def api_key_configured() -> bool:
 
 
 def end_service() -> None:
-    """Ends W&B's own process, which would be waited for at exit and could be stuck; the next run starts another."""
+    """Kills W&B's service process, which could hang at exit; the next run starts a new one."""
     import wandb
 
     with suppress(Exception):
-        _setup()._connection._proc._process.kill()  # W&B has no public way to it
+        _setup()._connection._proc._process.kill()  # W&B has no public way to do this
     with suppress(Exception, SystemExit):
         wandb.teardown()
 
 
 def _setup() -> Any:
-    """W&B's settings of this process; it says nothing of where it found a key."""
+    """Returns this process's W&B settings, without W&B printing where it found a key."""
     import wandb
 
     return wandb.setup(settings=wandb.Settings(silent=True))
@@ -266,10 +265,10 @@ def _settings(timeout: float) -> Any:
         "silent": True,
         "console": "off",  # a progress bar makes a useless console log; train.log has the text
         "symlink": False,
-        "reinit": "create_new",  # several runs in one process must not share one
+        "reinit": "create_new",  # several runs in one process must stay separate
         "init_timeout": timeout,
         "finish_timeout": timeout,
-        "x_transaction_log_flush_interval": 0.5,  # the other half of a second passes before rows come here
+        "x_transaction_log_flush_interval": 0.5,  # rows take another half second to get here
     }
     known = wandb.Settings.model_fields
     return wandb.Settings(**{key: value for key, value in wanted.items() if key in known})

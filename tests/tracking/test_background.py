@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ast_experiments.tracking.background import Apart
+from ast_experiments.tracking.background import BackgroundTracker
 
 
 class Slow:
@@ -51,43 +51,43 @@ def wait_until(condition: Any) -> None:
 
 def test_rows_arrive_in_order_before_the_result() -> None:
     slow = Slow()
-    apart = Apart(slow, patience=10)
-    apart.load_state_dict({"id": 1})
+    background = BackgroundTracker(slow, timeout=10)
+    background.load_state_dict({"id": 1})
     began = time.monotonic()
     for step in range(1000):
-        apart.log({"step": step})
-        apart.flush()
+        background.log({"step": step})
+        background.flush()
     assert time.monotonic() - began < 1
     assert slow.taken == [{"id": 1}]
     slow.go.set()
-    apart.finish({"status": "finished"})
+    background.finish({"status": "finished"})
     assert slow.taken == [{"id": 1}, *({"step": step} for step in range(1000)), {"status": "finished"}]
-    assert (apart.name, apart.state_dict()) == ("Slow", {"id": 1})
+    assert (background.name, background.state_dict()) == ("Slow", {"id": 1})
 
 
 def test_what_fails_is_raised_by_the_next_call_and_given_up_in_the_end() -> None:
     slow, ended = Slow("log"), []
     slow.go.set()
-    apart = Apart(slow, patience=10, give_up=lambda: ended.append(True))
-    apart.log({"step": 1})
-    wait_until(lambda: apart._failure is not None)
+    background = BackgroundTracker(slow, timeout=10, give_up=lambda: ended.append(True))
+    background.log({"step": 1})
+    wait_until(lambda: background._failure is not None)
     with pytest.raises(OSError, match="no log"):
-        apart.log({"step": 2})
+        background.log({"step": 2})
     assert not ended
     with pytest.raises(OSError, match="no log"):
-        apart.finish({})
+        background.finish({})
     assert (slow.taken, ended) == ([{}], [True])
 
 
 @pytest.mark.parametrize("broken", [(), ("finish",)])
 def test_finishing_waits_no_longer_than_its_patience(broken: tuple[str, ...]) -> None:
     slow, ended = Slow(*broken), []
-    apart = Apart(slow, patience=0.2 if not broken else 10, give_up=lambda: ended.append(True))
+    background = BackgroundTracker(slow, timeout=0.2 if not broken else 10, give_up=lambda: ended.append(True))
     if broken:
         slow.go.set()
     began = time.monotonic()
     with pytest.raises(OSError, match="no finish" if broken else "did not finish within 0.2 s"):
-        apart.finish({})
+        background.finish({})
     assert time.monotonic() - began < 5
     assert ended == [True]
     slow.go.set()
@@ -95,12 +95,12 @@ def test_finishing_waits_no_longer_than_its_patience(broken: tuple[str, ...]) ->
 
 def test_rows_do_not_fill_the_memory() -> None:
     slow = Slow()
-    apart = Apart(slow, patience=10, most=5)
-    apart.log({"step": 0})
-    wait_until(lambda: apart._calls.qsize() == 0)  # taken, and held
+    background = BackgroundTracker(slow, timeout=10, max_rows=5)
+    background.log({"step": 0})
+    wait_until(lambda: background._calls.qsize() == 0)  # taken, and held
     for step in range(1, 6):
-        apart.log({"step": step})
-    with pytest.raises(TimeoutError, match="5 wait"):
-        apart.log({"step": 6})
+        background.log({"step": step})
+    with pytest.raises(TimeoutError, match="5 are waiting"):
+        background.log({"step": 6})
     slow.go.set()
-    apart.finish({})
+    background.finish({})

@@ -78,7 +78,7 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
         "0.3012 (target 0.3)",
         "31,000",
         "100,000",
-        "68.3 % by the nominal cost model",
+        "68.3 % under the nominal cost model",
         "train 1 min 15 s, val 1.5 s",
         "settled at control row 12",
         NOT_MEASURED,
@@ -156,7 +156,7 @@ def test_row_energy(row: dict[str, float], expected: dict[str, float]) -> None:
                 "cpu_source": "rapl",
                 "cpu_joules": 7,
             },
-            "GPU 4.56 MJ (850 J of it above idle; nvml), CPU 7 J (rapl)",
+            "GPU 4.56 MJ (850 J above idle; nvml), CPU 7 J (rapl)",
         ),
         ({"source": None, "cpu_source": "rapl", "cpu_joules": 7.0, "why_not": "no GPU"}, "CPU 7 J (rapl)"),
     ],
@@ -171,17 +171,17 @@ def test_energy_in_words(energy: dict[str, Any] | None, text: str) -> None:
         (
             "gate share",
             {"selection": {"gate_share": 0.27992, "gate_target": 0.28, "bound": 0.000139}},
-            "0.2799 (target 0.28), off by 8e-05; 0.00014 at most is promised",
+            "0.2799 (target 0.28), off by 8e-05; guaranteed to be within 0.00014",
         ),
         (
             "gate share",
             {"selection": {"gate_share": 0.3, "gate_target": 0.28, "bound": None}},
-            "0.3000 (target 0.28), off by 0.02; nothing is promised",
+            "0.3000 (target 0.28), off by 0.02; no guarantee",
         ),
         (
             "compute savings",
             {"compute_savings": 0.352},
-            "35.2 % of the FLOPs that training every offered row would take",
+            "35.2 % of the FLOPs of training every offered row",
         ),
         (
             "joules by phase",

@@ -23,7 +23,7 @@ from wandb_server import WandbServer, of_type, read_back
 from ast_experiments.config.compose import compose, typed
 from ast_experiments.runs.run import execute
 from ast_experiments.tracking import Trackers
-from ast_experiments.tracking.background import Apart
+from ast_experiments.tracking.background import BackgroundTracker
 from ast_experiments.tracking.wandb import WandbTracker, end_service
 from ast_experiments.training.loop import FLUSH_S
 
@@ -128,7 +128,7 @@ def test_what_happens_to_wandb_does_not_happen_to_training(
 ) -> None:
     copy = WandbTracker(tmp_path, mode="online", run_id="x", timeout=TIMEOUT)
     assert copy.mode == "online"
-    trackers = Trackers([Apart(copy, patience=TIMEOUT + 1, give_up=end_service)])
+    trackers = Trackers([BackgroundTracker(copy, timeout=TIMEOUT + 1, give_up=end_service)])
     log(trackers, 1, 100)
     FAULTS[fault](server)
     slowest = 0.0
