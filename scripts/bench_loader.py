@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.config.resolve import resolved
 from ast_experiments.data.encoded.images import Photos
 from ast_experiments.data.loaders.loaders import HostLoader
@@ -41,7 +41,7 @@ def photographs(args: argparse.Namespace) -> tuple[Photos, Any]:
     overrides = [f"dataset={name}", f"dataset.size={args.size}", f"recipe.batch_size={BATCH}"]
     overrides += [f"dataset.root={args.root}"] if args.root else []
     overrides += [f"dataset.{key}=0.4" for key in ("brightness", "contrast", "saturation")] if args.jitter else []
-    config = resolved(typed(compose(overrides)))
+    config = resolved(load_config(overrides))
     return build_dataset(config).train.first(args.rows), config.dataset  # pyright: ignore[reportReturnType]
 
 

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import compose, load_config
+from ast_experiments.config.validate import validate
 from ast_experiments.data.dataset import Dataset, Images
 from ast_experiments.data.in_memory.augment import Normalise, pad
 from ast_experiments.models.simple_cnn import SimpleCNN
@@ -45,7 +46,7 @@ def synthetic(rows: int) -> Dataset:
 
 def framework_arm(dataset: Dataset, folder: Path, *overrides: str) -> Callable[[], None]:
     """A function that runs one epoch of this project's loop; without checkpoints, which come by the minute."""
-    config = typed(
+    config = validate(
         compose(
             ["experiment=cifar10_dense", "tracking=jsonl", "tracking.report=false", "recipe.epochs=1000", *overrides]
         )
@@ -61,7 +62,7 @@ def framework_arm(dataset: Dataset, folder: Path, *overrides: str) -> Callable[[
 
 def bare_arm(dataset: Dataset) -> Callable[[], None]:
     """A function that runs one epoch of a hand-written loop: no log, no ids kept, no hooks, draws from a stream."""
-    config = typed(compose(["experiment=cifar10_dense"]))
+    config = load_config(["experiment=cifar10_dense"])
     recipe, data = config.recipe, config.dataset
     hardware = build.hardware_of(config)
     model: nn.Module = SimpleCNN().to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[0.4, 0.1], help="rates of the stale arms")
     parser.add_argument("--real", action="store_true", help="CIFAR-10 itself, found through AST_DATA_DIR")
     args = parser.parse_args()
-    dataset = build.build_dataset(typed(compose(["experiment=cifar10_dense"]))) if args.real else synthetic(args.rows)
+    dataset = build.build_dataset(load_config(["experiment=cifar10_dense"])) if args.real else synthetic(args.rows)
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -22,7 +22,7 @@ from typing import Any
 
 from bench_loop import synthetic
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.probe import PERIOD_S, Integral, ProbeResult, Source
@@ -63,7 +63,7 @@ def run_of(dataset: Dataset, folder: Path, energy: str) -> Run:
     folder.mkdir()
     overrides = ["experiment=cifar10_dense", "tracking=jsonl", "recipe.epochs=1000", f"energy={energy}"]
     tracker = Trackers([JsonlTracker(folder / "metrics.jsonl")])
-    run = build_run(typed(compose(overrides)), folder, lambda _: tracker, dataset=dataset)
+    run = build_run(load_config(overrides), folder, lambda _: tracker, dataset=dataset)
     run.tracker.load_state_dict({})
     run.stepper.model.train()
     return run

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from bench_loop import synthetic
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.core.batch import Batch
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.flops import Flops, count_flops
@@ -153,7 +153,7 @@ def start(dataset: Dataset, folder: Path, arm: Arm, threads: int | None) -> Entr
     fixed = ["experiment=cifar10_dense", "tracking=jsonl", "tracking.report=false", f"recipe.batch_size={BATCH}"]
     if threads:
         fixed.append(f"hardware.threads={threads}")
-    config = typed(compose([*fixed, "recipe.epochs=1000", "eval_every=1000", *arm.overrides]))
+    config = load_config([*fixed, "recipe.epochs=1000", "eval_every=1000", *arm.overrides])
     folder.mkdir()
     tracker = Trackers([JsonlTracker(folder / "metrics.jsonl")])
     run = build.build_run(config, folder, lambda _: tracker, dataset=dataset)
@@ -173,7 +173,7 @@ class Bare:
     """
 
     def __init__(self, run: Run, rows: int) -> None:
-        settings = typed(compose(["experiment=cifar10_dense", "method=proxy"]))
+        settings = load_config(["experiment=cifar10_dense", "method=proxy"])
         self._run, self._samples, width = run, rows, settings.method.proxy_width
         hardware = run.stepper.hardware
 
@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("--real", action="store_true", help="CIFAR-10 itself, found through AST_DATA_DIR")
     args = parser.parse_args()
     real = ["experiment=cifar10_dense", f"dataset.train_rows={args.rows}", "dataset.val_rows=100"]
-    dataset = build.build_dataset(typed(compose(real))) if args.real else synthetic(args.rows)
+    dataset = build.build_dataset(load_config(real)) if args.real else synthetic(args.rows)
     arms = {name: arm for name, arm in ARMS.items() if name == "dense" or name in args.only}
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -23,7 +23,7 @@ import torch
 from bench_loop import framework_arm
 from torch.nn import functional
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.config.resolve import resolved
 from ast_experiments.config.schema import Config
 from ast_experiments.data.dataset import Dataset
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.4, help="rate of the stale arm")
     args = parser.parse_args()
     overrides = [*DEFAULTS, *args.overrides]
-    config = resolved(typed(compose([*overrides, "method=dense"])))
+    config = resolved(load_config([*overrides, "method=dense"]))
     hardware = build.hardware_of(config)
     dataset = build.build_dataset(config)
 

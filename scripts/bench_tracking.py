@@ -21,7 +21,7 @@ from typing import Any
 
 from bench_loop import synthetic
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.runs.build import build_run
 from ast_experiments.tracking import Trackers
@@ -46,7 +46,7 @@ class Watched(Trackers):
 def run_of(dataset: Dataset, folder: Path, trackers: Trackers) -> Run:
     """A run of this project's loop."""
     overrides = ["experiment=cifar10_stale", "tracking=jsonl", "energy=nominal", "recipe.epochs=1000"]
-    run = build_run(typed(compose(overrides)), folder, lambda _: trackers, dataset=dataset)
+    run = build_run(load_config(overrides), folder, lambda _: trackers, dataset=dataset)
     run.tracker.load_state_dict({})
     run.stepper.model.train()
     return run

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ast_experiments.cli.train import guarded
+from ast_experiments.cli.main import guarded
 from ast_experiments.core.errors import UserError
 from ast_experiments.tracking.wandb import api_key_configured
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ast_experiments.analysis.control import BAND, SMOOTHING_ROWS, moving_mean
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.core.errors import UserError
 from ast_experiments.runs import build
 from ast_experiments.selection.control.controller import Controller
@@ -44,7 +44,7 @@ SETTLED_EPOCHS = 2
 
 def record(path: Path, overrides: list[str]) -> None:
     """Train, and save the committed scores of every epoch."""
-    config = typed(compose([*overrides, "tracking=jsonl"]))
+    config = load_config([*overrides, "tracking=jsonl"])
     scores: list[np.ndarray] = []
     with tempfile.TemporaryDirectory() as folder:
         run = build.build_run(config, Path(folder), lambda _: Trackers([JsonlTracker(Path(folder) / "metrics.jsonl")]))
@@ -119,7 +119,7 @@ def quality(result: Replay, samples: int, target: float) -> Quality:
 
 def build_controller(words: str) -> Controller:
     """A controller from its name and overrides, as on the command line."""
-    choice = typed(compose(["method=ast", *f"controller={words}".split()])).controller
+    choice = load_config(["method=ast", *f"controller={words}".split()]).controller
     return build.builder("controller", choice.name)(**build.settings_of(choice))
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ast_experiments.cli.train import guarded
+from ast_experiments.cli.main import guarded
 from ast_experiments.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ast_experiments.config.compose import CONF, GROUPS
+from ast_experiments.config.groups import CONF, GROUPS
 
 TEXT = """\
 ast-train: train on fewer samples, and measure what that saves.

@@ -6,9 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ast_experiments.cli.train import guarded
-from ast_experiments.config.compose import check, register_resolvers, typed
+from ast_experiments.cli.main import guarded
+from ast_experiments.config.checks import check
+from ast_experiments.config.compose import register_resolvers
 from ast_experiments.config.schema import Config
+from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError, UserError
 
 EXAMPLES = """\
@@ -81,8 +83,8 @@ def _config(folder: Path, changes: Sequence[str] = ()) -> Config:
     wrong = next((change for change in changes if "=" not in change), None)
     if wrong is not None:
         raise ConfigError(f"{wrong}: cannot be read; expected key=value")
-    config = typed(OmegaConf.merge(saved, OmegaConf.from_dotlist(list(changes))))  # pyright: ignore[reportArgumentType]
-    if changes and config_hash(config) != config_hash(typed(saved)):  # pyright: ignore[reportArgumentType]
+    config = validate(OmegaConf.merge(saved, OmegaConf.from_dotlist(list(changes))))  # pyright: ignore[reportArgumentType]
+    if changes and config_hash(config) != config_hash(validate(saved)):  # pyright: ignore[reportArgumentType]
         raise ConfigError(f"{' '.join(changes)}: would make another run of it; start one with ast-train")
     return config
 

@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.cli.help import usage
-from ast_experiments.config.compose import CONF, Sweep, explain, preflight, register_resolvers, typed
+from ast_experiments.cli.main import EXIT_FAILED, guarded
+from ast_experiments.config.compose import compose, register_resolvers
+from ast_experiments.config.explain import explain
+from ast_experiments.config.groups import CONF
 from ast_experiments.config.naming import launch_id
-from ast_experiments.config.presets import fitted
-from ast_experiments.core.errors import ConfigError, Interrupted, UserError
-from ast_experiments.experiments.runner import is_main_process
+from ast_experiments.config.presets import adapt_overrides
+from ast_experiments.config.validate import validate
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.process import is_main_process
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 75
+    from ast_experiments.config.preflight import Sweep
 
 register_resolvers()
 
@@ -36,29 +40,13 @@ def job(cfg: DictConfig) -> float | None:
     from ast_experiments.runs.run import execute
 
     hydra = HydraConfig.get()
-    result = execute(typed(cfg), Path(hydra.runtime.output_dir), list(hydra.overrides.task))
+    result = execute(validate(cfg), Path(hydra.runtime.output_dir), list(hydra.overrides.task))
     return result.get("final_accuracy")
 
 
 def main() -> None:
     """Entry point of `ast-train`."""
     sys.exit(guarded(_main))
-
-
-def guarded(command: Callable[[], int]) -> int:
-    """Run a command; errors that the user can mend are shown as one line. Returns the exit code."""
-    try:
-        return command()
-    except UserError as error:
-        for line in str(error).splitlines() if is_main_process() else ():
-            print(f"error: {line}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    except (Interrupted, KeyboardInterrupt) as error:
-        print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
 
 
 def _main() -> int:
@@ -73,13 +61,15 @@ def _main() -> int:
         print(usage())
         return 0
     if not (args.config_path or args.config_name or args.config_dir):
-        more = fitted(args.overrides, CONF)[len(args.overrides) :]
+        more = adapt_overrides(args.overrides)[len(args.overrides) :]
         sys.argv += more
         args.overrides += more
     looks = args.hydra_help or args.cfg or args.info or args.shell_completion
     sweep = None
     if not (looks or args.config_path or args.config_name):
         searchpath = [f"hydra.searchpath=[file://{Path(args.config_dir).resolve()}]"] if args.config_dir else []
+        from ast_experiments.config.preflight import preflight
+
         sweep = preflight([*searchpath, *args.overrides], args.multirun)
     raised: list[BaseException] = []
 
@@ -106,7 +96,7 @@ def _main() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         if verbose:
             raise
-        raise ConfigError(explain(error, args.overrides)) from error
+        raise ConfigError(explain(error, args.overrides, compose)) from error
     return 0
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ast_experiments.cli.train import EXIT_FAILED, guarded
+from ast_experiments.cli.main import EXIT_FAILED, guarded
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.files import exclusive_lock
 from ast_experiments.experiments.names import check_name, default_name

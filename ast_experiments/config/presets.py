@@ -1,4 +1,4 @@
-"""An experiment with another choice than its own: what it sets for its own choice alone is left out."""
+"""Adapts an experiment preset when the user replaces one of its choices: settings of the old choice are dropped."""
 
 from __future__ import annotations
 
@@ -7,42 +7,45 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-GROUPS = ("dataset", "model", "method", "controller", "significance")
+from ast_experiments.config.groups import CONF
+
+REPLACEABLE = ("dataset", "model", "method", "controller", "significance")
 RATES = ("rate", "rate_schedule", "rate_final", "warmup_epochs", "final_epochs", "budget")
-"""What a method's settings have in common with those of another; the rest mean something of their own."""
+"""Settings that mean the same for every method that has them."""
 
 
-def fitted(overrides: Sequence[str], conf: Path) -> list[str]:
-    """The overrides, and more that take back what an experiment sets for a choice that another was typed for.
+def adapt_overrides(overrides: Sequence[str]) -> list[str]:
+    """Returns the overrides, and more that undo the experiment's settings for choices that the user replaced.
 
-    `experiment=cifar10_published method=dense` is a comparison that people type; the experiment sets `method.scoring`,
-    which `dense` has not. A setting that the typed choice has not is deleted; of a method, all but the rates go back to
-    the choice's own values. A setting that is typed itself is left to the schema, which may refuse it.
+    `experiment=cifar10_published method=dense` compares a method with its reference; but the experiment sets
+    `method.pick`, which `dense` does not have. Settings that the new choice does not have are deleted. Of a method,
+    settings other than the rates return to the new choice's own values. Settings that the user typed stay as typed.
 
     Args:
         overrides: As on the command line.
-        conf: Directory of the config groups.
     """
-    typed = {key: value for key, _, value in (o.partition("=") for o in overrides)}
-    file = conf / "experiment" / f"{typed.get('experiment')}.yaml"
-    if not file.is_file() or not any(group in typed for group in GROUPS):
+    typed = {key: value for key, _, value in (override.partition("=") for override in overrides)}
+    file = CONF / "experiment" / f"{typed.get('experiment')}.yaml"
+    if not file.is_file() or not any(group in typed for group in REPLACEABLE):
         return list(overrides)
-    experiment = {"defaults": [], **_read(file)}
+    experiment = _read(file)
     added = []
-    for group in GROUPS:
-        file = conf / group / f"{typed.get(group)}.yaml"
-        if group not in typed or not file.is_file():
-            continue
-        own = dict(_leaves(_read(file)))
-        own_choice = next((d[f"override /{group}"] for d in experiment["defaults"] if f"override /{group}" in d), None)
-        for key, _ in _leaves(experiment.get(group) or {}) if own_choice != typed[group] else ():
-            if f"{group}.{key}" in typed:
-                continue
-            if key not in own:
-                added.append(f"~{group}.{key}")
-            elif group == "method" and key.partition(".")[0] not in RATES:
-                added.append(f"{group}.{key}={json.dumps(own[key])}")
+    for group in REPLACEABLE:
+        file = CONF / group / f"{typed.get(group)}.yaml"
+        if group in typed and file.is_file() and _choice(experiment, group) != typed[group]:
+            own = dict(_leaves(_read(file)))
+            keys = [key for key, _ in _leaves(experiment.get(group) or {}) if f"{group}.{key}" not in typed]
+            added += [f"~{group}.{key}" for key in keys if key not in own]
+            if group == "method":
+                keys = [key for key in keys if key in own and key.partition(".")[0] not in RATES]
+                added += [f"{group}.{key}={json.dumps(own[key])}" for key in keys]
     return [*overrides, *added]
+
+
+def _choice(experiment: Mapping[str, Any], group: str) -> str | None:
+    """Returns an experiment's own choice of a group."""
+    key = f"override /{group}"
+    return next((default[key] for default in experiment.get("defaults", ()) if key in default), None)
 
 
 def _read(file: Path) -> Mapping[str, Any]:
@@ -53,7 +56,7 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values."""
+    """Yields dotted keys and values."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}.")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ast_experiments.core.errors import Interrupted, UserError
 from ast_experiments.core.files import exclusive_lock
+from ast_experiments.core.process import is_main_process
 from ast_experiments.experiments.progress import live_progress
 from ast_experiments.runs.record import read_result
 
@@ -149,11 +150,6 @@ def resumable(command: str, status: Callable[[], str]) -> Iterator[None]:
     except (Interrupted, KeyboardInterrupt) as signal:
         reason = str(signal).partition(";")[0] or "stopped"
         raise Interrupted(f"{reason}; {status()}; go on with: {command}") from None
-
-
-def is_main_process() -> bool:
-    """Tells whether this is the process that prints: rank 0, if torchrun started several."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def print_failure(title: str, error: str, folder: Path) -> None:

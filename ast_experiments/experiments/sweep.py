@@ -16,10 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ast_experiments.config.compose import LAUNCHERS, Sweep, register_resolvers, typed
+from ast_experiments.config.compose import register_resolvers
+from ast_experiments.config.groups import LAUNCHERS
 from ast_experiments.config.naming import job_name
+from ast_experiments.config.preflight import Sweep
+from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.experiments.runner import Job, is_main_process, print_failure, run_job
+from ast_experiments.core.process import is_main_process
+from ast_experiments.experiments.runner import Job, print_failure, run_job
 from ast_experiments.runs.record import read_result
 
 if TYPE_CHECKING:
@@ -45,7 +49,7 @@ def job(cfg: DictConfig) -> float | None:
     overrides = [str(override) for override in hydra.overrides.task]
     title = " ".join(overrides)
     try:
-        config = typed(cfg)
+        config = validate(cfg)
     except ConfigError as error:
         print_failure(title, str(error), folder)
         return None
@@ -65,7 +69,10 @@ def begin(sweep: Sweep) -> None:
     Raises:
         ConfigError: If a job's directory holds a run of another config.
     """
-    for overrides, expected in zip(sweep.jobs, sweep.hashes, strict=True):
+    from ast_experiments.runs.build import config_hash
+
+    for overrides, config in zip(sweep.jobs, sweep.configs, strict=True):
+        expected = config_hash(config)
         folder = sweep.folder / job_name(overrides)
         if read_result(folder).get("config_hash", expected) != expected:
             raise ConfigError(f"{folder} holds a run of another config; type another name for the sweep, group=NAME")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,6 +63,24 @@ def make_model(settings: Any, classes: int, channels: int, size: int) -> nn.Modu
     module, function = MODELS[settings.name].split(":")
     given = {key: value for key, value in dataclasses.asdict(settings).items() if key != "name"}
     return getattr(importlib.import_module(module), function)(classes, channels, size, **given)
+
+
+def check_model(settings: Any) -> None:
+    """Checks the `model` settings without building the network.
+
+    Raises:
+        ConfigError: If the checkpoint file or the architecture does not exist, or a ResNet has no stem to replace.
+    """
+    checkpoint = getattr(settings, "checkpoint", None)
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise ConfigError(f"model.checkpoint: there is no file {checkpoint}")
+    if hasattr(settings, "arch"):
+        problem = check_arch(settings.arch)
+        if problem:
+            raise ConfigError(f"model.arch: {problem}")
+    if MODELS[settings.name].endswith(":cifar_resnet"):
+        with torch.device("meta"):  # without memory for the weights
+            make_model(settings, 10, 3, 32)
 
 
 def size_error(model: nn.Module, channels: int, size: int) -> str | None:

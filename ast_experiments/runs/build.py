@@ -28,7 +28,7 @@ from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.models import build as models
 from ast_experiments.selection.method import Context, hooks_of
-from ast_experiments.selection.rate_schedule import Budget, SetPoint
+from ast_experiments.selection.rate_schedule import Budget, SetPoint, check_dense_epochs
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.auto_batch import rows_at_once
 from ast_experiments.training.budget import control_for
@@ -116,12 +116,7 @@ def build_setpoint(config: Config) -> SetPoint | None:
     method = config.method
     if not hasattr(method, "rate"):
         return None
-    dense = method.warmup_epochs + method.final_epochs
-    if dense >= config.recipe.epochs:
-        more = f" and method.final_epochs={method.final_epochs}" if method.final_epochs else ""
-        raise ConfigError(
-            f"method.warmup_epochs: {method.warmup_epochs}{more} leaves nothing of recipe.epochs={config.recipe.epochs}"
-        )
+    check_dense_epochs(method.warmup_epochs, method.final_epochs, config.recipe.epochs)
     return SetPoint(method.rate, method.rate_final, method.rate_schedule, method.warmup_epochs, method.final_epochs)
 
 

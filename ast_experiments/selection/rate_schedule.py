@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ast_experiments.core.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True)
 class SetPoint:
@@ -41,6 +43,17 @@ class SetPoint:
         if self.schedule == "cosine":
             progress = (1 - math.cos(math.pi * progress)) / 2
         return self.rate + (self.final - self.rate) * progress
+
+
+def check_dense_epochs(warmup_epochs: int, final_epochs: int, epochs: int) -> None:
+    """Checks that some epochs of a run choose samples.
+
+    Raises:
+        ConfigError: If warm-up and final epochs, which train every sample, take the whole run.
+    """
+    if warmup_epochs + final_epochs >= epochs:
+        more = f" and method.final_epochs={final_epochs}" if final_epochs else ""
+        raise ConfigError(f"method.warmup_epochs: {warmup_epochs}{more} leaves nothing of recipe.epochs={epochs}")
 
 
 @dataclass(frozen=True, slots=True)

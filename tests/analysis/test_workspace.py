@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from compare_tools import write_arm
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.core.errors import UserError
 from ast_experiments.runs.run import execute
 from ast_experiments.tracking.rows import flat
@@ -101,7 +101,7 @@ def test_every_panel_draws_what_runs_of_any_data_set_log(
     }.items():
         folder = tmp_path / name
         folder.mkdir()
-        execute(typed(compose([*overrides, "recipe.epochs=4", "tracking=jsonl", "tracking.report=false"])), folder)
+        execute(load_config([*overrides, "recipe.epochs=4", "tracking=jsonl", "tracking.report=false"]), folder)
         _, there = logged(folder)
         for metric in set(drawn) - there:
             measured = metric.startswith("energy/") and f"`{metric}`" in documented

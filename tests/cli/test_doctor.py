@@ -11,7 +11,7 @@ import pytest
 from ast_experiments.cli.doctor import command as doctor
 from ast_experiments.cli.doctor import machine as doctor_machine
 from ast_experiments.cli.doctor.machine import advice, device_findings, supports, time_findings
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.data.encoded.classes import read_list
 
 FIRST, SECOND = tools.SYNSETS[:2]
@@ -138,7 +138,7 @@ def test_small_images_and_a_wrong_setting(monkeypatch, capsys):
 )
 def test_the_estimate_says_what_it_counts(overrides, end, monkeypatch):
     monkeypatch.setattr(doctor_machine, "PROBE_S", 0.02)
-    *_, last = time_findings(typed(compose([*overrides, "hardware.device=cpu"])))
+    *_, last = time_findings(load_config([*overrides, "hardware.device=cpu"]))
     assert last.text.endswith(end)
 
 

@@ -16,8 +16,8 @@ import pytest
 from filelock import FileLock
 
 from ast_experiments.cli.train import main
-from ast_experiments.config.compose import preflight
 from ast_experiments.config.naming import LAUNCH
+from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError
 
 SHORT = ["recipe.epochs=4", "dataset.train_rows=300", "tracking=jsonl", "tracking.report=false"]

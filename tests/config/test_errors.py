@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ast_experiments.config.compose import compose, preflight, typed
+from ast_experiments.config.compose import load_config
+from ast_experiments.config.preflight import preflight
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.runs.build import build_dataset
@@ -147,7 +148,7 @@ def test_a_missing_device_is_said_before_anything_starts() -> None:
 
 
 def config_of(*overrides: str) -> Config:
-    return typed(compose(overrides))
+    return load_config(overrides)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ast_experiments.config.compose import CONF, GROUPS, compose, preflight, typed
+from ast_experiments.config.compose import load_config
+from ast_experiments.config.groups import CONF, GROUPS
+from ast_experiments.config.preflight import preflight
 from ast_experiments.config.schema import CHOICES, SHARED, Config
 from ast_experiments.data.build import NOT_FOR_LOADING
 from ast_experiments.runs.build import (
@@ -32,7 +34,7 @@ def choice(file: Path) -> str:
 
 
 def config_of(*overrides: str) -> Config:
-    return typed(compose(overrides))
+    return load_config(overrides)
 
 
 def test_the_groups_are_the_folders() -> None:

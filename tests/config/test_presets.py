@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ast_experiments.config.compose import CONF, check, compose, typed
-from ast_experiments.config.presets import fitted
+from ast_experiments.config.checks import check
+from ast_experiments.config.compose import load_config
+from ast_experiments.config.groups import CONF
+from ast_experiments.config.presets import adapt_overrides
 from ast_experiments.config.schema import CHOICES
 from ast_experiments.core.errors import ConfigError
 
@@ -15,32 +17,32 @@ METHODS = sorted(CHOICES["method"])
 
 def test_other_command_lines_stay_as_they_are() -> None:
     for overrides in ([], ["method=dense"], ["experiment=cifar10_published"], ["experiment=nothing", "method=dense"]):
-        assert fitted(overrides, CONF) == overrides
+        assert adapt_overrides(overrides) == overrides
 
 
 def test_what_the_method_has_is_kept() -> None:
-    config = typed(compose(fitted(["experiment=cifar10_published", "method=random"], CONF)))
+    config = load_config(adapt_overrides(["experiment=cifar10_published", "method=random"]))
     assert config.method.rate == 0.1
     assert config.recipe.name == "published_report"
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_takes_every_method(experiment: str) -> None:
-    one_epoch = typed(compose([f"experiment={experiment}"])).recipe.epochs == 1
+    one_epoch = load_config([f"experiment={experiment}"]).recipe.epochs == 1
     for method in METHODS:
         more = ["holdout=0.1"] * (method == "rho_loss") + ["recipe.epochs=2"] * one_epoch
         if CHOICES["method"][method].unmixable:
             more += ["recipe.mixup=0", "recipe.cutmix=0"]
-        config = typed(compose(fitted([f"experiment={experiment}", f"method={method}", *more], CONF)))
+        config = load_config(adapt_overrides([f"experiment={experiment}", f"method={method}", *more]))
         assert config.method.name == method
         check(config)
 
 
 def test_a_controller_takes_only_its_settings() -> None:
-    typed(compose(fitted(["experiment=cifar10_published", "controller=pi", "significance=loss"], CONF)))
+    load_config(adapt_overrides(["experiment=cifar10_published", "controller=pi", "significance=loss"]))
 
 
 def test_what_is_typed_is_still_refused() -> None:
-    overrides = fitted(["experiment=cifar10_published", "method=dense", "method.scoring=stale"], CONF)
+    overrides = adapt_overrides(["experiment=cifar10_published", "method=dense", "method.scoring=stale"])
     with pytest.raises(ConfigError, match="scoring"):
-        typed(compose(overrides))
+        load_config(overrides)

@@ -12,7 +12,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field
 
-from ast_experiments.config.compose import CONF
+from ast_experiments.config.groups import CONF
 from ast_experiments.config.schema import CHOICES, SHARED, Config
 
 FILE = Path(__file__).parents[2] / "docs" / "reference.py"

@@ -10,7 +10,7 @@ import photo_tools
 import pytest
 import yaml
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.config.resolve import USUAL, pictures, resolved, told
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import ConfigError
@@ -36,7 +36,7 @@ WANTED: dict[str, dict[str, Any]] = {
 
 
 def config_of(*overrides: str) -> Config:
-    return typed(compose(overrides))
+    return load_config(overrides)
 
 
 @pytest.mark.parametrize("overrides", WANTED)

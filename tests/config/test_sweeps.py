@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ast_experiments.config.compose import CONF, compose, jobs, preflight
+from ast_experiments.config.compose import compose, split_jobs
+from ast_experiments.config.groups import CONF
 from ast_experiments.config.naming import LAUNCH, job_name, launch_id, sweep_name
+from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError
 
 
@@ -36,7 +38,7 @@ def no_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=str,
 )  # fmt: skip
 def test_jobs_of_a_command_line(overrides: list[str], expected: list[list[str]]) -> None:
-    assert jobs(overrides) == expected
+    assert split_jobs(overrides) == expected
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_a_ready_sweep_takes_other_values_without_the_flag() -> None:
     ids=str,
 )
 def test_the_folder_of_a_sweep(overrides: list[str], name: str, no_launch: None) -> None:
-    folder = compose(jobs(overrides)[0], hydra=True).hydra.sweep.dir
+    folder = compose(split_jobs(overrides)[0], hydra=True).hydra.sweep.dir
     assert Path(folder) == Path("outputs/sweeps") / name.format(launch=os.environ.get(LAUNCH))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import photo_tools
 import pytest
 
-from ast_experiments.config.compose import CONF, compose, typed
+from ast_experiments.config.compose import load_config
+from ast_experiments.config.groups import CONF
 from ast_experiments.config.schema.dataset import PhotosConfig
 from ast_experiments.runs.run import execute
 
@@ -25,7 +26,7 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiment_runs_two_steps(tmp_path: Path, tiny_cifar10: Path, tiny_photos: Path, name: str) -> None:
-    config = typed(compose([f"experiment={name}", *QUIET]))
+    config = load_config([f"experiment={name}", *QUIET])
     limits = ["max_steps=2"]
     if isinstance(config.dataset, PhotosConfig):
         limits += [f"dataset.root={tiny_photos}", "dataset.size=32", "recipe.batch_size=8", "hardware.workers=0"]
@@ -35,7 +36,7 @@ def test_experiment_runs_two_steps(tmp_path: Path, tiny_cifar10: Path, tiny_phot
         limits += ["dataset.train_rows=512", "dataset.val_rows=64"]
         limits += [f"dataset.root={tiny_cifar10}"] * hasattr(config.dataset, "root")
         limits += [f"recipe.batch_size={8 if config.model.name.startswith('resnet') else 32}"]
-    result = execute(typed(compose([f"experiment={name}", *QUIET, *limits])), tmp_path)
+    result = execute(load_config([f"experiment={name}", *QUIET, *limits]), tmp_path)
     assert result["status"] == "finished"
     assert result["steps"] == 2
     assert result["experiment"] == name
@@ -49,19 +50,19 @@ def test_experiment_says_what_it_reaches_and_costs(name: str) -> None:
 
 
 def test_debug_one_batch(tmp_path: Path) -> None:
-    result = execute(typed(compose(["debug=one_batch", "tracking.console=false"])), tmp_path)
+    result = execute(load_config(["debug=one_batch", "tracking.console=false"]), tmp_path)
     assert (result["status"], result["steps"]) == ("finished", 1)
 
 
 def test_debug_overfit(tmp_path: Path) -> None:
     from ast_experiments.runs.record import read_run
 
-    result = execute(typed(compose(["debug=overfit", "tracking.console=false", "tracking.report=false"])), tmp_path)
+    result = execute(load_config(["debug=overfit", "tracking.console=false", "tracking.report=false"]), tmp_path)
     assert result["status"] == "finished"
     assert read_run(tmp_path).steps[-1]["train/loss"] < 0.1
 
 
 def test_debug_profile(tmp_path: Path) -> None:
-    execute(typed(compose(["debug=profile", "tracking.console=false", "tracking.report=false"])), tmp_path)
+    execute(load_config(["debug=profile", "tracking.console=false", "tracking.report=false"]), tmp_path)
     assert (tmp_path / "trace.json").exists()
     assert "aten::" in (tmp_path / "profile.txt").read_text()

@@ -8,7 +8,7 @@ import pytest
 from run_tools import BASE
 from torch.utils.flop_counter import FlopCounterMode
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.runs.build import build_run
 from ast_experiments.tracking import Trackers
 
@@ -23,7 +23,7 @@ MODES = {
 @pytest.mark.parametrize("mode", MODES)
 def test_the_ledger_counts_what_is_done(mode: str, tmp_path: Path) -> None:
     settings = [*BASE, "hardware.device=cpu", "recipe.batch_size=64", "dataset.val_rows=100", *MODES[mode]]
-    run = build_run(typed(compose(settings)), tmp_path, lambda _: Trackers([]))
+    run = build_run(load_config(settings), tmp_path, lambda _: Trackers([]))
     run.stepper.model.train()
     with FlopCounterMode(display=False) as counter:
         run.run_epoch()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from ast_experiments.cli.train import guarded
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.cli.main import guarded
+from ast_experiments.config.compose import load_config
 from ast_experiments.core.errors import ConfigError, DataError, Diverged, Interrupted, UserError
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.meter import Meter
@@ -23,7 +23,7 @@ from ast_experiments.training.loop import History, Position
 
 
 def described(*overrides: str) -> dict[str, Any]:
-    return results.describe(typed(compose(overrides)))
+    return results.describe(load_config(overrides))
 
 
 @pytest.mark.parametrize(

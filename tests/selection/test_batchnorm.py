@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.runs import build as building
 from ast_experiments.tracking import Trackers
 from ast_experiments.training.loop import own_batches
@@ -70,7 +70,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str])
     monkeypatch.setattr(building, "build_model", lambda *_: Normed())
     monkeypatch.setattr(building, "side_model", lambda *_, width, **__: Normed(width))
     base = ["tracking=jsonl", "dataset.train_rows=300", "recipe.epochs=3", "recipe.batch_size=16", "energy=nominal"]
-    run = building.build_run(typed(compose([*base, *overrides])), tmp_path, lambda facts: Trackers([]))
+    run = building.build_run(load_config([*base, *overrides]), tmp_path, lambda facts: Trackers([]))
     run.stepper.model.train()
     return run, sides
 

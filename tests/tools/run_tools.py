@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.runs.result import VOLATILE, VOLATILE_ROW
 from ast_experiments.runs.run import execute
 from ast_experiments.training.loop import Run
@@ -46,7 +46,7 @@ WITHOUT_SYNC = {
 
 def run(folder: Path, overrides: list[str]) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    return execute(typed(compose([*BASE, *overrides])), folder)
+    return execute(load_config([*BASE, *overrides]), folder)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

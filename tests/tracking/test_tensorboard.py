@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ast_experiments.config.compose import check, compose, typed
+from ast_experiments.config.checks import check
+from ast_experiments.config.compose import load_config
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.runs.run import execute
 from ast_experiments.tracking.tensorboard import TensorboardTracker
@@ -55,7 +56,7 @@ def test_a_run_without_rows_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_events_of_a_run_are_its_record(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tensorboard")
-    config = typed(compose(["recipe.epochs=2", "dataset.train_rows=300", "tracking=tensorboard"]))
+    config = load_config(["recipe.epochs=2", "dataset.train_rows=300", "tracking=tensorboard"])
     execute(config, tmp_path)
     assert f"TensorBoard: {tmp_path / 'tensorboard'}" in capfd.readouterr().out
     found = scalars(tmp_path / "tensorboard")
@@ -65,7 +66,7 @@ def test_the_events_of_a_run_are_its_record(tmp_path: Path, capfd: pytest.Captur
 
 
 def test_a_missing_extra_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = typed(compose(["tracking.tensorboard=true"]))
+    config = load_config(["tracking.tensorboard=true"])
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="--extra tensorboard"):

@@ -20,7 +20,7 @@ from wandb.cli.cli import cli
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb_server import WandbServer, of_type, read_back
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.runs.run import execute
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.background import BackgroundTracker
@@ -190,7 +190,7 @@ def test_a_run_that_is_killed_with_the_process_of_wandb_loses_a_second(tmp_path:
 
 def test_a_run_arrives_whole(server: WandbServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     overrides = ["experiment=quickstart", "recipe.epochs=4", "dataset.train_rows=300", "group=study", "tags=[mine]"]
-    config = typed(compose([*overrides, "tracking.wandb=online", "tracking.artifacts=true"]))
+    config = load_config([*overrides, "tracking.wandb=online", "tracking.artifacts=true"])
     result = execute(config, tmp_path, overrides)
     out, err = capfd.readouterr()
     assert f"W&B: {server.url}/tester/ast-experiments/runs/{result['run_id']}\n" in out
@@ -234,12 +234,12 @@ def test_a_trial_of_an_agent_takes_its_id(server: WandbServer, tmp_path: Path, m
         for part in (arguments["args_no_hyphens"] if macro == "${args_no_hyphens}" else [macro])
     ]
     assert command[:3] == ["${env}", "ast-train", "experiment=cifar10_stale"]  # ${env} becomes /usr/bin/env
-    assert typed(compose(command[2:])).controller.kp == 0.125
+    assert load_config(command[2:]).controller.kp == 0.125
 
     for name, value in {"SWEEP_ID": "sweep1", "RUN_ID": "trial7", "PROJECT": "theirs", "ENTITY": "tester"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     end_service()
-    config = typed(compose([*command[3:], "recipe.epochs=2", "dataset.train_rows=300", "tracking.report=false"]))
+    config = load_config([*command[3:], "recipe.epochs=2", "dataset.train_rows=300", "tracking.report=false"])
     result = execute(config, tmp_path)
     fields = server.runs["trial7"].fields
     assert (fields["sweep"], fields["project"]) == ("sweep1", "theirs")

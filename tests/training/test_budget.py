@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from run_tools import assert_same_run, interrupt_at, run
 
-from ast_experiments.config.compose import preflight
+from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError, Interrupted
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.selection.rate_schedule import Budget, EpochCost, SetPoint

@@ -9,7 +9,8 @@ import pytest
 import torch
 from run_tools import run
 
-from ast_experiments.config.compose import check, compose, typed
+from ast_experiments.config.checks import check
+from ast_experiments.config.compose import load_config
 from ast_experiments.config.schema import CHOICES
 from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import ConfigError
@@ -46,7 +47,7 @@ REFUSED = {
 @pytest.mark.parametrize(("overrides", "message"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_cannot_work_together_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check(typed(compose(overrides)))
+        check(load_config(overrides))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ast_experiments.cli.train import EXIT_FAILED, guarded
-from ast_experiments.config.compose import check, compose, typed
+from ast_experiments.cli.main import EXIT_FAILED, guarded
+from ast_experiments.config.checks import check
+from ast_experiments.config.compose import load_config
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import DataError, UserError
 
@@ -40,7 +41,7 @@ def _main() -> int:
     parser.add_argument("--quick", action="store_true", help="read no images and time nothing")
     parser.add_argument("--all", action="store_true", help=f"show more than {SHOWN} findings of a kind")
     args = parser.parse_args()
-    config = typed(compose(args.overrides))
+    config = load_config(args.overrides)
     return EXIT_FAILED if report(config, quick=args.quick, most=sys.maxsize if args.all else SHOWN) else 0
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import compose
+from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.experiments.names import folder_name
 
@@ -122,7 +123,7 @@ def arm_config(common: Sequence[str], arm: Arm) -> Config:
     own = [override for override in arm.overrides if override.startswith("method.")]
     base = compose([*common, *(override for override in arm.overrides if override not in own)])
     if base.method.name == arm.method and not arm.baseline_for:
-        return typed(compose([*common, *arm.overrides]) if own else base)
+        return validate(compose([*common, *arm.overrides]) if own else base)
     from omegaconf import OmegaConf
 
     from ast_experiments.runs.build import SETPOINT
@@ -134,7 +135,7 @@ def arm_config(common: Sequence[str], arm: Arm) -> Config:
             if key in base.method and key in method and key not in given:
                 OmegaConf.update(method, key, base.method[key])
     OmegaConf.update(base, "method", method, merge=False)
-    return typed(base)
+    return validate(base)
 
 
 def run_config(

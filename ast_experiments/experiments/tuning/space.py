@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ast_experiments.config.compose import CONF, check, compose, typed
-from ast_experiments.config.presets import fitted
+from ast_experiments.config.checks import check
+from ast_experiments.config.compose import list_values, load_config
+from ast_experiments.config.presets import adapt_overrides
 from ast_experiments.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -117,19 +118,11 @@ def parse_space(arguments: Iterable[str]) -> tuple[list[Dimension], list[str]]:
 def _parse_dimension(argument: str, key: str, value: str) -> Dimension | None:
     if _LIKE_A_RANGE.fullmatch(value):
         return _parse_range(argument, key, value)
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import ChoiceSweep
-    from hydra.errors import HydraException
-
     try:
-        override = OverridesParser.create().parse_override(argument)
-        if override.is_sweep_override():
-            if not isinstance(override.value(), ChoiceSweep):
-                raise ConfigError(f"{argument}: expected {key}=LOW..HIGH, {key}=LOW..HIGH:log or {key}=A,B,C")
-            return Categorical(key, tuple(dict.fromkeys(override.sweep_string_iterator())))
-    except HydraException:
-        pass  # composing the first trial reports it
-    return None
+        values = list_values(argument)
+    except ConfigError:
+        raise ConfigError(f"{argument}: expected {key}=LOW..HIGH, {key}=LOW..HIGH:log or {key}=A,B,C") from None
+    return Categorical(key, tuple(values)) if values else None
 
 
 def _parse_range(argument: str, key: str, value: str) -> Range:
@@ -147,7 +140,7 @@ def _parse_range(argument: str, key: str, value: str) -> Range:
 
 def trial_overrides(common: Sequence[str], values: Mapping[str, str]) -> list[str]:
     """Returns the overrides from which `ast-train` makes the run of a trial."""
-    return fitted([*common, *(f"{key}={value}" for key, value in values.items())], CONF)
+    return adapt_overrides([*common, *(f"{key}={value}" for key, value in values.items())])
 
 
 def trial_config(common: Sequence[str], values: Mapping[str, str]) -> Config:
@@ -156,7 +149,7 @@ def trial_config(common: Sequence[str], values: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: If a setting is wrong, or settings contradict each other.
     """
-    config = typed(compose(trial_overrides(common, values)))
+    config = load_config(trial_overrides(common, values))
     check(config)
     return config
 

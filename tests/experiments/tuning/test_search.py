@@ -18,8 +18,9 @@ from omegaconf import OmegaConf
 
 from ast_experiments.analysis.draw import chart
 from ast_experiments.cli import tune
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import compose, load_config
 from ast_experiments.config.schema import Config
+from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError, Diverged, Interrupted, UserError
 from ast_experiments.core.files import exclusive_lock
 from ast_experiments.experiments.tuning import charts, report
@@ -50,7 +51,7 @@ def quick(common: Sequence[str], values: Mapping[str, str]) -> Config:
     config = copy.deepcopy(_composed(tuple(common)))
     for key, value in values.items():
         OmegaConf.update(config, key, json.loads(value))
-    return typed(config)
+    return validate(config)
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +137,7 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(
     # The best trial's command makes its run again.
     best = json.loads((ROOT / "cut/best.json").read_text())["best"][0]
     assert best["command"] in said
-    config = typed(compose(best["command"].split()[1:]))
+    config = load_config(best["command"].split()[1:])
     assert results.config_hash(config) == results.config_hash(ran[0])
 
 
@@ -299,7 +300,7 @@ def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_whoever_watches_can_stop_a_run_and_it_goes_on_later(tmp_path: Path) -> None:
-    config = typed(compose([*TINY, "tracking.console=false"]))
+    config = load_config([*TINY, "tracking.console=false"])
     with pytest.raises(Interrupted, match="enough; go on with: ast-resume"):
         launch.execute(config, tmp_path, watch=lambda row: "enough" if row["kind"] == "epoch" else None)
     stopped = json.loads((tmp_path / "result.json").read_text())

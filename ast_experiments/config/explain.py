@@ -1,0 +1,92 @@
+"""Rewrites the errors of Hydra and OmegaConf as one line: the key, what is wrong, what to type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ast_experiments.config.groups import GROUPS, LAUNCHERS, OPTIONAL
+from ast_experiments.config.validate import first_line, nearest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HYDRA_ERRORS = (
+    (r"(\w+) appears more than once", "{0}: is already set; drop the +: {0}=NAME"),
+    (r"use 'override (\w+):", "{0}: is already set; drop the +: {0}=NAME"),
+    (r"Could not append to config\. An item is already at '([^']+)'", "{0}: is already set; type it without the +"),
+    (r"Ambiguous value for argument '([^']+)'", "{0}: several values make a sweep; type ast-train -m"),
+    (r"Could not delete[^']*'([^']+)'", "{0}: cannot be deleted: it does not exist, or every run needs it"),
+    (r"Could not find '([^']+)'", "{0}: no such choice"),
+)
+"""Patterns of Hydra's messages, and what to print instead."""
+
+
+def explain(error: Exception, overrides: Sequence[str], compose: Callable[[Sequence[str]], DictConfig]) -> str:
+    """Returns one line for an error that Hydra or OmegaConf explain in several.
+
+    Args:
+        error: Raised while `overrides` were composed.
+        overrides: As typed.
+        compose: Composes overrides; used to list the settings beside an unknown one.
+    """
+    from hydra.errors import MissingConfigException
+
+    text = f"{error}\n{error.__cause__ or ''}"
+    override = getattr(error, "override", None)
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if isinstance(error, MissingConfigException):
+        return _unknown_choice(error.missing_cfg_file or "", error.options or ())
+    if isinstance(override, str):
+        return f"{override}: cannot be parsed; expected key=value, with quotes around special characters"
+    if unknown:
+        return _unknown_key(unknown.group(1), overrides, compose)
+    if "must be a string or a list" in text:
+        return _no_choice(overrides)
+    matches = ((re.search(pattern, text), line) for pattern, line in HYDRA_ERRORS)
+    return next((line.format(match.group(1)) for match, line in matches if match), first_line(error))
+
+
+def _unknown_choice(file: str, options: Sequence[str]) -> str:
+    group, _, name = str(file).rpartition("/")
+    if group == "hydra/launcher" and name in LAUNCHERS:
+        return f"{group}={name}: is not installed; type uv sync --inexact --extra {LAUNCHERS[name]}"
+    return f"{group}={name}: no such choice{nearest(name, options)}"
+
+
+def _no_choice(overrides: Sequence[str]) -> str:
+    pairs = (override.partition("=") for override in overrides)
+    wrong = ((key, value) for key, _, value in pairs if (key in GROUPS and not value.isidentifier()) or value == "null")
+    group, value = next(wrong, ("group", "?"))
+    leave = f", or ~{group} to leave it out" if group in OPTIONAL else ""
+    return f"{group}={value}: a group needs a choice; type {group}=NAME{leave}"
+
+
+def _unknown_key(key: str, overrides: Sequence[str], compose: Callable[[Sequence[str]], DictConfig]) -> str:
+    """Lists the settings beside an unknown one."""
+    choices = [o for o in overrides if "." not in o.split("=")[0] and o.split("=")[0] in GROUPS]
+    parent, _, leaf = key.rpartition(".")
+    try:
+        node = compose(choices)
+        if key.startswith(("method.budget", "method.rate")) and "rate" not in node["method"]:
+            own = f"no such setting of method={node['method']['name']}, which sets its own rate"
+            return f"{key}: {own}; a rate or a budget can be given to {_rated()}"
+        for part in parent.split(".") if parent else ():
+            node = node[part]
+        names = [str(name) for name in node]
+        label = f"{parent}={node['name']}" if parent and "name" in names else "the config"
+    except Exception:
+        return f"{key}: no such setting; type ast-train --cfg job to see all"
+    if not parent:
+        names = sorted({*names, *GROUPS})
+    return f"{key}: no such setting of {label}{nearest(leaf, [name for name in names if name != 'name'])}"
+
+
+def _rated() -> str:
+    from ast_experiments.config.schema import CHOICES
+    from ast_experiments.config.schema.method import RatedConfig
+
+    return ", ".join(
+        sorted(name for name, choice in CHOICES["method"].items() if issubclass(choice.schema, RatedConfig))
+    )

@@ -1,0 +1,100 @@
+"""Checks every job of a command line before anything starts or is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ast_experiments.config.checks import check
+from ast_experiments.config.compose import PACKAGED, Source, compose, split_jobs
+from ast_experiments.config.groups import GROUPS, REMOTE_LAUNCHERS
+from ast_experiments.config.naming import job_name, launch_id
+from ast_experiments.config.validate import validate
+from ast_experiments.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ast_experiments.config.schema import Config
+
+
+class Sweep(NamedTuple):
+    """The jobs of a sweep.
+
+    Attributes:
+        folder: Directory of the sweep.
+        jobs: Overrides of each job.
+        launcher: Choice of `hydra/launcher`.
+        configs: Config of each job, checked.
+    """
+
+    folder: Path
+    jobs: list[list[str]]
+    launcher: str
+    configs: list[Config]
+
+
+def preflight(overrides: Sequence[str], multirun: bool, source: Source = PACKAGED) -> Sweep | None:
+    """Checks every job of a command line.
+
+    Args:
+        overrides: As on the command line.
+        multirun: Whether `-m` was given.
+        source: The primary config.
+
+    Returns:
+        The sweep if it is one, else None.
+
+    Raises:
+        ConfigError: About the first job with a wrong setting.
+    """
+    _check_keys(overrides)
+    cfg = compose(split_jobs(overrides)[0], hydra=True, source=source)
+    if not multirun and not str(cfg.hydra.get("mode")).endswith("MULTIRUN"):
+        check(validate(compose(overrides, source=source)))
+        return None
+    launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
+    jobs = split_jobs([*_swept_by(cfg), *overrides])
+    configs = [validate(compose(job, source=source)) for job in jobs]
+    for config in configs:
+        check(config, remote=launcher in REMOTE_LAUNCHERS)
+    jobs = [[override for override in job if not override.startswith(("hydra.", "hydra/"))] for job in jobs]
+    _check_names(jobs)
+    return Sweep(_folder(str(cfg.hydra.sweep.dir), jobs), jobs, launcher, configs)
+
+
+def _swept_by(cfg: Any) -> list[str]:
+    """Returns the overrides that a choice of `sweep` adds."""
+    from omegaconf import OmegaConf
+
+    sweeper: Any = OmegaConf.to_container(cfg.hydra.sweeper)
+    return [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+
+
+def _folder(composed: str, jobs: Sequence[Sequence[str]]) -> Path:
+    """Names a sweep without a group by its jobs, not by its launch, so that the same command finds it again."""
+    digest = hashlib.sha256("\n".join(sorted(map(job_name, jobs))).encode()).hexdigest()[:8]
+    return Path(composed.replace(launch_id(), digest))
+
+
+def _check_keys(overrides: Sequence[str]) -> None:
+    """Refuses to rename a choice."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        group = key.removesuffix(".name")
+        if key.endswith(".name") and group in GROUPS:
+            raise ConfigError(f"{key}: is read-only; type {group}=NAME to select another choice")
+
+
+def _check_names(jobs: Sequence[Sequence[str]]) -> None:
+    """Refuses jobs that would share a directory."""
+    named: dict[str, Sequence[str]] = {}
+    for job in jobs:
+        name = job_name(job)
+        if name in named:
+            first, second = (" ".join(each) or "the plain job" for each in (named[name], job))
+            raise ConfigError(
+                f"{first} and {second}: two jobs of one sweep differ in nothing that changes a run; "
+                "list each value once, and sweep over no setting of tracking, group or tags"
+            )
+        named[name] = job

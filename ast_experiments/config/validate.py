@@ -1,0 +1,83 @@
+"""Checks composed settings against the schema, with one line for each error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ast_experiments.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ast_experiments.config.schema import Config
+
+
+def validate(cfg: DictConfig) -> Config:
+    """Returns the typed config of one run.
+
+    Raises:
+        ConfigError: One line for each setting that is unknown, has the wrong type or is out of range.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from ast_experiments.config.schema import CHOICES, SHARED, Config
+
+    try:
+        settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(first_line(error)) from error
+    for group, choices in CHOICES.items():
+        node = settings.get(group)
+        name = node.get("name") if isinstance(node, dict) else None
+        if name not in choices:
+            raise ConfigError(f"{group}: {name!r} is not a choice{nearest(str(name), choices)}")
+        settings[group] = _build(choices[name].schema, node, group, f"{group}={name}")
+    for group, schema in SHARED.items():
+        settings[group] = _build(schema, settings.get(group), group, f"this {group}")
+    return _build(Config, settings, "", "the config")
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """Returns the end of an error message that lists the options, those most similar to `name` first."""
+    options = sorted(options)
+    close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
+    text = f"; nearest: {', '.join(close)}" if close else ""
+    return f"{text}; there are: {', '.join(options)}" if options else text
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error of Hydra or OmegaConf, after the key that it is about."""
+    text = str(error) or str(error.__cause__ or "")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
+    return f"{key}: {lines[0]}" if key and lines else (lines[0] if lines else type(error).__name__)
+
+
+def _build(schema: type, values: Any, prefix: str, label: str) -> Any:
+    from pydantic import ValidationError
+
+    if not isinstance(values, dict):
+        raise ConfigError(f"{prefix}: {values!r} is wrong; type {prefix}=NAME to select a choice")
+    try:
+        return schema(**values)
+    except ValidationError as error:
+        names = [field.name for field in dataclasses.fields(schema) if field.name != "name"]
+        lines = [_explain(detail, prefix, label, names) for detail in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _explain(detail: Mapping[str, Any] | Any, prefix: str, label: str, names: list[str]) -> str:
+    """Words one of pydantic's errors."""
+    key = ".".join(str(part) for part in (prefix, *detail["loc"]) if part != "")
+    kind, message = detail["type"], detail["msg"]
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{key}: no such setting of {label}{nearest(str(detail['loc'][-1]), names)}"
+    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{key}: is missing; {label} needs it"
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    return f"{key}: {detail['input']!r} is wrong; {message[0].lower()}{message[1:]}"
