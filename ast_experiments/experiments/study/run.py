@@ -27,7 +27,7 @@ def check_study(queue: StudyQueue) -> None:
         DataError: If the data set is missing.
         UserError: If a run was made with other settings.
     """
-    from ast_experiments.config import compose
+    from ast_experiments.config.checks import check
     from ast_experiments.runs.build import build_dataset
 
     # Future baselines have unknown rates; any rate serves to check the other settings.
@@ -35,7 +35,7 @@ def check_study(queue: StudyQueue) -> None:
         config = queue.config(arm)
         if config.max_steps is not None:
             raise ConfigError("max_steps: a study compares whole runs; type recipe.epochs=N")
-        compose.check(config)
+        check(config)
     build_dataset(queue.config(DENSE))
     for run in queue.runs():
         previous_result(queue.job(run))
