@@ -113,6 +113,18 @@ def check_batch_size(batch_size: int, samples: int) -> None:
         )
 
 
+def plain_images(dataset: Dataset, settings: Any, rows: int, device: torch.device) -> torch.Tensor:
+    """The first `rows` training images, or all, as validation would show them: normalised, nothing random.
+
+    Returns:
+        float32, shape (n, channels, h, w), on the device.
+    """
+    samples = dataset.train.take(np.arange(min(rows, len(dataset.train))))
+    _, plain = build_views({key: value for key, value in dataclasses.asdict(settings).items() if key in VIEW_SETTINGS})
+    loader = build_loader(samples, device=device, augment=plain, mean=settings.mean, std=settings.std, seed=0)
+    return loader.fetch(np.arange(len(samples)), 0).images
+
+
 def build_loaders(
     dataset: Dataset,
     held: Images | Photos | None,

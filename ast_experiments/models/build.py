@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.models.airnet import AirNet, airnet
 from ast_experiments.models.choices import MODELS
 from ast_experiments.models.cifar_resnet import cifar_resnet, narrow_channels
 from ast_experiments.models.simple_cnn import simple_cnn
 from ast_experiments.models.timm import check_arch
+
+WHITENING_IMAGES = 5000
+"""Training images whose patches a whitening convolution is initialised from."""
 
 WRONG_SIZE = (RuntimeError, AssertionError, ValueError)
 """Errors that networks raise for images of a size they cannot take."""
@@ -83,6 +87,17 @@ def check_model(settings: Any) -> None:
             make_model(settings, 10, 3, 32)
 
 
+def whiten(model: nn.Module, images: Callable[[int], Tensor]) -> None:
+    """Initialises the whitening convolution of a network that has one; leaves others as they are.
+
+    Args:
+        model: The network.
+        images: Returns so many normalised training images, shape (n, channels, h, w).
+    """
+    if isinstance(model, AirNet):
+        model.whiten(images(WHITENING_IMAGES))
+
+
 def size_error(model: nn.Module, channels: int, size: int) -> str | None:
     """Runs two blank images through a network.
 
@@ -127,6 +142,8 @@ def side_model(
             raise ConfigError(f"method.proxy_arch: {problem}")
         return timm.create_model(arch, num_classes=classes, in_chans=channels)
     own = settings.get("arch", settings["name"])
+    if own == "airnet":
+        return airnet(classes, channels, size, width=width * settings["width"])
     if own == "simple_cnn":
         widths = [max(1, round(width * w)) for w in settings["widths"]]
         hidden = max(1, round(width * settings["hidden"]))

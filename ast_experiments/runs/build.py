@@ -32,8 +32,10 @@ from ast_experiments.selection.rate_schedule import Budget, SetPoint, check_dens
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.auto_batch import rows_at_once
 from ast_experiments.training.budget import control_for
+from ast_experiments.training.clock import EpochClock, RowClock
 from ast_experiments.training.hardware import Hardware, build_hardware, check_shared, scaled_batch, worker_count
 from ast_experiments.training.loop import Run
+from ast_experiments.training.muon import MuonSGD
 from ast_experiments.training.optim import FirstStage, Schedule, build_optimizer
 from ast_experiments.training.side_model import SideNet, side_net_maker
 from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
@@ -135,7 +137,7 @@ def hardware_of(config: Config) -> Hardware:
 def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Module:
     """The network, initialised from the seed, on its device."""
     size, _, channels = dataset.image_shape
-    return models.build_model(
+    model = models.build_model(
         config.model,
         classes=len(dataset.classes),
         channels=channels,
@@ -144,6 +146,8 @@ def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Modu
         device=hardware.device,
         memory_format=hardware.memory_format,
     )
+    models.whiten(model, lambda rows: data.plain_images(dataset, config.dataset, rows, hardware.device))
+    return model
 
 
 def scaled(config: Config) -> Config:
@@ -271,6 +275,7 @@ def build_run(
         setpoint=setpoint,
         stepper=stepper,
         schedule=schedule,
+        clock=RowClock() if recipe.clock == "rows" else EpochClock(recipe.epochs),
         scorer=scorer,
         train=train,
         val=val,
@@ -287,6 +292,7 @@ def build_run(
         log_every=config.tracking.log_every,
         checkpoint_every_s=config.checkpoint_every_s,
         eval_every=config.eval_every,
+        eval_views=config.eval_views,
         max_steps=config.max_steps,
         profile=config.profile,
         fingerprint=f"{config_hash(config)}-{dataset.fingerprint}",
@@ -325,14 +331,26 @@ def _check_score_size(config: Config, model: nn.Module, image_shape: tuple[int, 
 
 def _optimiser(config: Config, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
     recipe = config.recipe
-    optimizer = build_optimizer(
-        model,
-        recipe.optimizer,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        decay_norm_and_bias=recipe.decay_norm_and_bias,
-    )
+    if recipe.muon_sgd is not None:
+        rest, rows = recipe.muon_sgd, recipe.batch_size  # the loss is a mean over the batch, these rates are of its sum
+        optimizer: torch.optim.Optimizer = MuonSGD(
+            model,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            bias_lr=rest.bias_lr * rows,
+            head_lr=rest.head_lr * rows,
+            sgd_momentum=rest.momentum,
+            weight_decay=recipe.weight_decay * rows,
+        )
+    else:
+        optimizer = build_optimizer(
+            model,
+            recipe.optimizer,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            decay_norm_and_bias=recipe.decay_norm_and_bias,
+        )
     schedule = Schedule(
         optimizer,
         recipe.schedule,
@@ -373,6 +391,8 @@ def _side_nets(config: Config, dataset: Dataset, hardware: Hardware, ledger: Led
         except ConfigError as error:
             whose = f"method.score_size: {size} pixels are too few; " if size else ""
             raise ConfigError(f"{whose}{error}") from None
+        if size in (None, height):
+            models.whiten(model, lambda rows: data.plain_images(dataset, config.dataset, rows, torch.device("cpu")))
         return model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
 
     def count(model: nn.Module, size: int | None) -> Flops:

@@ -119,6 +119,8 @@ def reached(run: Run) -> dict[str, Any]:
             "best_accuracy": best[1],
             "best_epoch": best[0],
         }
+    if history.views is not None:
+        result["final_accuracy_views"] = history.views
     return result | {"energy": energy(run)} | run.goal.result()
 
 

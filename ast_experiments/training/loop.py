@@ -28,12 +28,14 @@ from ast_experiments.selection.rate_schedule import SetPoint
 from ast_experiments.tracking import Tracker
 from ast_experiments.training import checkpoint
 from ast_experiments.training.budget import BudgetControl, Spent, spent
+from ast_experiments.training.clock import EpochClock, RowClock
 from ast_experiments.training.evaluate import evaluate
 from ast_experiments.training.hardware import out_of_memory
 from ast_experiments.training.optim import Schedule
 from ast_experiments.training.step import Scorer, Stepper
 from ast_experiments.training.step_log import StepLog, check_loss
 from ast_experiments.training.stop import Stop
+from ast_experiments.training.views import VIEWS
 
 FLUSH_S = 0.5
 FLUSH_RECORDS = 512
@@ -72,6 +74,7 @@ class History:
         targets: Target rates, by epoch.
         accuracy: (epochs done, accuracy in percent, loss in nats) of each validation.
         spent: What was spent of the budget by the end of each epoch; empty without one.
+        views: Accuracy by six views of each image, in percent, at the end of a run that measures it.
     """
 
     trained: list[int] = field(default_factory=list)
@@ -79,6 +82,7 @@ class History:
     targets: list[float] = field(default_factory=list)
     accuracy: list[tuple[int, float, float]] = field(default_factory=list)
     spent: list[Spent] = field(default_factory=list)
+    views: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -92,6 +96,7 @@ class Run:
         budget: Sets the target rate instead, where the run has one.
         stepper: Network, optimiser and precision.
         schedule: Learning rate by progress.
+        clock: Progress, counted in epochs or in rows.
         scorer: Scoring passes, charged to the ledger.
         train: Loader of training samples.
         val: Loader of validation samples.
@@ -107,6 +112,7 @@ class Run:
         log_every: Steps a log row covers.
         checkpoint_every_s: Most seconds between checkpoints.
         eval_every: Epochs between validations.
+        eval_views: Whether the last validation is by six views of each image, too.
         max_steps: Stop after so many training batches.
         profile: Profile some steps into the run directory.
         stop: Tells when to save and end early.
@@ -118,6 +124,7 @@ class Run:
     setpoint: SetPoint | None
     stepper: Stepper
     schedule: Schedule
+    clock: EpochClock | RowClock
     scorer: Scorer
     train: Loader
     val: Loader
@@ -134,6 +141,7 @@ class Run:
     log_every: int = 1
     checkpoint_every_s: float = 60.0
     eval_every: int = 1
+    eval_views: bool = False
     max_steps: int | None = None
     profile: bool = False
     stop: Stop = field(default_factory=Stop)
@@ -182,8 +190,17 @@ class Run:
             plan = self.hooks.plan(self.at.epoch, target)
         if saved is not None and not np.array_equal(plan.ids, saved["ids"].numpy()):
             raise UserError("the epoch's plan is not the one in the checkpoint: the code or the data changed")
+        self.clock.begin(self.at.epoch, min(len(plan.ids), target * plan.offered), self._later_rows(plan, target))
         self._train_epoch(plan, target, tick)
         self._end_epoch(plan, target)
+
+    def _later_rows(self, plan: Plan, target: float) -> list[float]:
+        """Rows that each later epoch is expected to train: by the rate schedule, else as many as the present one."""
+        later = range(self.at.epoch + 1, self.epochs)
+        if self.setpoint is None:
+            return [float(len(plan.ids))] * len(later)
+        scale = 1.0 if self.budget is None else target / self.setpoint.target(self.at.epoch, self.epochs)
+        return [scale * self.setpoint.target(epoch, self.epochs) * plan.offered for epoch in later]
 
     def _target(self) -> float:
         if self.setpoint is None:
@@ -211,7 +228,7 @@ class Run:
                 self.at.offered += offered
                 self.at.unlogged += offered
                 self.ledger.offered += offered
-                lr = self.schedule.set((self.at.epoch + index / plan.batches) / self.epochs, plan.lr_scale)
+                lr = self.schedule.set(self.clock.at(self.at.epoch, index / plan.batches), plan.lr_scale)
                 self.stepper.label_smoothing = self.schedule.label_smoothing
                 self.at.batch += 1
                 for batch in self.hooks.select(loaded, self.scorer):
@@ -309,13 +326,15 @@ class Run:
             ids = self.val_ids[distributed.shard(len(self.val_ids))]
             batches = self.val.batches(ids, self.eval_batch, 0, keep_short=True)
             try:
-                measured = evaluate(model, batches, self.stepper.hardware)
+                views = self.eval_views and self.done
+                measured = evaluate(model, batches, self.stepper.hardware, views=views)
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
                 raise InValidation(self.eval_batch) from error
         if self.flops is not None:
-            self.ledger.charge("val", len(ids) * self.flops.forward)
+            self.ledger.charge("val", len(ids) * self.flops.forward * (VIEWS if views else 1))
+        self.history.views = measured.get("val/accuracy_views")
         self.history.accuracy.append((self.at.epoch, measured["val/accuracy"], measured["val/loss"]))
         self.meter.end_window("val")
         seconds = sum(value for phase, value in self.ledger.now().items() if phase != "setup")
@@ -388,6 +407,7 @@ class Run:
                 "ema": None if stepper.ema is None else stepper.ema.state_dict(),
                 "plan": None if plan is None else {"ids": torch.from_numpy(plan.ids), "target": target},
                 "position": asdict(self.at),
+                "clock": self.clock.state_dict(),
                 "history": asdict(self.history) | {"spent": [list(entry) for entry in self.history.spent]},
                 "log": self.log.state_dict(),
                 "tracker": self.tracker.state_dict(),
@@ -438,6 +458,7 @@ class Run:
             stepper.ema.load_state_dict(state["ema"])
         self.hooks.load_state_dict(own["selector"])
         self.at = Position(**state["position"])
+        self.clock.load_state_dict(state["clock"])
         self.history = History(**state["history"] | {"spent": [Spent(*entry) for entry in state["history"]["spent"]]})
         self.log.load_state_dict(state["log"])
         self.ledger.load_state_dict(state["ledger"], own["counts"])

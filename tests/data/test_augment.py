@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, chisquare, norm
 
-from ast_experiments.data.in_memory.augment import Augment, Crops, Normalise, draw
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.data.in_memory.augment import Augment, Crops, Normalise, draw, mirrored, pad
 
 IDS = torch.arange(50_000)
 MASK = 2**64 - 1
@@ -179,6 +180,58 @@ def test_normalise_refuses_other_numbers_of_channels(mean, std):
 def test_negative_padding_is_refused():
     with pytest.raises(ValueError, match="padding"):
         Augment(-1)
+
+
+def test_alternating_flips_show_both_sides_in_two_epochs():
+    crops = [Crops(table(), Augment(0, "alternating"), 3)(torch.arange(40), epoch) for epoch in range(4)]
+    assert torch.equal(crops[0], crops[2])
+    assert torch.equal(crops[1], crops[3])
+    assert torch.equal(crops[0].flip(2), crops[1])
+    kept = (crops[0] == table()).flatten(1).all(1)
+    assert torch.equal(crops[0][~kept], table().flip(2)[~kept])
+
+
+def test_alternating_flips_are_a_function_of_seed_sample_and_epoch():
+    def flips(seed, epoch, ids):
+        return mirrored("alternating", torch.zeros(len(ids), dtype=torch.bool), seed, epoch, ids)
+
+    first = flips(0, 0, IDS)
+    assert abs(int(first.sum()) - 25_000) < 500
+    order = torch.randperm(len(IDS), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(flips(0, 0, order), first[order])
+    assert torch.equal(flips(0, 1, IDS), ~first)
+    assert abs(int((flips(1, 0, IDS) ^ first).sum()) - 25_000) < 500
+
+
+def test_alternating_flips_leave_the_crops_as_they_are():
+    plain = Crops(table(), Augment(2, False), 0)(torch.arange(40), 5)
+    flipped = Crops(table(), Augment(2, "alternating"), 0)(torch.arange(40), 5)
+    same = (plain == flipped).flatten(1).all(1)
+    assert 0 < same.sum() < 40
+    assert torch.equal(plain[~same].flip(2), flipped[~same])
+
+
+@pytest.mark.parametrize("padding", [0, 1, 4])
+def test_reflected_padding_is_numpys(padding):
+    images = table(shape=(6, 5, 3))
+    wide = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    np.testing.assert_array_equal(pad(images, padding, "reflect").numpy(), np.pad(images.numpy(), wide, "reflect"))
+    np.testing.assert_array_equal(pad(images, padding).numpy(), np.pad(images.numpy(), wide))
+
+
+def test_reflected_crops_are_cut_from_reflected_images():
+    augment = Augment(2, False, "reflect")
+    made = Crops(table(), augment, 0)(torch.arange(40), 1).numpy()
+    padded = np.pad(table().numpy(), ((0, 0), (2, 2), (2, 2), (0, 0)), "reflect")
+    for sample in range(40):
+        y, x = divmod(reference(0, 1, sample, 0, 50) // 2, 5)
+        np.testing.assert_array_equal(made[sample], padded[sample, y : y + 6, x : x + 5])
+
+
+def test_an_image_cannot_be_reflected_further_than_it_is_wide():
+    assert pad(table(shape=(6, 5, 3)), 4, "reflect").shape == (40, 14, 13, 3)
+    with pytest.raises(ConfigError, match=r"5 pixels cannot be reflected .* type dataset\.padding_mode=constant"):
+        pad(table(shape=(6, 5, 3)), 5, "reflect")
 
 
 @pytest.mark.gpu

@@ -185,3 +185,14 @@ def test_build_views():
     train, val = build_views(settings | colours)
     assert train == RandomCrop((0.2, 1.0), (0.5, 2.0), False, "bicubic", Colour(**colours), 0.25)
     assert val == CentreCrop(0.9, "bicubic")
+
+
+def test_alternating_flips_leave_the_parts_as_they_are():
+    sizes, ids = torch.full((50, 2), 64), torch.arange(50)
+    chance, even, odd = (
+        RandomCrop(flip=flip).plans(sizes, ids, 3, epoch)
+        for flip, epoch in ((True, 2), ("alternating", 2), ("alternating", 3))
+    )
+    assert torch.equal(chance[:, :4], even[:, :4])
+    assert torch.equal(even[:, 4], 1 - odd[:, 4])
+    assert 10 < even[:, 4].sum() < 40

@@ -63,5 +63,6 @@ class Config:
     tags: list[str]
     checkpoint_every_s: Positive
     eval_every: Count
+    eval_views: bool
     max_steps: Count | None
     profile: bool

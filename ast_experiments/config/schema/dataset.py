@@ -20,7 +20,7 @@ class SamplesConfig:
     name: str
     train_rows: Count | None
     val_rows: Count | None
-    horizontal_flip: bool
+    horizontal_flip: bool | Literal["alternating"]
 
     @model_validator(mode="after")
     def _channels(self) -> Self:
@@ -37,6 +37,7 @@ class DatasetConfig(SamplesConfig):
     mean: Means
     std: Deviations
     crop_padding: Annotated[int, Ge(0), Le(64)]
+    padding_mode: Literal["constant", "reflect"]
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)

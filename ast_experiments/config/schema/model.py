@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ast_experiments.config.schema.fields import STRICT, Choice
-from ast_experiments.core.ranges import Count
+from ast_experiments.core.ranges import Count, Positive
 from ast_experiments.models.choices import MODELS as BUILDERS
 
 
@@ -21,6 +21,14 @@ class SimpleCNNConfig:
     widths: Annotated[list[Count], Field(min_length=3, max_length=3)]
     hidden: Count
     dropout: Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class AirNetConfig:
+    """A small network that learns fast."""
+
+    name: str
+    width: Positive
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -46,6 +54,7 @@ class TimmConfig:
 
 MODELS: dict[str, Choice] = {
     "simple_cnn": Choice(SimpleCNNConfig, BUILDERS["simple_cnn"]),
+    "airnet": Choice(AirNetConfig, BUILDERS["airnet"]),
     "resnet18_cifar": Choice(CifarResNetConfig, BUILDERS["resnet18_cifar"]),
     "resnet34_cifar": Choice(CifarResNetConfig, BUILDERS["resnet34_cifar"]),
     "resnet50_cifar": Choice(CifarResNetConfig, BUILDERS["resnet50_cifar"]),

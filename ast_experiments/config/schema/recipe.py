@@ -23,6 +23,15 @@ class FirstStageConfig:
     label_smoothing: Annotated[float, Strict(), Ge(0), Lt(1)]
 
 
+@dataclass(config=NESTED, frozen=True, kw_only=True)
+class MuonSGDConfig:
+    """What SGD trains beside Muon."""
+
+    bias_lr: Annotated[float, Strict(), Gt(0)]
+    head_lr: Annotated[float, Strict(), Gt(0)]
+    momentum: Annotated[float, Strict(), Ge(0), Lt(1)]
+
+
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class RecipeConfig:
     """How the network is optimised."""
@@ -31,13 +40,15 @@ class RecipeConfig:
     epochs: Count
     batch_size: Count
     eval_batch_size: Count
-    optimizer: Literal["sgd", "momentum", "adamw", "adam", "lamb", "lion", "muon"]
+    optimizer: Literal["sgd", "momentum", "adamw", "adam", "lamb", "lion", "muon", "muon_sgd"]
     lr: Positive
     momentum: Annotated[float, Ge(0), Lt(1)]
     weight_decay: NonNegative
     decay_norm_and_bias: bool
+    muon_sgd: MuonSGDConfig | None
     schedule: Literal["constant", "cosine", "poly", "linear"]
     schedule_by: Literal["step", "epoch"]
+    clock: Literal["epochs", "rows"]
     warmup_epochs: NonNegative
     warmup_lr: NonNegative
     min_lr: NonNegative
@@ -54,5 +65,24 @@ class RecipeConfig:
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"recipe.warmup_epochs: {self.warmup_epochs} leaves nothing of recipe.epochs={self.epochs}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _muon_sgd(self) -> Self:
+        if (self.optimizer == "muon_sgd") != (self.muon_sgd is not None):
+            raise ValueError(
+                f"recipe.muon_sgd: goes with recipe.optimizer=muon_sgd, not with {self.optimizer}; "
+                "type recipe.muon_sgd=null, or recipe=speedrun"
+                if self.muon_sgd
+                else "recipe.optimizer: muon_sgd needs the learning rates of recipe.muon_sgd; type recipe=speedrun"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _clock(self) -> Self:
+        if self.clock == "rows" and self.schedule_by == "epoch":
+            raise ValueError(
+                "recipe.clock: rows are counted within epochs; type recipe.schedule_by=step, or recipe.clock=epochs"
             )
         return self

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ast_experiments.data.encoded.images import Encoded, Photos, Square, resize, square
-from ast_experiments.data.in_memory.augment import uniform
+from ast_experiments.data.in_memory.augment import Flip, mirrored, uniform
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -87,7 +87,7 @@ class RandomCrop:
     Attributes:
         scale: Least and largest share of the image's area.
         ratio: Least and largest width over height; drawn evenly in the logarithm.
-        flip: Whether every other picture, on average, is mirrored.
+        flip: Whether every other picture, on average, is mirrored; see `mirrored`.
         interpolation: "bilinear" or "bicubic".
         colour: How colours change.
         erasing: Share of the pictures that lose a rectangle; see `erase`.
@@ -95,7 +95,7 @@ class RandomCrop:
 
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: bool = True
+    flip: Flip = True
     interpolation: str = "bilinear"
     colour: Colour = field(default_factory=Colour)
     erasing: float = 0.0
@@ -114,7 +114,8 @@ class RandomCrop:
         """
         draws = uniform(seed, epoch, ids, _CROP_STREAM, 4 * _TRIES + 1).double()
         parts = self._parts(sizes, draws[:, :-1].view(-1, _TRIES, 4))
-        return torch.cat([parts, (draws[:, -1:] < 0.5) & self.flip], 1)
+        flipped = mirrored(self.flip, draws[:, -1] < 0.5, seed, epoch, ids)
+        return torch.cat([parts, flipped[:, None]], 1)
 
     def pictures(self, photos: Photos, ids: Tensor, seed: int, epoch: int) -> Tensor:
         """Reads, decodes and augments.
@@ -234,7 +235,7 @@ def build_photo_views(
     crop_scale: Sequence[float],
     crop_ratio: Sequence[float],
     crop_share: float,
-    horizontal_flip: bool,
+    horizontal_flip: Flip,
     interpolation: str,
     erasing: float,
     **colour: Any,

@@ -10,32 +10,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ast_experiments.core.errors import ConfigError
+
 # SplitMix64, its constants as signed numbers: Steele, Lea and Flood, "Fast splittable pseudorandom number
 # generators", OOPSLA 2014.
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _MIX = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64))
-_CROP_STREAM = 0
+_CROP_STREAM, _FLIP_STREAM = 0, 4
+
+Flip = bool | Literal["alternating"]
+"""Whether pictures are mirrored by chance; alternating: in every other epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """Random crop from an image padded with zeros, and random horizontal flip.
+    """Random crop from a padded image, and horizontal flip.
 
     Attributes:
-        padding: Pixels of zeros on each side; 0 for no crop.
-        flip: Whether every other image, on average, is mirrored.
+        padding: Pixels added on each side; 0 for no crop.
+        flip: Whether every other image, on average, is mirrored; see `mirrored`.
+        padding_mode: What the added pixels are, in torchvision's words: `constant` (zeros) or `reflect`.
 
     Raises:
         ValueError: When the padding is negative.
     """
 
     padding: int = 0
-    flip: bool = False
+    flip: Flip = False
+    padding_mode: str = "constant"
 
     def __post_init__(self) -> None:
         if self.padding < 0:
@@ -78,9 +86,44 @@ def uniform(seed: int, epoch: int, ids: Tensor, stream: int, count: int) -> Tens
     return _shift(_mix(of_sample + turns * _GOLDEN), 40).float() / 2**24
 
 
-def pad(images: Tensor, padding: int) -> Tensor:
-    """Adds `padding` pixels of zeros on each side of images of shape (n, h, w, c)."""
-    return functional.pad(images, (0, 0, padding, padding, padding, padding)) if padding else images
+def mirrored(flip: Flip, by_chance: Tensor, seed: int, epoch: int, ids: Tensor) -> Tensor:
+    """Which pictures are mirrored.
+
+    `alternating` mirrors a sample in every other epoch, half of the samples in the even ones, so that two epochs in a
+    row show both sides (K. Jordan, arXiv 2404.00498, section 3.6).
+
+    Args:
+        flip: The setting.
+        by_chance: The answer for `True`, bool, shape (n,).
+        seed: Of the run.
+        epoch: Epoch.
+        ids: Sample ids, int64, shape (n,).
+
+    Returns:
+        bool, shape (n,).
+    """
+    if flip == "alternating":
+        return (draw(seed, 0, ids, _FLIP_STREAM, 2) + epoch) % 2 == 1
+    return by_chance & flip
+
+
+def pad(images: Tensor, padding: int, mode: str = "constant") -> Tensor:
+    """Adds `padding` pixels on each side of images of shape (n, h, w, c): zeros, or the image reflected."""
+    if not padding:
+        return images
+    if mode == "reflect" and padding >= min(images.shape[1:3]):
+        raise ConfigError(
+            f"dataset.crop_padding: {padding} pixels cannot be reflected from an image of "
+            f"{images.shape[1]} x {images.shape[2]}; type dataset.padding_mode=constant"
+        )
+    if mode == "constant":
+        return functional.pad(images, (0, 0, padding, padding, padding, padding))
+    for axis in (1, 2):
+        # A table of uint8, which torch does not reflect.
+        size = images.shape[axis]
+        places = torch.arange(-padding, size + padding, device=images.device).abs()
+        images = images.index_select(axis, torch.minimum(places, 2 * (size - 1) - places))
+    return images
 
 
 class Crops:
@@ -95,7 +138,7 @@ class Crops:
     def __init__(self, images: Tensor, augment: Augment, seed: int) -> None:
         self._augment, self._seed = augment, seed
         self._shape = images.shape[1:]
-        self._table = pad(images, augment.padding).contiguous()
+        self._table = pad(images, augment.padding, augment.padding_mode).contiguous()
         _, self._tall, self._wide, channels = self._table.shape
         height, width, _ = self._shape
         # Whole pixels from a flat table: several times quicker on a CPU than indexing by (id, y, x).
@@ -119,9 +162,10 @@ class Crops:
         span = 2 * self._augment.padding + 1
         # One draw holds the three choices, flip first, so that switching the flip leaves the crops as they are.
         choice = draw(self._seed, epoch, ids, _CROP_STREAM, 2 * span * span)
-        mirrored, place = choice % 2 * self._augment.flip, choice // 2
+        place = choice // 2
+        flipped = mirrored(self._augment.flip, choice % 2 == 1, self._seed, epoch, ids).long()
         first = (ids * self._tall + place // span) * self._wide + place % span
-        return first + mirrored * (self._shape[1] - 1), 1 - 2 * mirrored
+        return first + flipped * (self._shape[1] - 1), 1 - 2 * flipped
 
     def make(self, first: Tensor, step: Tensor | None = None) -> Tensor:
         """Makes the pictures that were planned."""

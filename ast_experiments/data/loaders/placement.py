@@ -18,7 +18,7 @@ from ast_experiments.data.encoded.transforms import Colour, View, build_photo_vi
 from ast_experiments.data.in_memory.augment import Augment, Crops, Normalise
 
 VIEW_SETTINGS = (
-    "crop_padding", "horizontal_flip", "crop_scale", "crop_ratio", "crop_share", "interpolation",
+    "crop_padding", "padding_mode", "horizontal_flip", "crop_scale", "crop_ratio", "crop_share", "interpolation",
     "brightness", "contrast", "saturation", "hue", "grey", "erasing",
 )  # fmt: skip
 """Settings of a data set that are about the pictures' way to the network, beside mean and std."""
@@ -52,7 +52,7 @@ def build_views(settings: Mapping[str, Any]) -> tuple[Augment | View, Augment | 
         settings: Those of a data set that are named in `VIEW_SETTINGS`.
     """
     if "crop_padding" in settings:
-        return Augment(settings["crop_padding"], settings["horizontal_flip"]), Augment()
+        return Augment(settings["crop_padding"], settings["horizontal_flip"], settings["padding_mode"]), Augment()
     return build_photo_views(**settings)
 
 
