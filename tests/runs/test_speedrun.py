@@ -10,7 +10,7 @@ import pytest
 import torch
 from run_tools import assert_same_run, interrupt_at, stable_rows, weights
 
-from ast_experiments.config.compose import compose, typed
+from ast_experiments.config.compose import load_config
 from ast_experiments.core.errors import ConfigError, Interrupted
 from ast_experiments.runs.run import execute
 
@@ -34,7 +34,7 @@ def root(tiny_cifar10: Path) -> str:
 
 def run(folder: Path, *overrides: str) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    return execute(typed(compose([*SMALL, *overrides])), folder)
+    return execute(load_config([*SMALL, *overrides]), folder)
 
 
 def rows(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ def test_a_proxy_of_the_fast_network_is_whitened(tmp_path: Path, root: str) -> N
 )
 def test_wrong_settings_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        typed(compose(["experiment=cifar10_speedrun", *overrides]))
+        load_config(["experiment=cifar10_speedrun", *overrides])
 
 
 def test_settings_of_the_run_are_in_its_config(tmp_path: Path, root: str) -> None:
