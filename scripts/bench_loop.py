@@ -55,7 +55,7 @@ def framework_arm(dataset: Dataset, folder: Path, *overrides: str) -> Callable[[
     tracker = Trackers([JsonlTracker(folder / "metrics.jsonl")])
     run = build.build_run(config, folder, lambda _: tracker, dataset=dataset)
     run.tracker.load_state_dict({})
-    run._saved = float("inf")
+    run.checkpoints._saved = float("inf")
     run.stepper.model.train()
     return run.run_epoch
 

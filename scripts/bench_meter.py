@@ -30,7 +30,7 @@ from ast_experiments.energy.rapl import Rapl
 from ast_experiments.runs.build import build_run
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.jsonl import JsonlTracker
-from ast_experiments.training.loop import Run
+from ast_experiments.training.loop import Trainer
 
 
 class Watch:
@@ -58,7 +58,7 @@ class Watch:
         return timed
 
 
-def run_of(dataset: Dataset, folder: Path, energy: str) -> Run:
+def run_of(dataset: Dataset, folder: Path, energy: str) -> Trainer:
     """A run of this project's loop."""
     folder.mkdir()
     overrides = ["experiment=cifar10_dense", "tracking=jsonl", "recipe.epochs=1000", f"energy={energy}"]

@@ -37,7 +37,7 @@ from ast_experiments.models.build import side_model
 from ast_experiments.runs import build
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.jsonl import JsonlTracker
-from ast_experiments.training.loop import Run
+from ast_experiments.training.loop import Trainer
 from ast_experiments.training.optim import Schedule, build_optimizer
 from ast_experiments.training.side_model import SideNet, side_net_maker
 from ast_experiments.training.step import Scorer
@@ -125,7 +125,7 @@ ARMS = {
 class Entry:
     """What was measured of an arm: rows, FLOPs and seconds of each timed period."""
 
-    run: Run
+    run: Trainer
     trained: int = 0
     offered: int = 0
     flops: int = 0
@@ -172,7 +172,7 @@ class Bare:
         rows: Training samples.
     """
 
-    def __init__(self, run: Run, rows: int) -> None:
+    def __init__(self, run: Trainer, rows: int) -> None:
         settings = load_config(["experiment=cifar10_dense", "method=proxy"])
         self._run, self._samples, width = run, rows, settings.method.proxy_width
         hardware = run.stepper.hardware
@@ -230,7 +230,7 @@ class Bare:
 
     def flops(self) -> Work:
         """Prices in FLOPs a row."""
-        own, narrow = self._run.flops, self._flops
+        own, narrow = self._run.cost.flops, self._flops
         assert own is not None
         return Work(0, own.forward + own.backward, own.forward, narrow.forward, narrow.forward + narrow.backward)
 

@@ -28,7 +28,7 @@ from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.background import BackgroundTracker
 from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.tracking.wandb import WandbTracker
-from ast_experiments.training.loop import Run
+from ast_experiments.training.loop import Trainer
 
 
 class Watched(Trackers):
@@ -43,7 +43,7 @@ class Watched(Trackers):
         self.seconds += time.perf_counter() - begin
 
 
-def run_of(dataset: Dataset, folder: Path, trackers: Trackers) -> Run:
+def run_of(dataset: Dataset, folder: Path, trackers: Trackers) -> Trainer:
     """A run of this project's loop."""
     overrides = ["experiment=cifar10_stale", "tracking=jsonl", "energy=nominal", "recipe.epochs=1000"]
     run = build_run(load_config(overrides), folder, lambda _: trackers, dataset=dataset)
@@ -90,7 +90,7 @@ def main() -> None:
                 if turn > 1:
                     seconds[name].append(time.perf_counter() - begin)
                     spent += watched.seconds + computed(threads) - already
-        rows = arms["W&B"].at.step
+        rows = arms["W&B"].progress.step
         watched.finish({"status": "finished"})
     print(
         f"{args.rounds} rounds of {args.rows:,} rows, {sum(seconds['W&B']) / args.rounds:.2f} s an epoch, {rows} steps"

@@ -1,8 +1,8 @@
-"""Errors that a user can mend. Each message is one line: what was wrong, what was expected, what to type."""
+"""Errors that a user can fix. Each message is one line: what was wrong, what was expected, what to type."""
 
 
 class UserError(Exception):
-    """Something that the user can mend; shown without a traceback."""
+    """An error that the user can fix; shown without a traceback."""
 
 
 class ConfigError(UserError):
@@ -10,24 +10,24 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """Data that is missing or is not what it should be."""
+    """Data that is missing or damaged."""
 
 
 class Diverged(UserError):
-    """The loss is no longer a number."""
+    """A loss that is NaN or infinite."""
 
 
 class OutOfMemory(UserError):
-    """The device has no room for a batch."""
+    """A batch that does not fit on the device."""
 
 
-class InValidation(Exception):
-    """The memory of the device ran out while `rows` rows were validated at once."""
+class EvalOutOfMemory(Exception):
+    """Out of memory during validation, with `rows` rows at once."""
 
     def __init__(self, rows: int) -> None:
-        super().__init__(f"out of memory while {rows} rows were validated at once")
+        super().__init__(f"out of memory while validating {rows} rows at once")
         self.rows = rows
 
 
 class Interrupted(BaseException):
-    """Training stopped on a signal, after saving. Not an `Exception`, so that it ends a sweep too."""
+    """Training that stopped on a signal, after saving. Not an `Exception`, so that it ends a sweep too."""

@@ -108,14 +108,24 @@ class Ledger:
         self._enter(self._phase)
         return dict(self.seconds)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Returns rows and seconds. The counts of each rank are in `own`."""
-        return {"trained": self.trained, "offered": self.offered, "seconds": self.now()}
+    def row(self) -> dict[str, float]:
+        """Return entries of an epoch row: rows of the run so far, and seconds by phase."""
+        seconds = self.now()
+        return {
+            "rows/trained": self.trained,
+            "rows/scored": self.scored,
+            "rows/offered": self.offered,
+            **{f"time/{phase}_s": seconds[phase] for phase in ("train", "score", "data_wait", "val", "plan")},
+        }
 
-    def load_state_dict(self, state: Mapping[str, Any], own: Mapping[str, int]) -> None:
-        """Restores rows and this rank's counts, and adds the earlier seconds. All ranks must call it together."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return rows, seconds and this rank's counts."""
+        return {"trained": self.trained, "offered": self.offered, "seconds": self.now(), "own": dict(self.own)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore rows and counts, and add the seconds of earlier parts of the run. All ranks call it together."""
         self.trained, self.offered = state["trained"], state["offered"]
-        self.own.update(own)
+        self.own.update(state["own"])
         self.all_reduce()
         for phase, seconds in state["seconds"].items():
             self.seconds[phase] += seconds

@@ -25,6 +25,7 @@ from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.build import build_meter, gpu_facts
 from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
+from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.models import build as models
 from ast_experiments.selection.method import Context, hooks_of
@@ -32,13 +33,16 @@ from ast_experiments.selection.rate_schedule import Budget, SetPoint, check_dens
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.auto_batch import rows_at_once
 from ast_experiments.training.budget import control_for
+from ast_experiments.training.checkpoint import Checkpointer
 from ast_experiments.training.clock import EpochClock, RowClock
+from ast_experiments.training.evaluate import Validation
 from ast_experiments.training.hardware import Hardware, build_hardware, check_shared, scaled_batch, worker_count
-from ast_experiments.training.loop import Run
+from ast_experiments.training.loop import Trainer
 from ast_experiments.training.muon import MuonSGD
 from ast_experiments.training.optim import FirstStage, Schedule, build_optimizer
 from ast_experiments.training.side_model import SideNet, side_net_maker
 from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
+from ast_experiments.training.target_rate import TargetRate
 from ast_experiments.training.timing import rehearse
 
 SETPOINT = RATES
@@ -168,7 +172,7 @@ def build_run(
     folder: Path,
     make_tracker: Callable[[dict[str, Any]], Tracker],
     dataset: Dataset | None = None,
-) -> Run:
+) -> Trainer:
     """Everything that a run consists of.
 
     Args:
@@ -269,33 +273,28 @@ def build_run(
         "parameters": sum(p.numel() for p in model.parameters()),
         "batch": {"rows": recipe.batch_size, "at_once": own_batch, "processes": distributed.size(), "lr": recipe.lr},
     }
-    return Run(
-        folder=folder,
+    fingerprint = f"{config_hash(config)}-{dataset.fingerprint}"
+    return Trainer(
         hooks=hooks,
-        setpoint=setpoint,
+        target=TargetRate(setpoint, recipe.epochs, control),
         stepper=stepper,
         schedule=schedule,
         clock=RowClock() if recipe.clock == "rows" else EpochClock(recipe.epochs),
         scorer=scorer,
         train=train,
-        val=val,
-        val_ids=np.arange(len(dataset.val), dtype=np.int64),
-        eval_batch=eval_batch,
+        validation=Validation(val, len(dataset.val), eval_batch),
         epochs=recipe.epochs,
         ledger=ledger,
         meter=meter,
         goal=TimeToAccuracy(config.energy.target_accuracy),
-        budget=control,
-        flops=flops,
         tracker=make_tracker(facts),
-        costs=(config.energy.active_cost, config.energy.skipped_cost),
+        checkpoints=Checkpointer(folder, fingerprint, config.checkpoint_every_s),
+        cost=RowCost(flops, config.energy.active_cost, config.energy.skipped_cost),
         log_every=config.tracking.log_every,
-        checkpoint_every_s=config.checkpoint_every_s,
         eval_every=config.eval_every,
         eval_views=config.eval_views,
         max_steps=config.max_steps,
-        profile=config.profile,
-        fingerprint=f"{config_hash(config)}-{dataset.fingerprint}",
+        profile=folder if config.profile else None,
     )
 
 

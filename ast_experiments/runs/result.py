@@ -11,10 +11,9 @@ from typing import Any
 from ast_experiments.config.schema import CHOICES, Config
 from ast_experiments.core import distributed
 from ast_experiments.core.files import write_json
-from ast_experiments.energy.nominal import nominal_savings, skipped_share
 from ast_experiments.runs.build import config_hash
 from ast_experiments.runs.record import read_result as read
-from ast_experiments.training.loop import Run
+from ast_experiments.training.loop import Trainer
 
 __all__ = ["describe", "energy", "environment", "reached", "read", "write"]
 
@@ -76,55 +75,29 @@ def describe(config: Config) -> dict[str, Any]:
     }
 
 
-def reached(run: Run) -> dict[str, Any]:
+def reached(run: Trainer) -> dict[str, Any]:
     """What the run reached so far."""
     history, ledger = run.history, run.ledger
     result: dict[str, Any] = {
-        "epochs": run.at.epoch,
-        "steps": run.at.step,
+        "epochs": run.progress.epoch,
+        "steps": run.progress.step,
         "rows_trained": ledger.trained,
         "rows_scored": ledger.scored,
         "rows_offered": ledger.offered,
-        "nominal_savings": nominal_savings(ledger.trained, ledger.offered, *run.costs),
-        "skipped_share": skipped_share(ledger.trained, ledger.offered),
         "seconds": {k: round(v, 3) for k, v in ledger.now().items()},
+        **run.cost.result(ledger),
     }
-    if run.flops is not None:
-        result["flops"] = {
-            **ledger.flops,
-            "forward_per_sample": run.flops.forward,
-            "backward_per_sample": run.flops.backward,
-        }
-        if ledger.offered:
-            result["compute_savings"] = run.compute_savings()
     facts = dict(run.hooks.facts())
     if facts:
         result["selection"] = facts
-    if run.budget is not None and history.spent:
-        budget = run.budget.budget
-        total = history.spent[-1].total
-        result["budget"] = {"kind": budget.kind, "amount": budget.amount, "spent": total, "of": total / budget.amount}
     if ledger.offered:
         result["mean_activation_rate"] = ledger.trained / ledger.offered
-    quarter = max(1, round(len(history.offered) / 4))
-    if sum(history.offered[-quarter:]):
-        result["last_quarter_activation_rate"] = sum(history.trained[-quarter:]) / sum(history.offered[-quarter:])
-        if run.setpoint is not None:
-            result["last_quarter_target"] = sum(history.targets[-quarter:]) / quarter
-    if history.accuracy:
-        best = max(history.accuracy, key=lambda entry: entry[1])
-        result |= {
-            "final_accuracy": history.accuracy[-1][1],
-            "final_val_loss": history.accuracy[-1][2],
-            "best_accuracy": best[1],
-            "best_epoch": best[0],
-        }
-    if history.views is not None:
-        result["final_accuracy_views"] = history.views
+    result |= run.target.result(history.spent)
+    result |= history.result(targets=run.target.setpoint is not None)
     return result | {"energy": energy(run)} | run.goal.result()
 
 
-def energy(run: Run) -> dict[str, Any]:
+def energy(run: Trainer) -> dict[str, Any]:
     """What the meters said, with the joules of training divided among its phases by their seconds."""
     measured, joules = run.meter.result(), run.meter.joules("train")
     if joules is None or "train" not in measured.get("by_phase", {}):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ast_experiments.config.schema import Config
 from ast_experiments.core import distributed
-from ast_experiments.core.errors import Interrupted, InValidation, OutOfMemory, UserError
+from ast_experiments.core.errors import EvalOutOfMemory, Interrupted, OutOfMemory, UserError
 from ast_experiments.runs import result as results
 from ast_experiments.tracking.wandb import agent_run_id, disabled, end_service
 
@@ -197,7 +197,7 @@ def _explained(error: Exception, config: Config, folder: Path) -> Exception:
     if out_of_memory(error):
         recipe, scale = config.recipe, config.hardware.batch_scale
         rows, less = f"recipe.batch_size={recipe.batch_size}", f"recipe.batch_size={max(1, recipe.batch_size // 2)}"
-        if isinstance(error, InValidation):
+        if isinstance(error, EvalOutOfMemory):
             rows, less = (f"recipe.eval_batch_size={n}" for n in (error.rows, max(1, error.rows // 2)))
         elif scale != 1:
             rows, less = f"{rows} hardware.batch_scale={scale:g}", f"hardware.batch_scale={scale / 2:g}"

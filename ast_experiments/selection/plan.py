@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +39,34 @@ class Plan:
         """Number of batches that the plan loads."""
         full, rest = divmod(len(self.ids), self.load_batch)
         return full + bool(rest and self.keep_short)
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Rows of each batch that the plan loads, on all ranks."""
+        return [min(self.load_batch, len(self.ids) - at * self.load_batch) for at in range(self.batches)]
+
+    def offered_by(self, batch: int) -> int:
+        """Return the rows offered by the time the batch of this index is loaded."""
+        if self.offered_by_batch is not None:
+            return int(self.offered_by_batch[batch])
+        return round(self.offered * min((batch + 1) * self.load_batch, len(self.ids)) / len(self.ids))
+
+    def shard(self, rank: int, size: int) -> Plan:
+        """Return the plan of the rows that one rank loads.
+
+        Each batch is cut into `size` consecutive shards, as `core.distributed.shard` does. A short last batch may leave
+        a rank without rows; its plan then has one batch fewer.
+
+        Args:
+            rank: Counted from 0.
+            size: Number of ranks; must divide `load_batch`.
+        """
+        if size == 1:
+            return self
+        rows = [
+            np.arange(rows * rank // size, rows * (rank + 1) // size) + at * self.load_batch
+            for at, rows in enumerate(self.batch_sizes)
+        ]
+        own = np.concatenate(rows) if rows else np.empty(0, np.int64)
+        weights = None if self.weights is None else self.weights[own]
+        return replace(self, ids=self.ids[own], weights=weights, load_batch=self.load_batch // size)

@@ -9,8 +9,8 @@ import torch
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import OutOfMemory
-from ast_experiments.training import checkpoint
 from ast_experiments.training.hardware import out_of_memory
+from ast_experiments.training.random_state import preserved
 from ast_experiments.training.step import Stepper, mode_of
 
 OTHERS = 3
@@ -65,10 +65,9 @@ def rows_at_once(
         with torch.no_grad(), mode_of(stepper.model, "eval"), hardware.autocast():
             stepper.model(batch(rows).images)
 
-    random = checkpoint.random_state(hardware.device)
-    stepper.model.train()
-    found = largest_that_fits(train, batch_size), largest_that_fits(validate, eval_batch)
-    checkpoint.set_random_state(random, hardware.device)
+    with preserved(hardware.device):
+        stepper.model.train()
+        found = largest_that_fits(train, batch_size), largest_that_fits(validate, eval_batch)
     least = [distributed.all_reduce_min(rows, torch.device("cpu")) for rows in found]
     stepper.at_once = None if least[0] == batch_size else least[0]
     return least[0], least[1]

@@ -1,27 +1,110 @@
-"""Checkpoints: written whole or not at all."""
+"""Checkpoints: one file, replaced atomically."""
 
 from __future__ import annotations
 
 import os
-import random
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 
+from ast_experiments.core import distributed
 from ast_experiments.core.errors import UserError
 
-VERSION = 1
+VERSION = 2
 NAME = "last.pt"
+SHARE = 0.02  # largest share of a run's time that checkpoints at the ends of short epochs take
+
+
+class Stateful(Protocol):
+    """A part of a run that a checkpoint holds."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors, numbers, strings and containers of these."""
+        ...
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Restore what `state_dict` returned."""
+        ...
+
+
+class Checkpointer:
+    """Decides when a checkpoint is due, and saves and loads the run's parts.
+
+    In a data-parallel run all ranks call its methods together; rank 0 writes.
+
+    Args:
+        folder: The run directory.
+        fingerprint: Identifies config and data; a checkpoint with another one is refused.
+        every_s: Maximum seconds between checkpoints.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str = "", every_s: float = 60.0) -> None:
+        self._run, self._folder, self._fingerprint, self._every_s = folder, folder / "checkpoints", fingerprint, every_s
+        self._saved = time.monotonic()
+        self._save_s = 0.0
+
+    def due(self) -> bool:
+        """Return whether the maximum time between checkpoints has passed."""
+        return distributed.broadcast_object(time.monotonic() - self._saved >= self._every_s)
+
+    def due_at_epoch_end(self) -> bool:
+        """Return whether to save at the end of an epoch: always, unless epochs are short and saving takes long."""
+        patience = min(self._every_s, self._save_s / SHARE)
+        return distributed.broadcast_object(time.monotonic() - self._saved >= patience)
+
+    def save(self, parts: Mapping[str, Stateful], rank_parts: Mapping[str, Stateful], **more: Any) -> None:
+        """Write a checkpoint.
+
+        Args:
+            parts: Parts that are equal on all ranks.
+            rank_parts: Parts whose state differs by rank.
+            more: Further entries.
+        """
+        begin = time.monotonic()
+        state = {name: part.state_dict() for name, part in parts.items()}
+        own = {name: part.state_dict() for name, part in rank_parts.items()}
+        state |= {"fingerprint": self._fingerprint, "ranks": distributed.gather_objects(own), **more}
+        if distributed.rank() == 0:
+            save(self._folder, state)
+        self._saved = time.monotonic()
+        self._save_s = self._saved - begin
+
+    def load(self, parts: Mapping[str, Stateful], rank_parts: Mapping[str, Stateful]) -> dict[str, Any] | None:
+        """Restore the parts from the last checkpoint; return its entries, or None if there is no checkpoint.
+
+        Raises:
+            UserError: If the checkpoint belongs to another config, other data or another number of processes.
+        """
+        state = load(self._folder)
+        if state is None:
+            return None
+        if state["fingerprint"] != self._fingerprint:
+            raise UserError(
+                f"the checkpoint in {self._run} was written with another config or other data; "
+                "restore them, or start a new run with ast-train"
+            )
+        if len(state["ranks"]) != distributed.size():
+            raise UserError(
+                f"the checkpoint in {self._run} was written by {len(state['ranks'])} processes, "
+                f"not {distributed.size()}; "
+                f"type: ast-resume {self._run} hardware.processes={len(state['ranks'])}"
+            )
+        own = state["ranks"][distributed.rank()]
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        for name, part in rank_parts.items():
+            part.load_state_dict(own[name])
+        return state
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> Path:
-    """Write a checkpoint beside the last one and put it in its place; a kill leaves one or the other.
+    """Write a checkpoint to a temporary file and rename it, so that a kill leaves the old one or the new one.
 
     Args:
-        folder: Made if missing.
+        folder: Created if missing.
         state: Tensors, numbers, strings, and containers of these.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,39 +118,18 @@ def save(folder: Path, state: Mapping[str, Any]) -> Path:
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """The last checkpoint, on the CPU; None if there is none.
+    """Load the last checkpoint onto the CPU; return None if there is none.
 
     Raises:
-        UserError: If it was written by another version of the format.
+        UserError: If it was written in another format.
     """
     path = folder / NAME
     if not path.is_file():
         return None
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["version"] != VERSION:
-        raise UserError(f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}")
+        raise UserError(
+            f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}: "
+            "resume with the version that wrote it, or start a new run with ast-train"
+        )
     return state
-
-
-def random_state(device: torch.device) -> dict[str, Any]:
-    """The global random streams. Only dropout and the like use them; the data order and every choice do not."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "python": random.getstate(),
-        "numpy": (str(name), torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss),
-    }
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Restore what `random_state` returned."""
-    torch.set_rng_state(state["torch"])
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -3,24 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch
-from ast_experiments.training.hardware import Hardware
+from ast_experiments.core.errors import EvalOutOfMemory
+from ast_experiments.data.loaders.loaders import Loader
+from ast_experiments.training.hardware import Hardware, out_of_memory
 from ast_experiments.training.views import mean_logits
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The validation samples, shared among the ranks.
+
+    Attributes:
+        loader: Of validation samples.
+        samples: Number of validation samples; their ids are 0 .. samples - 1.
+        batch_size: Rows that go through the network at once.
+    """
+
+    loader: Loader
+    samples: int
+    batch_size: int
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Samples that this rank evaluates, int64."""
+        return np.arange(self.samples, dtype=np.int64)[distributed.shard(self.samples)]
+
+    def run(self, model: nn.Module, hardware: Hardware, *, views: bool = False) -> dict[str, float]:
+        """Evaluate a model, with the BatchNorm statistics of rank 0; return entries of an epoch row.
+
+        Args:
+            model: The network.
+            hardware: Precision.
+            views: Whether to also measure the accuracy by six views of each image.
+
+        Raises:
+            EvalOutOfMemory: If a batch does not fit on the device.
+        """
+        distributed.broadcast_(model.buffers())
+        batches = self.loader.batches(self.ids, self.batch_size, 0, keep_short=True)
+        try:
+            return evaluate(model, batches, hardware, views=views)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise EvalOutOfMemory(self.batch_size) from error
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module, batches: Iterable[Batch], hardware: Hardware, *, views: bool = False
 ) -> dict[str, float]:
-    """Accuracy (percent) and mean cross-entropy (nats) over all batches of all ranks; reads the device once.
+    """Compute accuracy (percent) and mean cross-entropy (nats) over all batches of all ranks.
 
-    The model is left in the mode it was in.
+    Reads the device once, and leaves the model in the mode it was in.
 
     Args:
         model: The network.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ast_experiments.core import distributed
-from ast_experiments.core.errors import ConfigError, InValidation
+from ast_experiments.core.errors import ConfigError, EvalOutOfMemory
 
 MOST_WORKERS, CPU_WORKERS, FEW_CORES = 16, 2, 4
 MEMORY_WORDS = ("out of memory", "DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -175,7 +175,7 @@ def scaled_batch(batch_size: int, scale: float, optimizer: str) -> tuple[int, fl
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device has no room left."""
     said = isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY_WORDS)
-    return said or isinstance(error, torch.OutOfMemoryError | MemoryError | InValidation)
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError | EvalOutOfMemory)
 
 
 @contextmanager

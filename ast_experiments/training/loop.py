@@ -1,285 +1,157 @@
-"""The training loop: one loop for every method, dense included."""
+"""The training loop: one loop for every method, dense training included."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch
-from ast_experiments.core.errors import Diverged, Interrupted, InValidation, UserError
-from ast_experiments.data.loaders.loaders import Loader
-from ast_experiments.energy.flops import Flops
-from ast_experiments.energy.ledger import Ledger
-from ast_experiments.energy.meter import Meter
-from ast_experiments.energy.nominal import nominal_savings, skipped_share
-from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
-from ast_experiments.selection.method import Hooks
+from ast_experiments.core.errors import Diverged, Interrupted, UserError
 from ast_experiments.selection.plan import Plan
-from ast_experiments.selection.rate_schedule import SetPoint
-from ast_experiments.tracking import Tracker
-from ast_experiments.training import checkpoint
-from ast_experiments.training.budget import BudgetControl, Spent, spent
-from ast_experiments.training.clock import EpochClock, RowClock
-from ast_experiments.training.evaluate import evaluate
-from ast_experiments.training.hardware import out_of_memory
-from ast_experiments.training.optim import Schedule
-from ast_experiments.training.step import Scorer, Stepper
-from ast_experiments.training.step_log import StepLog, check_loss
-from ast_experiments.training.stop import Stop
+from ast_experiments.training.batches import planned_batches
+from ast_experiments.training.budget import spent
+from ast_experiments.training.profiling import profiled
+from ast_experiments.training.state import TrainingState
+from ast_experiments.training.step_log import check_loss, trained_rows
 from ast_experiments.training.views import VIEWS
 
 FLUSH_S = 0.5
 FLUSH_RECORDS = 512
-MEETING_STEPS = 32  # steps between two moments at which ranks agree on writing the log, saving and stopping
-CHECKPOINT_SHARE = 0.02  # most of a run's time that the checkpoints at the ends of short epochs take
+SYNC_EVERY = 32  # batches between two moments at which ranks agree on flushing the log, saving and stopping
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Position:
-    """Where a run stands.
-
-    Attributes:
-        epoch: Epochs done.
-        batch: Loaded batches done in the present epoch.
-        step: Training batches done.
-        offered: Rows offered so far in the present epoch.
-        unlogged: Those of them that no training batch followed yet.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    offered: int = 0
-    unlogged: int = 0
-
-
-@dataclass(slots=True)
-class History:
-    """What is known of the finished epochs.
-
-    Attributes:
-        trained: Rows trained, by epoch.
-        offered: Rows offered, by epoch.
-        targets: Target rates, by epoch.
-        accuracy: (epochs done, accuracy in percent, loss in nats) of each validation.
-        spent: What was spent of the budget by the end of each epoch; empty without one.
-        views: Accuracy by six views of each image, in percent, at the end of a run that measures it.
-    """
-
-    trained: list[int] = field(default_factory=list)
-    offered: list[int] = field(default_factory=list)
-    targets: list[float] = field(default_factory=list)
-    accuracy: list[tuple[int, float, float]] = field(default_factory=list)
-    spent: list[Spent] = field(default_factory=list)
-    views: float | None = None
-
-
-@dataclass(kw_only=True)
-class Run:
-    """Everything that a run consists of; `fit` runs it.
-
-    Attributes:
-        folder: The run directory.
-        hooks: The selector.
-        setpoint: Target rate by epoch; None trains at rate 1.
-        budget: Sets the target rate instead, where the run has one.
-        stepper: Network, optimiser and precision.
-        schedule: Learning rate by progress.
-        clock: Progress, counted in epochs or in rows.
-        scorer: Scoring passes, charged to the ledger.
-        train: Loader of training samples.
-        val: Loader of validation samples.
-        val_ids: Which of them, int64.
-        eval_batch: Rows of a validation batch.
-        epochs: Planned epochs.
-        ledger: Rows and seconds.
-        meter: Joules.
-        goal: A wanted accuracy, and what it took to reach it.
-        tracker: Where the numbers go.
-        flops: Of one sample; None where they could not be counted.
-        costs: Nominal cost of a trained and of a skipped row.
-        log_every: Steps a log row covers.
-        checkpoint_every_s: Most seconds between checkpoints.
-        eval_every: Epochs between validations.
-        eval_views: Whether the last validation is by six views of each image, too.
-        max_steps: Stop after so many training batches.
-        profile: Profile some steps into the run directory.
-        stop: Tells when to save and end early.
-        fingerprint: Identifies config and data; a checkpoint is only loaded into the run that wrote it.
-    """
-
-    folder: Path
-    hooks: Hooks
-    setpoint: SetPoint | None
-    stepper: Stepper
-    schedule: Schedule
-    clock: EpochClock | RowClock
-    scorer: Scorer
-    train: Loader
-    val: Loader
-    val_ids: np.ndarray
-    eval_batch: int
-    epochs: int
-    ledger: Ledger
-    meter: Meter
-    goal: TimeToAccuracy
-    tracker: Tracker
-    budget: BudgetControl | None = None
-    flops: Flops | None = None
-    costs: tuple[float, float] = (1.0, 0.01)
-    log_every: int = 1
-    checkpoint_every_s: float = 60.0
-    eval_every: int = 1
-    eval_views: bool = False
-    max_steps: int | None = None
-    profile: bool = False
-    stop: Stop = field(default_factory=Stop)
-    fingerprint: str = ""
+class Trainer(TrainingState):
+    """The training loop: `fit` runs the whole training, `run_epoch` one epoch."""
 
     def __post_init__(self) -> None:
-        self.at = Position()
-        self.history = History()
-        self.log = StepLog(self.log_every)
-        self._saved = self._flushed = time.monotonic()
-        self._save_took = 0.0
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to train."""
-        return self.at.epoch >= self.epochs or (self.max_steps is not None and self.at.step >= self.max_steps)
+        super().__post_init__()
+        self._flushed = time.monotonic()
+        self._tick = lambda: None
 
     def fit(self) -> None:
-        """Train to the end, going on from the last checkpoint if there is one.
+        """Train to the end, resuming from the last checkpoint if there is one.
 
         Raises:
-            Interrupted: After SIGINT or SIGTERM, when the step is finished and everything is saved.
-            Diverged: If the loss stops being a number.
+            Interrupted: After a signal, when the step is finished and everything is saved.
+            Diverged: If the loss is NaN or infinite.
         """
         saved = self.restore()
         self.stepper.model.train()
-        with _profiled(self.folder, self.profile) as tick:
-            # An epoch that a checkpoint holds is closed, even where `max_steps` was reached in it.
+        with profiled(self.profile) as self._tick:
+            # An epoch that a checkpoint holds is finished even if `max_steps` was reached in it.
             while not self.done or saved is not None:
-                if distributed.any_rank(self.stop.received is not None):
-                    if saved is None:  # else the checkpoint that was loaded still holds
-                        self.save(None, None)
-                    raise Interrupted(self.stop.received or "another rank's signal")
-                self.run_epoch(saved, tick)
+                self._stop_between_epochs(saved)
+                self.run_epoch(saved)
                 saved = None
 
-    def run_epoch(self, saved: Mapping[str, Any] | None = None, tick: Callable[[], None] = lambda: None) -> None:
-        """Plan, train and close one epoch.
+    def run_epoch(self, saved: Mapping[str, Any] | None = None) -> None:
+        """Plan, load, select, step, observe, commit, evaluate, log, save.
 
         Args:
-            saved: The plan that a checkpoint holds, if the epoch had begun; the new one must equal it.
-            tick: Called after each loaded batch.
+            saved: Ids and target of the plan that a checkpoint taken within the epoch holds.
         """
-        target = self._target() if saved is None else saved["target"]
-        with self.ledger.phase("plan"):
-            plan = self.hooks.plan(self.at.epoch, target)
-        if saved is not None and not np.array_equal(plan.ids, saved["ids"].numpy()):
-            raise UserError("the epoch's plan is not the one in the checkpoint: the code or the data changed")
-        self.clock.begin(self.at.epoch, min(len(plan.ids), target * plan.offered), self._later_rows(plan, target))
-        self._train_epoch(plan, target, tick)
-        self._end_epoch(plan, target)
-
-    def _later_rows(self, plan: Plan, target: float) -> list[float]:
-        """Rows that each later epoch is expected to train: by the rate schedule, else as many as the present one."""
-        later = range(self.at.epoch + 1, self.epochs)
-        if self.setpoint is None:
-            return [float(len(plan.ids))] * len(later)
-        scale = 1.0 if self.budget is None else target / self.setpoint.target(self.at.epoch, self.epochs)
-        return [scale * self.setpoint.target(epoch, self.epochs) * plan.offered for epoch in later]
-
-    def _target(self) -> float:
-        if self.setpoint is None:
-            return 1.0
-        if self.budget is None:
-            return self.setpoint.target(self.at.epoch, self.epochs)
-        if self.at.epoch == 1 and (line := self.budget.beyond(1, self.history.spent)):
-            logger.warning(line)
-        return distributed.broadcast_object(self.budget.target(self.at.epoch, self.history.spent))
-
-    def _aim(self, key: str, target: float) -> dict[str, float]:
-        """The target rate under its key; nothing for a method that is given none."""
-        return {} if self.setpoint is None else {key: target}
-
-    def _train_epoch(self, plan: Plan, target: float, tick: Callable[[], None]) -> None:
-        loader = own_batches(self.train, plan, self.at.epoch, self.at.batch)
+        plan, target = self._plan(saved)
         with self.ledger.phase("train"):
-            while self.max_steps is None or self.at.step < self.max_steps:
-                with self.ledger.phase("data_wait"):
-                    loaded = next(loader, None)
-                if loaded is None:
-                    return
-                index = self.at.batch
-                offered = _offered(plan, index) - self.at.offered
-                self.at.offered += offered
-                self.at.unlogged += offered
-                self.ledger.offered += offered
-                lr = self.schedule.set(self.clock.at(self.at.epoch, index / plan.batches), plan.lr_scale)
-                self.stepper.label_smoothing = self.schedule.label_smoothing
-                self.at.batch += 1
+            for loaded in self._load(plan):
+                lr = self._set_learning_rate(plan)
                 for batch in self.hooks.select(loaded, self.scorer):
                     self._step(batch, plan, target, lr)
-                tick()
-                self._attend(plan, target)
+                self._tick()
+                self._housekeeping(plan, target)
+        self._commit(plan)
+        entries = self._close_epoch(target)
+        if self.progress.epoch % self.eval_every == 0 or self.done:
+            entries |= self._evaluate()
+        self._log_epoch(entries, target)
+        if self.done or self.checkpoints.due_at_epoch_end():
+            self._save()
+
+    def _plan(self, saved: Mapping[str, Any] | None) -> tuple[Plan, float]:
+        """Plan the epoch. An epoch that a checkpoint holds is planned again, and must have the same plan."""
+        epoch = self.progress.epoch
+        target = self.target.of(epoch, self.history.spent) if saved is None else saved["target"]
+        with self.ledger.phase("plan"):
+            plan = self.hooks.plan(epoch, target)
+        if saved is not None and not np.array_equal(plan.ids, saved["ids"].numpy()):
+            raise UserError(
+                "the epoch's plan differs from the one in the checkpoint, because the code or the data changed; "
+                "restore them, or start a new run with ast-train"
+            )
+        self.clock.begin(epoch, min(len(plan.ids), target * plan.offered), self.target.later_rows(epoch, target, plan))
+        return plan, target
+
+    def _load(self, plan: Plan) -> Iterator[Batch]:
+        """Load the batches of a plan, from the first one that is not done."""
+        progress = self.progress
+        batches = planned_batches(self.train, plan, progress.epoch, progress.batch)
+        while not self.out_of_steps:
+            with self.ledger.phase("data_wait"):
+                loaded = next(batches, None)
+            if loaded is None:
+                return
+            self.ledger.offered += progress.load_batch(plan.offered_by(progress.batch))
+            yield loaded
+
+    def _set_learning_rate(self, plan: Plan) -> float:
+        """Set the learning rate and the label smoothing for a batch that was just loaded; return the rate."""
+        begun = self.clock.at(self.progress.epoch, (self.progress.batch - 1) / plan.batches)
+        lr = self.schedule.set(begun, plan.lr_scale)
+        self.stepper.label_smoothing = self.schedule.label_smoothing
+        return lr
 
     def _step(self, batch: Batch, plan: Plan, target: float, lr: float) -> None:
-        index = self.at.batch - 1
+        """Train on a batch, let the method learn from it, and log the step."""
         outputs, weights = self.stepper.train(batch, self.hooks.weigh)
-        if self.flops is not None:
-            self.ledger.charge("train", len(batch) * (self.flops.forward + self.flops.backward))
+        self.ledger.charge("train", len(batch) * self.cost.train)
         self.hooks.observe(batch, outputs)
-        self.at.step += 1
-        done = (self.at.epoch + self.at.batch / plan.batches) / self.epochs
-        active = None if weights is None else weights > 0
-        record: dict[str, Any] = {
-            "step": self.at.step,
-            "epoch": done * self.epochs,
-            "progress": done,
-            "last": self.at.batch == plan.batches,
-            "time": time.perf_counter(),
-            "offered": self.at.unlogged,
-            "trained": len(batch) if active is None else active.sum(),
-            "loss_sum": outputs.losses.sum() if active is None else (outputs.losses * active).sum(),
+        progress = self.progress
+        progress.step += 1
+        done = (progress.epoch + progress.batch / plan.batches) / self.epochs
+        signals = {
             "train/lr": lr,
-            **self._aim("control/target", target),
+            **self.target.entry("control/target", target),
             **self.hooks.signals(),
+            **{key: values[progress.batch - 1] for key, values in plan.trace.items()},
         }
-        for key, values in plan.trace.items():
-            record[key] = values[index]
-        self.log.add(record)
-        self.at.unlogged = 0
+        self.log.add(
+            {
+                **signals,
+                **trained_rows(outputs, weights),
+                "step": progress.step,
+                "epoch": done * self.epochs,
+                "progress": done,
+                "last": progress.batch == plan.batches,
+                "time": time.perf_counter(),
+                "offered": progress.unlogged,
+            }
+        )
+        progress.unlogged = 0
 
-    def _attend(self, plan: Plan, target: float) -> None:
-        """What happens between two steps: now and then the log is written, rarely a checkpoint.
+    def _housekeeping(self, plan: Plan, target: float) -> None:
+        """Flush the log, stop or save between two batches, when it is time.
 
-        Ranks do it together, every so many batches: their clocks and signals differ.
+        The clocks and signals of ranks differ, so that several ranks do this together, every `SYNC_EVERY` batches.
         """
-        if distributed.size() > 1 and self.at.batch % MEETING_STEPS:
+        several = distributed.size() > 1
+        if several and self.progress.batch % SYNC_EVERY:
             return
-        now = time.monotonic()
-        if distributed.size() > 1 or now - self._flushed >= FLUSH_S or len(self.log) >= FLUSH_RECORDS:
+        if several or time.monotonic() - self._flushed >= FLUSH_S or len(self.log) >= FLUSH_RECORDS:
             self._flush()
-        if distributed.any_rank(self.stop.received is not None):
-            self.save(plan, target)
-            raise Interrupted(self.stop.received or "another rank's signal")
-        if distributed.broadcast_object(now - self._saved >= self.checkpoint_every_s):
-            self.save(plan, target)
+        if self._asked_to_stop():
+            self._save(plan, target)
+            self._interrupt()
+        if self.checkpoints.due():
+            self._save(plan, target)
 
     def _flush(self, close: bool = False) -> None:
+        """Hand the complete log rows to the tracker; with `close` also the last row of the epoch."""
         rows = self.log.flush(close)
         self.ledger.trained = self.log.trained
         for row in rows:
@@ -288,242 +160,71 @@ class Run:
         self._flushed = time.monotonic()
         step = check_loss(rows)
         if step is not None:
-            raise Diverged(
-                f"the loss is no longer a number at step {step}: try a smaller recipe.lr or recipe.clip_grad=1"
-            )
+            raise Diverged(f"the loss is NaN or infinite at step {step}; lower recipe.lr or set recipe.clip_grad=1")
 
-    def _end_epoch(self, plan: Plan, target: float) -> None:
+    def _commit(self, plan: Plan) -> None:
+        """Count the rows offered after the last batch, and let the method commit what the epoch taught it."""
         self._flush(close=True)
-        whole = self.at.batch >= plan.batches
-        rest = plan.offered - self.at.offered if whole else 0
+        whole = self.progress.batch >= plan.batches
+        rest = plan.offered - self.progress.offered if whole else 0
         self.ledger.offered += rest
-        self.log.offer(rest + self.at.unlogged)
+        self.log.offer(rest + self.progress.unlogged)
         with self.ledger.phase("plan"):
             self.hooks.end_epoch(self.scorer)
+
+    def _close_epoch(self, target: float) -> dict[str, float]:
+        """Add up rows, seconds and joules of the epoch, and count it as finished; return entries of its row."""
         self.ledger.resolve_gpu_timers()
         self.ledger.all_reduce()
         self.meter.end_window("train")
         entries = self.log.end_epoch()
-        self.history.trained.append(int(entries["epoch/rows_trained"]))
-        self.history.offered.append(int(entries["epoch/rows_offered"]))
-        self.history.targets.append(target)
-        if self.budget is not None:
-            self.history.spent.append(spent(self.budget.budget.kind, self.ledger, self.joules()))
-        self.at = Position(epoch=self.at.epoch + 1, step=self.at.step)
-        if self.at.epoch % self.eval_every == 0 or self.done:
-            entries |= self._evaluate()
-        self.tracker.log(self._epoch_row(entries, target))
-        self.tracker.flush()
-        # An epoch may be shorter than the writing of a large network: only the last one ends with a checkpoint always.
-        patience = min(self.checkpoint_every_s, self._save_took / CHECKPOINT_SHARE)
-        if self.done or distributed.broadcast_object(time.monotonic() - self._saved >= patience):
-            self.save(None, None)
+        self.history.add(entries, target)
+        if self.target.budget is not None:
+            self.history.spent.append(spent(self.target.budget.budget.kind, self.ledger, self.meter.joules("train")))
+        self.progress.next_epoch()
+        return entries
 
     def _evaluate(self) -> dict[str, float]:
+        """Validate the network, or the moving average of its weights; return entries of the epoch row."""
+        views = self.eval_views and self.done
         with self.ledger.phase("val"):
-            model = self.stepper.model if self.stepper.ema is None else self.stepper.ema.module
-            distributed.broadcast_(model.buffers())
-            ids = self.val_ids[distributed.shard(len(self.val_ids))]
-            batches = self.val.batches(ids, self.eval_batch, 0, keep_short=True)
-            try:
-                views = self.eval_views and self.done
-                measured = evaluate(model, batches, self.stepper.hardware, views=views)
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                raise InValidation(self.eval_batch) from error
-        if self.flops is not None:
-            self.ledger.charge("val", len(ids) * self.flops.forward * (VIEWS if views else 1))
-        self.history.views = measured.get("val/accuracy_views")
-        self.history.accuracy.append((self.at.epoch, measured["val/accuracy"], measured["val/loss"]))
+            measured = self.validation.run(self.stepper.eval_model, self.stepper.hardware, views=views)
+        self.ledger.charge("val", len(self.validation.ids) * self.cost.forward * (VIEWS if views else 1))
+        self.ledger.all_reduce()
+        self.history.validated(self.progress.epoch, measured)
         self.meter.end_window("val")
         seconds = sum(value for phase, value in self.ledger.now().items() if phase != "setup")
         self.goal.note(measured["val/accuracy"], seconds, self.meter.joules())
         return measured
 
-    def _epoch_row(self, entries: Mapping[str, float], target: float) -> dict[str, Any]:
-        ledger = self.ledger
-        seconds = ledger.now()
-        return {
+    def _log_epoch(self, entries: Mapping[str, float], target: float) -> None:
+        row = {
             "kind": "epoch",
-            "step": self.at.step,
-            "epoch": float(self.at.epoch),
-            "progress": self.at.epoch / self.epochs,
-            "samples_seen": ledger.trained,
+            **self.progress.row(self.epochs),
+            "samples_seen": self.ledger.trained,
             **entries,
-            **self._aim("epoch/target", target),
-            "energy/nominal_savings": nominal_savings(ledger.trained, ledger.offered, *self.costs),
-            "energy/skipped_share": skipped_share(ledger.trained, ledger.offered),
-            "rows/trained": ledger.trained,
-            "rows/scored": ledger.scored,
-            "rows/offered": ledger.offered,
-            **{f"time/{phase}_s": seconds[phase] for phase in ("train", "score", "data_wait", "val", "plan")},
-            **self._compute(),
+            **self.target.entry("epoch/target", target),
+            **self.cost.row(self.ledger),
+            **self.ledger.row(),
             **self.meter.row(),
         }
+        self.tracker.log(row)
+        self.tracker.flush()
 
-    def _compute(self) -> dict[str, float]:
-        """FLOPs so far, and the share of them that training every offered row would have cost more."""
-        if self.flops is None:
-            return {}
-        self.ledger.all_reduce()
-        flops = self.ledger.flops
-        counts: dict[str, float] = {f"compute/{phase}_flops": flops[phase] for phase in flops}
-        if self.ledger.offered:
-            counts["compute/savings"] = self.compute_savings()
-        return counts
+    def _asked_to_stop(self) -> bool:
+        return distributed.any_rank(self.stop.received is not None)
 
-    def compute_savings(self) -> float:
-        """Share of the FLOPs of training every offered row that choosing and training did not need."""
-        assert self.flops is not None
-        flops = self.ledger.flops
-        every = self.ledger.offered * (self.flops.forward + self.flops.backward)
-        return 1 - (flops["score"] + flops["train"]) / every
+    def _stop_between_epochs(self, saved: Mapping[str, Any] | None) -> None:
+        if self._asked_to_stop():
+            if saved is None:  # otherwise the checkpoint that was loaded is still valid
+                self._save()
+            self._interrupt()
 
-    def close(self) -> None:
-        """End the workers of the loaders and the meter's thread."""
-        self.train.close()
-        self.val.close()
-        self.meter.close()
+    def _interrupt(self) -> None:
+        raise Interrupted(self.stop.received or "another rank's signal")
 
-    def joules(self) -> float | None:
-        """Joules of training, scoring and loading so far; None without a meter."""
-        return self.meter.joules("train")
-
-    # --- saving and going on
-
-    def save(self, plan: Plan | None, target: float | None) -> None:
-        """Write a checkpoint that holds everything a resumed run needs to end bit-equal."""
-        begin = time.monotonic()
+    def _save(self, plan: Plan | None = None, target: float | None = None) -> None:
         with self.ledger.phase("checkpoint"):
             if len(self.log):
                 self._flush()
-            stepper = self.stepper
-            state = {
-                "fingerprint": self.fingerprint,
-                "model": stepper.model.state_dict(),
-                "optimizer": stepper.optimizer.state_dict(),
-                "scaler": stepper.scaler.state_dict(),
-                "ema": None if stepper.ema is None else stepper.ema.state_dict(),
-                "plan": None if plan is None else {"ids": torch.from_numpy(plan.ids), "target": target},
-                "position": asdict(self.at),
-                "clock": self.clock.state_dict(),
-                "history": asdict(self.history) | {"spent": [list(entry) for entry in self.history.spent]},
-                "log": self.log.state_dict(),
-                "tracker": self.tracker.state_dict(),
-                "ledger": self.ledger.state_dict(),
-                "goal": self.goal.state_dict(),
-                # What differs between ranks.
-                "ranks": distributed.gather_objects(
-                    {
-                        "selector": self.hooks.state_dict(),
-                        "random": checkpoint.random_state(stepper.hardware.device),
-                        "counts": dict(self.ledger.own),
-                        "meter": self.meter.state_dict(),
-                    }
-                ),
-            }
-            if distributed.rank() == 0:
-                checkpoint.save(self.folder / "checkpoints", state)
-        self._saved = time.monotonic()
-        self._save_took = self._saved - begin
-
-    def restore(self) -> dict[str, Any] | None:
-        """Load the last checkpoint; returns its plan if it was taken in the middle of an epoch.
-
-        Raises:
-            UserError: If the checkpoint belongs to another config or other data.
-        """
-        state = checkpoint.load(self.folder / "checkpoints")
-        if state is None:
-            self.tracker.load_state_dict({})
-            return None
-        if state["fingerprint"] != self.fingerprint:
-            raise UserError(
-                f"the checkpoint in {self.folder} was written with another config or other data; "
-                "restore them, or start a new run with ast-train"
-            )
-        if len(state["ranks"]) != distributed.size():
-            raise UserError(
-                f"the checkpoint in {self.folder} was written by {len(state['ranks'])} processes, "
-                f"not {distributed.size()}; "
-                f"go on with: ast-resume {self.folder} hardware.processes={len(state['ranks'])}"
-            )
-        own = state["ranks"][distributed.rank()]
-        stepper = self.stepper
-        stepper.model.load_state_dict(state["model"])
-        stepper.optimizer.load_state_dict(state["optimizer"])
-        stepper.scaler.load_state_dict(state["scaler"])
-        if stepper.ema is not None:
-            stepper.ema.load_state_dict(state["ema"])
-        self.hooks.load_state_dict(own["selector"])
-        self.at = Position(**state["position"])
-        self.clock.load_state_dict(state["clock"])
-        self.history = History(**state["history"] | {"spent": [Spent(*entry) for entry in state["history"]["spent"]]})
-        self.log.load_state_dict(state["log"])
-        self.ledger.load_state_dict(state["ledger"], own["counts"])
-        self.meter.load_state_dict(own["meter"])
-        self.goal.load_state_dict(state["goal"])
-        self.tracker.load_state_dict(state["tracker"])
-        checkpoint.set_random_state(own["random"], stepper.hardware.device)
-        logger.info("resumed at epoch %d, batch %d, step %d", self.at.epoch, self.at.batch, self.at.step)
-        return state["plan"]
-
-
-def own_batches(loader: Loader, plan: Plan, epoch: int, start: int) -> Iterator[Batch]:
-    """This rank's part of each batch of a plan, from the batch `start` on; a batch without rows where it has none."""
-    if distributed.size() == 1:
-        yield from loader.batches(
-            plan.ids, plan.load_batch, epoch, weights=plan.weights, start=start, keep_short=plan.keep_short
-        )
-        return
-    if plan.load_batch % distributed.size():
-        raise UserError(
-            f"batches of {plan.load_batch} rows are loaded, which {distributed.size()} processes cannot share; "
-            "choose recipe.batch_size and the method's rate such that they can"
-        )
-    bounds = [(at, min(at + plan.load_batch, len(plan.ids))) for at in range(0, len(plan.ids), plan.load_batch)]
-    parts = [
-        slice(low + distributed.shard(high - low).start, low + distributed.shard(high - low).stop)
-        for low, high in bounds
-    ]
-    parts = parts[: plan.batches]
-    rows = np.concatenate([np.arange(part.start, part.stop) for part in parts]) if parts else np.empty(0, np.int64)
-    weights = None if plan.weights is None else plan.weights[rows]
-    own = loader.batches(
-        plan.ids[rows],
-        plan.load_batch // distributed.size(),
-        epoch,
-        weights=weights,
-        start=start,
-        keep_short=plan.keep_short,
-    )
-    for low, high in bounds[start : plan.batches]:
-        batch = next(own, None)
-        if batch is None:
-            batch = loader.fetch(plan.ids[:1], epoch).take(slice(0, 0))
-        yield batch.take(slice(None), high - low)
-
-
-def _offered(plan: Plan, index: int) -> int:
-    """Rows offered by the time the plan's batch `index` is loaded."""
-    if plan.offered_by_batch is not None:
-        return int(plan.offered_by_batch[index])
-    return round(plan.offered * min((index + 1) * plan.load_batch, len(plan.ids)) / len(plan.ids))
-
-
-@contextmanager
-def _profiled(folder: Path, wanted: bool) -> Iterator[Callable[[], None]]:
-    """Yields a function to call after each loaded batch."""
-    if not wanted:
-        yield lambda: None
-        return
-    from torch import profiler
-
-    def write(trace: Any) -> None:
-        trace.export_chrome_trace(str(folder / "trace.json"))
-        (folder / "profile.txt").write_text(trace.key_averages().table(sort_by="self_cpu_time_total", row_limit=40))
-
-    steps = profiler.schedule(wait=2, warmup=2, active=6, repeat=1)
-    with profiler.profile(schedule=steps, on_trace_ready=write) as active:
-        yield active.step
+            self.save(plan, target)

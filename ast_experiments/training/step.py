@@ -65,6 +65,11 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.dtype == torch.float16)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
 
+    @property
+    def eval_model(self) -> nn.Module:
+        """The network to evaluate: the moving average of the weights, if there is one."""
+        return self.model if self.ema is None else self.ema.module
+
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Per-sample cross-entropy in nats with the recipe's label smoothing, float32, shape (n,)."""
         return per_sample_loss(logits, labels, self.label_smoothing)

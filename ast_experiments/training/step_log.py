@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ast_experiments.core import distributed
+from ast_experiments.core.batch import Outputs
 from ast_experiments.selection.numeric import Number
 
 LAST = (
@@ -172,6 +173,14 @@ def _summed(records: list[dict[str, float]]) -> list[dict[str, float]]:
     own = torch.tensor([[record[key] for key in OWN] for record in records], dtype=torch.float64)
     sums = distributed.all_reduce_sum(own).tolist()
     return [record | dict(zip(OWN, row, strict=True)) for record, row in zip(records, sums, strict=True)]
+
+
+def trained_rows(outputs: Outputs, weights: Tensor | None) -> dict[str, Number]:
+    """Return entries of a record: rows trained and the sum of their losses; rows of weight 0 do not count."""
+    if weights is None:
+        return {"trained": len(outputs.losses), "loss_sum": outputs.losses.sum()}
+    active = weights > 0
+    return {"trained": active.sum(), "loss_sum": (outputs.losses * active).sum()}
 
 
 def check_loss(rows: list[dict[str, float]]) -> int | None:

@@ -11,7 +11,7 @@ import torch
 
 from ast_experiments.core import distributed
 from ast_experiments.data.loaders.loaders import Loader
-from ast_experiments.training import checkpoint
+from ast_experiments.training.random_state import preserved
 from ast_experiments.training.step import Stepper, mode_of
 
 ENOUGH_S, MOST = 1.0, 20
@@ -46,10 +46,9 @@ def rehearse(stepper: Stepper, loader: Loader, batch_size: int, *, scoring: bool
             stepper.model(batch.images)
         settle()
 
-    random = checkpoint.random_state(device)
-    stepper.model.train()
-    seconds = [seconds_of(train), seconds_of(score) if scoring else 0.0]
-    checkpoint.set_random_state(random, device)
+    with preserved(device):
+        stepper.model.train()
+        seconds = [seconds_of(train), seconds_of(score) if scoring else 0.0]
     train_s, score_s = distributed.broadcast_object(seconds)
     return train_s / batch_size, score_s / batch_size
 

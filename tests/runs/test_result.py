@@ -16,10 +16,12 @@ from ast_experiments.core.errors import ConfigError, DataError, Diverged, Interr
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.probe import ProbeResult
+from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.runs import result as results
 from ast_experiments.selection.rate_schedule import SetPoint
-from ast_experiments.training.loop import History, Position
+from ast_experiments.training.progress import EpochHistory, Progress
+from ast_experiments.training.target_rate import TargetRate
 
 
 def described(*overrides: str) -> dict[str, Any]:
@@ -57,19 +59,19 @@ def test_describe(overrides: list[str], expected: dict[str, Any]) -> None:
     assert len(told["config_hash"]) == 12
 
 
-def run_of(history: History, *, trained: int, offered: int, scored: int = 0) -> Any:
+def run_of(history: EpochHistory, *, trained: int, offered: int, scored: int = 0) -> Any:
     ledger = Ledger(torch.device("cpu"))
     ledger.trained, ledger.offered, ledger.own["scored"] = trained, offered, scored
-    at = Position(epoch=len(history.trained), step=5)
+    progress = Progress(epoch=len(history.trained), step=5)
     meter, hooks = Meter(ProbeResult(None, "off"), ProbeResult(None, "off")), SimpleNamespace(facts=dict)
     return SimpleNamespace(
-        history=history, ledger=ledger, at=at, costs=(1.0, 0.01), flops=None, budget=None, hooks=hooks, meter=meter,
-        goal=TimeToAccuracy(80.0), setpoint=SetPoint(0.3),
+        history=history, ledger=ledger, progress=progress, cost=RowCost(), hooks=hooks, meter=meter,
+        goal=TimeToAccuracy(80.0), target=TargetRate(SetPoint(0.3), 8),
     )  # fmt: skip
 
 
 def test_reached_by_a_run() -> None:
-    history = History(
+    history = EpochHistory(
         trained=[100, 60, 50, 50, 40, 40, 30, 34],
         offered=[100] * 8,
         targets=[1.0, 0.6, 0.5, 0.5, 0.4, 0.4, 0.3, 0.3],
@@ -93,13 +95,13 @@ def test_reached_by_a_run() -> None:
 
 @pytest.mark.parametrize(("epochs", "last"), [(1, 1), (2, 1), (3, 1), (5, 1), (6, 2), (10, 2), (11, 3), (40, 10)])
 def test_the_last_quarter_is_rounded_to_epochs(epochs: int, last: int) -> None:
-    history = History(trained=list(range(epochs)), offered=[100] * epochs, targets=[0.5] * epochs)
+    history = EpochHistory(trained=list(range(epochs)), offered=[100] * epochs, targets=[0.5] * epochs)
     reached = results.reached(run_of(history, trained=1, offered=1))
     assert reached["last_quarter_activation_rate"] == pytest.approx(sum(range(epochs)[-last:]) / (100 * last))
 
 
 def test_reached_before_the_first_epoch() -> None:
-    reached = results.reached(run_of(History(), trained=0, offered=0))
+    reached = results.reached(run_of(EpochHistory(), trained=0, offered=0))
     assert reached["nominal_savings"] == 0
     assert reached["skipped_share"] == 0
     for key in ("mean_activation_rate", "last_quarter_activation_rate", "final_accuracy", "best_accuracy"):

@@ -12,7 +12,7 @@ from torch import nn
 from ast_experiments.config.compose import load_config
 from ast_experiments.runs import build as building
 from ast_experiments.tracking import Trackers
-from ast_experiments.training.loop import own_batches
+from ast_experiments.training.batches import planned_batches
 from ast_experiments.training.side_model import SideNet
 
 METHODS = {
@@ -103,7 +103,7 @@ def test_scoring_leaves_the_statistics_alone(
     for epoch in range(2):
         before = statistics(model)
         plan = run.hooks.plan(epoch, 0.3)
-        for loaded in own_batches(run.train, plan, epoch, 0):
+        for loaded in planned_batches(run.train, plan, epoch, 0):
             for batch in run.hooks.select(loaded, run.scorer):
                 assert same(before, statistics(model)), "scoring moved the statistics"
                 run.hooks.observe(batch, run.stepper.train(batch, run.hooks.weigh)[0])
@@ -120,7 +120,7 @@ def test_the_published_mode_moves_them(tmp_path: Path, monkeypatch: pytest.Monke
     run, _ = built(tmp_path, monkeypatch, ["method.scoring=gather", "method.score_mode=train"])
     before = statistics(run.stepper.model)
     plan = run.hooks.plan(0, 0.3)
-    list(run.hooks.select(next(own_batches(run.train, plan, 0, 0)), run.scorer))
+    list(run.hooks.select(next(planned_batches(run.train, plan, 0, 0)), run.scorer))
     assert not same(before, statistics(run.stepper.model))
 
 

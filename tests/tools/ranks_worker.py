@@ -16,7 +16,7 @@ from run_tools import run
 from ast_experiments.core import distributed
 from ast_experiments.core.errors import Interrupted
 from ast_experiments.training import auto_batch, loop
-from ast_experiments.training.loop import Run
+from ast_experiments.training.loop import Trainer
 
 
 def few(attempt: Callable[[int], None], most: int) -> int:
@@ -27,18 +27,18 @@ def few(attempt: Callable[[int], None], most: int) -> int:
 
 
 def main() -> None:
-    step = Run._step
+    step = Trainer._step
     stop_at: list[int | None] = [None]
 
-    def noisy(self: Run, *args: Any) -> None:
+    def noisy(self: Trainer, *args: Any) -> None:
         # Only one rank gets the signal.
-        if self.at.step == stop_at[0] and distributed.rank() == 1:
+        if self.progress.step == stop_at[0] and distributed.rank() == 1:
             stop_at[0] = None
             os.kill(os.getpid(), signal.SIGTERM)
         step(self, *args)
 
-    Run._step = noisy  # type: ignore[method-assign]
-    loop.MEETING_STEPS = 2
+    Trainer._step = noisy  # type: ignore[method-assign]
+    loop.SYNC_EVERY = 2
     auto_batch.largest_that_fits = few
     for folder, overrides, stop in json.loads(Path(sys.argv[1]).read_text()):
         stop_at[0] = stop

@@ -14,7 +14,7 @@ import torch
 from ast_experiments.config.compose import load_config
 from ast_experiments.runs.result import VOLATILE, VOLATILE_ROW
 from ast_experiments.runs.run import execute
-from ast_experiments.training.loop import Run
+from ast_experiments.training.loop import Trainer
 
 BASE = [
     "tracking=jsonl",
@@ -74,12 +74,12 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Send SIGTERM to this process when a step of `steps` begins; each once."""
-    step = Run._step
+    step = Trainer._step
 
-    def noisy(self: Run, *args: Any) -> None:
-        if self.at.step in steps:
-            steps.discard(self.at.step)
+    def noisy(self: Trainer, *args: Any) -> None:
+        if self.progress.step in steps:
+            steps.discard(self.progress.step)
             os.kill(os.getpid(), signal.SIGTERM)
         step(self, *args)
 
-    monkeypatch.setattr(Run, "_step", noisy)
+    monkeypatch.setattr(Trainer, "_step", noisy)

@@ -12,7 +12,8 @@ import torch
 
 from ast_experiments.core.errors import UserError
 from ast_experiments.training import checkpoint
-from ast_experiments.training.checkpoint import NAME, load, random_state, save, set_random_state
+from ast_experiments.training.checkpoint import NAME, load, save
+from ast_experiments.training.random_state import RandomStreams
 
 CPU = torch.device("cpu")
 
@@ -69,7 +70,7 @@ def test_another_version_of_the_format_is_refused(tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "VERSION", 99)
         save(tmp_path, {})
-    with pytest.raises(UserError, match=r"last\.pt has checkpoint format 99; this version reads format 1"):
+    with pytest.raises(UserError, match=r"last\.pt has checkpoint format 99; this version reads format 2"):
         load(tmp_path)
 
 
@@ -92,10 +93,10 @@ def test_random_streams_go_on_where_they_were(tmp_path: Path) -> None:
     np.random.seed(3)
     np.random.randn()  # one of a pair: the other one waits in the state
     random.gauss(0, 1)
-    save(tmp_path, {"random": random_state(CPU)})
+    save(tmp_path, {"random": RandomStreams(CPU).state_dict()})
     expected = (*draw(), random.gauss(0, 1))
     draw()
-    set_random_state((load(tmp_path) or {})["random"], CPU)
+    RandomStreams(CPU).load_state_dict((load(tmp_path) or {})["random"])
     assert (*draw(), random.gauss(0, 1)) == expected
 
 
@@ -103,7 +104,7 @@ def test_random_streams_go_on_where_they_were(tmp_path: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_stream_of_the_device_goes_on_too() -> None:
     device = torch.device("cuda", torch.cuda.current_device())
-    state = random_state(device)
+    state = RandomStreams(device).state_dict()
     expected = torch.rand(3, device=device)
-    set_random_state(state, device)
+    RandomStreams(device).load_state_dict(state)
     assert torch.equal(torch.rand(3, device=device), expected)

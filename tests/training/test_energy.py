@@ -16,7 +16,7 @@ from ast_experiments.energy.counter import Carbon
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.probe import ProbeResult, Source
 from ast_experiments.runs import build
-from ast_experiments.training.loop import Run
+from ast_experiments.training.loop import Trainer
 
 WATTS, SPEED = 100.0, 1000.0
 
@@ -69,18 +69,18 @@ def test_joules_of_a_run(tmp_path: Path, metered: list[Meter]) -> None:
 
 
 def test_joules_outlive_an_interruption(tmp_path: Path, metered: list[Meter], monkeypatch: pytest.MonkeyPatch) -> None:
-    end_epoch = Run._end_epoch
+    end_epoch = Trainer._commit
 
-    def dies(self: Run, *args: Any) -> None:
-        if self.at.epoch == 2:
+    def dies(self: Trainer, *args: Any) -> None:
+        if self.progress.epoch == 2:
             raise RuntimeError("killed")
         end_epoch(self, *args)
 
-    monkeypatch.setattr(Run, "_end_epoch", dies)
-    monkeypatch.setattr("ast_experiments.training.loop.CHECKPOINT_SHARE", float("inf"))  # one at every epoch's end
+    monkeypatch.setattr(Trainer, "_commit", dies)
+    monkeypatch.setattr("ast_experiments.training.checkpoint.SHARE", float("inf"))  # one at every epoch's end
     with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path, [])
-    monkeypatch.setattr(Run, "_end_epoch", end_epoch)
+    monkeypatch.setattr(Trainer, "_commit", end_epoch)
     before = epochs_of(tmp_path)[-1]["energy/gpu_joules"]
     result = run(tmp_path, [])
     joules = [row["energy/gpu_joules"] for row in epochs_of(tmp_path)]
@@ -94,8 +94,10 @@ def test_joules_outlive_an_interruption(tmp_path: Path, metered: list[Meter], mo
 
 def by_rows(monkeypatch: pytest.MonkeyPatch, *, fails_at: float = float("inf")) -> None:
     """Runs get a GPU that takes 2 J for a trained row, and whose meter may fail."""
-    runs: list[Run] = []
-    monkeypatch.setattr(Run, "__post_init__", lambda self, after=Run.__post_init__: (after(self), runs.append(self)))
+    runs: list[Trainer] = []
+    monkeypatch.setattr(
+        Trainer, "__post_init__", lambda self, after=Trainer.__post_init__: (after(self), runs.append(self))
+    )
 
     def energy() -> float:
         joules = 2.0 * runs[-1].log.trained if runs else 0.0

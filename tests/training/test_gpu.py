@@ -14,7 +14,7 @@ from run_tools import WITHOUT_SYNC, run
 from ast_experiments.data.in_memory.augment import Crops
 from ast_experiments.energy.build import gpu_uuid
 from ast_experiments.energy.probe import probe_gpu
-from ast_experiments.training.loop import Run
+from ast_experiments.training.loop import Trainer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -37,7 +37,7 @@ def no_waiting() -> Iterator[None]:
 @pytest.mark.parametrize("overrides", METHODS.values(), ids=METHODS.keys())
 def test_a_step_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
     monkeypatch.setattr(
-        Run, "_step", strict(Run._step, lambda run: run.at.step > 1, no_waiting)
+        Trainer, "_step", strict(Trainer._step, lambda run: run.progress.step > 1, no_waiting)
     )  # libraries start in the first
     monkeypatch.setattr(Crops, "make", strict(Crops.make, watch=no_waiting))
     assert run(tmp_path, ["hardware.device=cuda", "hardware.deterministic=false", *overrides])["status"] == "finished"

@@ -19,13 +19,13 @@ from torch import nn
 import ast_experiments
 from ast_experiments.cli.resume import resume
 from ast_experiments.core.batch import Batch
-from ast_experiments.core.errors import ConfigError, Interrupted, InValidation, OutOfMemory, UserError
+from ast_experiments.core.errors import ConfigError, EvalOutOfMemory, Interrupted, OutOfMemory, UserError
 from ast_experiments.runs.launcher import run_ranks
 from ast_experiments.selection.method import weigh
 from ast_experiments.training import hardware
 from ast_experiments.training.auto_batch import largest_that_fits
 from ast_experiments.training.hardware import Hardware, check_processes, out_of_memory, scaled_batch, worker_count
-from ast_experiments.training.loop import Run
+from ast_experiments.training.loop import Trainer
 from ast_experiments.training.step import Stepper
 from ast_experiments.training.stop import Stop
 
@@ -128,16 +128,16 @@ def test_a_warning_is_passed_on_to_who_waits_for_it_when_the_run_is_saved() -> N
 
 
 def test_a_run_whose_time_is_up_is_saved_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Run._step
+    step = Trainer._step
 
-    def late(self: Run, *args: Any) -> None:
-        if self.at.step == 6:
+    def late(self: Trainer, *args: Any) -> None:
+        if self.progress.step == 6:
             monkeypatch.setattr(ast_experiments, "STARTED", ast_experiments.STARTED - 9 * 3600)
         step(self, *args)
 
     run(tmp_path / "whole", [])
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_step", late)
+        patch.setattr(Trainer, "_step", late)
         with pytest.raises(Interrupted, match=r"hardware.max_hours=8.5; go on with: ast-resume"):
             run(tmp_path / "stopped", ["hardware.max_hours=8.5"])
     state = json.loads((tmp_path / "stopped" / "result.json").read_text())
@@ -225,7 +225,7 @@ def test_other_errors_of_an_attempt_are_not_hidden() -> None:
         (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"), True),
         (MemoryError(), True),
-        (InValidation(7), True),
+        (EvalOutOfMemory(7), True),
         (RuntimeError("shapes do not fit"), False),
         (ValueError("out of memory"), False),
     ],
@@ -279,17 +279,17 @@ def test_out_of_memory_in_validation_names_the_setting(tmp_path: Path, monkeypat
 
 
 def test_a_killed_worker_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Run._step
+    step = Trainer._step
 
-    def killing(self: Run, *args: Any) -> None:
-        if self.at.step == 3:
+    def killing(self: Trainer, *args: Any) -> None:
+        if self.progress.step == 3:
             (worker,) = self.train._loader._iterator._workers  # pyright: ignore
             os.kill(worker.pid, signal.SIGKILL)
             worker.join()
         step(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_step", killing)
+        patch.setattr(Trainer, "_step", killing)
         with pytest.raises(UserError, match=r"^DataLoader worker .* ast-resume .* hardware.workers=1"):
             run(tmp_path, ["hardware.data_on_device=false", "hardware.workers=1"])
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"

@@ -114,9 +114,9 @@ def time_findings(config: Config) -> Iterator[Finding]:
         except UserError as error:
             yield Finding("wrong", "run", str(error))
             return
-    samples, checked, epochs = len(run.train), len(run.val), run.epochs  # pyright: ignore[reportArgumentType]
+    samples, checked, epochs = len(run.train), run.validation.samples, run.epochs  # pyright: ignore[reportArgumentType]
     # Masked rows are trained all the same.
-    setpoint = None if getattr(config.method, "scoring", None) == "masked" else run.setpoint
+    setpoint = None if getattr(config.method, "scoring", None) == "masked" else run.target.setpoint
     targets = [1.0 if setpoint is None else setpoint.target(epoch, epochs) for epoch in range(epochs)]
     validations = -(-epochs // run.eval_every)
     scored = sum(run.hooks.scored_share(target) for target in targets)
@@ -162,7 +162,7 @@ def _probe(run: Any, batch_size: int) -> tuple[float, float, int]:
     run.stepper.model.train()
     train_s, batches = timed(run.train, batch_size, run.stepper.rehearse)
     run.stepper.model.eval()
-    val_s, _ = timed(run.val, run.eval_batch, score)
+    val_s, _ = timed(run.validation.loader, run.validation.batch_size, score)
     return train_s, val_s, batches
 
 

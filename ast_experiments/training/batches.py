@@ -1,0 +1,41 @@
+"""Loads the batches of a plan; in a data-parallel run, this rank's shard of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch
+from ast_experiments.core.errors import UserError
+from ast_experiments.data.loaders.loaders import Loader
+from ast_experiments.selection.plan import Plan
+
+
+def planned_batches(loader: Loader, plan: Plan, epoch: int, start: int = 0) -> Iterator[Batch]:
+    """Yield the batches of a plan, or this rank's shard of each; a shard may have no rows.
+
+    Args:
+        loader: Of training samples.
+        plan: The epoch's plan, of all ranks.
+        epoch: Counted from 0.
+        start: First batch to load.
+
+    Raises:
+        UserError: If the ranks cannot share a batch equally.
+    """
+    ranks = distributed.size()
+    if plan.load_batch % ranks:
+        raise UserError(
+            f"batches of {plan.load_batch} rows cannot be shared equally by {ranks} processes; "
+            f"choose recipe.batch_size and the method's rate so that loaded batches are a multiple of {ranks}"
+        )
+    own = plan.shard(distributed.rank(), ranks)
+    loaded = loader.batches(own.ids, own.load_batch, epoch, weights=own.weights, start=start, keep_short=own.keep_short)
+    if ranks == 1:
+        yield from loaded
+        return
+    for rows in plan.batch_sizes[start:]:
+        batch = next(loaded, None)
+        if batch is None:
+            batch = loader.fetch(plan.ids[:1], epoch).take(slice(0, 0))
+        yield batch.take(slice(None), rows)
