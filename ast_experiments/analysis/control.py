@@ -1,22 +1,21 @@
-r"""How well a controller held its target: pure functions on the rows of a run.
+r"""Control quality: how closely a controller kept the activation rate at its target.
 
-Definitions. Only rows under control count: step rows that carry `control/threshold`, and epochs that hold
-such rows.
+Pure functions on the rows of a run. Only controlled rows count: step rows with `control/threshold`, and epochs that
+contain such rows.
 
-* *Smoothed rate* at a row: rows trained over rows offered in the shortest stretch of rows that ends there and
-  covers at least W offered rows, W = min(5,000, the fewest rows offered in a controlled epoch). Before W rows
-  were offered it does not exist. A row's offered rows are the step of
-  `samples_offered`. The target is averaged over the same stretch, so a moving set-point compares like with
-  like.
+* *Smoothed rate* at a row: rows trained over rows offered, in the shortest span of rows that ends there and covers at
+  least W offered rows. W = min(5,000, the fewest rows offered in a controlled epoch). It is undefined before W rows
+  were offered. The offered rows of a row are the increase of `samples_offered`. The target is averaged over the same
+  span, so that a moving set-point is compared fairly.
 * *Band*: within ±20 % of the target.
-* *Settling window*: index, counted from 0 at the first row under control, of the first row from which the
-  smoothed rate stays in the band to the end; None if it never does.
-* *Overshoot*: the largest (smoothed rate - target) / target, at least 0, from the first row that reaches the
-  band (or leaps over it). A rate that comes from above the band is on its way, not overshooting, until it
-  first touches the target; one that settles above it has overshoot 0. None if the band is never reached.
-* *RMS error*: root mean square, over controlled epochs, of epoch rate minus epoch target; in units of rate.
-* *Saturated share*, *fallback share*: mean over controlled epochs, weighted by offered rows; from the step
-  rows where epochs do not carry it.
+* *Settling window*: index of the first controlled row, counted from 0, after which the smoothed rate stays in the band
+  to the end; None if there is none.
+* *Overshoot*: the largest (smoothed rate - target) / target, at least 0, from the first row that reaches the band (or
+  jumps over it). A rate that starts above the band does not overshoot until it first reaches the target; if it settles
+  above the target, the overshoot is 0. None if the band is never reached.
+* *RMS error*: root mean square of epoch rate minus epoch target over controlled epochs, in units of rate.
+* *Saturated share*, *fallback share*: mean over controlled epochs, weighted by offered rows; taken from the step rows
+  if the epochs lack it.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ControlQuality:
-    """Control quality of one run; definitions in the module's docstring.
+    """Control quality of one run, as defined in the module docstring.
 
     Attributes:
-        settling_window: Index of the step row under control from which the rate holds; None if never.
+        settling_window: Index of the controlled step row from which the rate stays in the band; None if never.
         settling_rows: Rows offered under control up to and including that row; None if never.
-        overshoot: Share of the target; None if the band is never reached.
+        overshoot: As a share of the target; None if the band is never reached.
         rms_error: In units of rate; None without a controlled epoch.
-        saturated_share: Share of control steps at a limit of the threshold; None if not logged.
-        fallback_share: Share of batches that fell back; None if not logged.
+        saturated_share: Share of control steps with the threshold at a limit; None if not logged.
+        fallback_share: Share of batches that used the fallback; None if not logged.
         smoothing_rows: W, the offered rows that the smoothed rate covers.
     """
 
@@ -59,10 +58,10 @@ class ControlQuality:
 
 
 def control_quality(steps: Rows, epochs: Rows) -> ControlQuality | None:
-    """Returns the control quality of a run, or None if nothing in it was under control.
+    """Computes the control quality of a run; None if no row was controlled.
 
     Args:
-        steps: Rows of kind "step" in order, uncontrolled ones included.
+        steps: Rows of kind "step" in order, including uncontrolled ones.
         epochs: Rows of kind "epoch" in order.
     """
     rate, target, offered = _signals(steps)
@@ -88,21 +87,21 @@ def control_quality(steps: Rows, epochs: Rows) -> ControlQuality | None:
 
 
 def moving_mean(values: ArrayLike, weights: ArrayLike, window: float) -> Floats:
-    """Returns weighted means over the shortest trailing stretches whose weights reach `window`.
+    """Computes weighted means over the shortest trailing spans whose weights reach `window`.
 
     Args:
         values: Shape (n,).
-        weights: At least 0, shape (n,); here the rows offered.
-        window: Weight that a stretch covers at least, above 0.
+        weights: Non-negative, shape (n,); here the rows offered.
+        window: Minimum weight of a span, positive.
 
     Returns:
-        Shape (n,); NaN where the weights up to there do not reach `window`.
+        Shape (n,); NaN as long as the weights so far are below `window`.
     """
     values, weights = np.asarray(values, dtype=np.float64), np.asarray(weights, dtype=np.float64)
     reach = np.concatenate([[0.0], np.cumsum(weights)])
     total = np.concatenate([[0.0], np.cumsum(values * weights)])
     ends = np.arange(1, len(reach))
-    slack = 1e-9 * window  # the offered rows come from a division
+    slack = 1e-9 * window  # offered rows come from a division
     starts = np.searchsorted(reach, reach[ends] - window + slack, side="right") - 1
     covered = starts >= 0
     starts = np.maximum(starts, 0)
@@ -112,7 +111,7 @@ def moving_mean(values: ArrayLike, weights: ArrayLike, window: float) -> Floats:
 
 
 def settling_index(smoothed: ArrayLike, target: ArrayLike, band: float = BAND) -> int | None:
-    """Returns the first index from which the rate stays within `band` (share of the target) to the end."""
+    """Returns the first index from which the rate stays within `band`, a share of the target, to the end."""
     inside = _inside(smoothed, target, band)
     if not len(inside) or not inside[-1]:
         return None
@@ -121,7 +120,7 @@ def settling_index(smoothed: ArrayLike, target: ArrayLike, band: float = BAND) -
 
 
 def overshoot(smoothed: ArrayLike, target: ArrayLike, band: float = BAND) -> float | None:
-    """Returns the largest excess over the target, as a share of it, once the rate has reached the band."""
+    """Returns the largest excess, as a share of the target, once the rate has reached the band."""
     smoothed, target = np.asarray(smoothed, dtype=np.float64), np.asarray(target, dtype=np.float64)
     exists = np.isfinite(smoothed)
     excess = ((smoothed - target) / target)[exists]
@@ -135,15 +134,15 @@ def overshoot(smoothed: ArrayLike, target: ArrayLike, band: float = BAND) -> flo
 
 
 def rms_error(rate: ArrayLike, target: ArrayLike) -> float | None:
-    """Returns the root mean square of rate minus target, shapes (n,); None for n = 0."""
+    """Returns the RMS of rate minus target, shapes (n,); None for n = 0."""
     error = np.asarray(rate, dtype=np.float64) - np.asarray(target, dtype=np.float64)
     return float(np.sqrt(np.mean(error**2))) if len(error) else None
 
 
 def controlled_epochs(steps: Rows, epochs: Rows) -> list[Mapping[str, Any]]:
-    """Returns the epoch rows with a rate and a target whose step rows carry `control/threshold`.
+    """Returns the epoch rows that have a rate and a target, and whose step rows have `control/threshold`.
 
-    An epoch too short to hold a step row of its own is judged by the next one, which covers it.
+    For an epoch too short to have a step row, the next step row counts, since it covers the epoch.
     """
     at = np.array([row["step"] for row in steps])
     held = np.array(["control/threshold" in row for row in steps], dtype=bool)
@@ -159,7 +158,7 @@ def controlled_epochs(steps: Rows, epochs: Rows) -> list[Mapping[str, Any]]:
 
 
 def _signals(steps: Rows) -> tuple[Floats, Floats, Floats]:
-    """Rate, target and offered rows of the step rows under control."""
+    """Returns rate, target and offered rows of the controlled step rows."""
     offered = np.diff(np.array([0, *(row["samples_offered"] for row in steps)], dtype=np.float64))
     needed = ("control/threshold", "control/activation_rate", "control/target")
     held = np.array([all(key in row for key in needed) for row in steps], dtype=bool)

@@ -1,4 +1,4 @@
-"""Which curves a run has, and what is said about them."""
+"""The charts of a run's report: curves, titles and captions."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
 
 
 def panels(record: RunRecord) -> list[Panel]:
-    """Returns the charts that a run has data for."""
+    """Returns the charts for which a run has data."""
     steps, epochs = record.steps, record.epochs
     candidates = [
         Panel(
             "Activation rate",
-            f"Rows picked / rows offered since the last log row, and smoothed. Band: ±{BAND:.0%} of target.",
+            f"Rows trained / rows offered since the last log row, and smoothed. Band: ±{BAND:.0%} of the target.",
             _rates(steps, epochs),
             from_zero=True,
             ceiling=1.05,
         ),
         Panel(
             "Threshold",
-            "The controller's threshold on significance.",
+            "The controller's threshold on the score.",
             _curves((steps, "control/threshold", "threshold", "c5", "line")),
         ),
         Panel(
             "Validation accuracy",
-            "Percent.",
+            "In percent.",
             _curves((epochs, "val/accuracy", "accuracy", "c3", "line")),
         ),
         Panel(
             "Loss",
-            "Training loss is over the trained rows: under selection, not that of the whole data set.",
+            "Training loss covers the trained rows only; under selection it is not the loss of the whole data set.",
             _curves(
                 (steps, "train/loss", "train, by step", "c2", "faint"),
                 (epochs, "epoch/train_loss", "train", "c2", "line"),
@@ -49,17 +49,17 @@ def panels(record: RunRecord) -> list[Panel]:
         ),
         Panel(
             "Savings (nominal)",
-            "Cumulative, unitless: the cost model, a formula of the rate, and the share of rows skipped. Not energy.",
+            "Cumulative, unitless: the cost model (a formula of the rate) and the share of rows skipped. Not energy.",
             _nonzero(
                 (epochs, "energy/nominal_savings", "nominal savings", "c4", "line"),
                 (epochs, "energy/skipped_share", "skipped share", "c6", "dashed"),
             ),
             from_zero=True,
         ),
-        Panel("Energy (measured)", "Cumulative joules, as metered.", _joules(epochs), from_zero=True),
+        Panel("Energy (measured)", "Cumulative joules, as measured.", _joules(epochs), from_zero=True),
         Panel(
             "Power (measured)",
-            "Mean of the GPU since the last epoch, in W.",
+            "Mean power of the GPU since the last epoch, in W.",
             _curves((epochs, "energy/gpu_power_w", "power", "c4", "line")),
             from_zero=True,
         ),
@@ -79,7 +79,7 @@ def panels(record: RunRecord) -> list[Panel]:
 
 
 def _curves(*specs: Spec) -> tuple[Series, ...]:
-    """One series for each (rows, key, label, color, style) of which some row carries the key."""
+    """Returns one series for each (rows, key, label, color, style) whose key occurs in the rows."""
     found = []
     for rows, key, label, color, style in specs:
         points = [(row["epoch"], row[key]) for row in rows if key in row and "epoch" in row]
@@ -90,7 +90,7 @@ def _curves(*specs: Spec) -> tuple[Series, ...]:
 
 
 def _nonzero(*specs: Spec) -> tuple[Series, ...]:
-    """Like `_curves` without the curves that are zero throughout, such as the savings of a dense run."""
+    """Like `_curves`, without curves that are all zero, such as the savings of a dense run."""
     return tuple(series for series in _curves(*specs) if series.y.any())
 
 
@@ -118,7 +118,7 @@ def _joules(epochs: Rows) -> tuple[Series, ...]:
 
 
 def _times(epochs: Rows) -> tuple[Series, ...]:
-    """Seconds by phase, stacked: each area reaches from zero to the sum of its phase and the smaller ones."""
+    """Stacks seconds by phase: each area spans from zero to the sum of its phase and all smaller ones."""
     rows = [row for row in epochs if any(key.startswith("time/") for key in row)]
     last = rows[-1] if rows else {}
     phases = sorted((key for key in last if key.startswith("time/") and last[key]), key=lambda key: -last[key])

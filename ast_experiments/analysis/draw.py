@@ -1,4 +1,4 @@
-"""Charts as inline SVG that follows the page's colours."""
+"""Draws charts as inline SVG in the page's colours."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ast_experiments.analysis.control import BAND
 
 POINTS = 800
 LEGEND_WIDTH, LEGEND_MARK = 76, 7
-"""Characters that a line of a legend holds, and how many of them a mark takes."""
+"""Characters per line of a legend, and how many of them a marker takes."""
 
 Floats = NDArray[np.float64]
 Style = Literal["line", "faint", "dashed", "band", "area"]
 
-# Matplotlib writes these, the page's style sheet gives them their colour in light and in dark.
+# Placeholders in Matplotlib's output, replaced by CSS variables with a light and a dark value.
 INKS = {"ink": "#0a0b01", "rule": "#0a0b02", **{f"c{i}": f"#0a0b1{i}" for i in range(1, 7)}}
 
 
@@ -31,11 +31,11 @@ class Series:
     """One curve, or an area.
 
     Attributes:
-        label: Its name in the legend.
-        x: Epochs done, shape (n,).
-        y: The values, shape (n,).
-        color: c1 to c6 of the style sheet.
-        style: "band" fills the controller's band around y, "area" fills down to zero.
+        label: Name in the legend.
+        x: Epochs completed, shape (n,).
+        y: Values, shape (n,).
+        color: One of c1 to c6 of the style sheet.
+        style: "band" fills the controller's band around y; "area" fills down to zero.
     """
 
     label: str
@@ -50,12 +50,12 @@ class Panel:
     """One chart.
 
     Attributes:
-        title: What it shows.
-        caption: Unit and definition in a sentence.
-        series: Its curves, in the order they are drawn.
-        from_zero: Whether the axis of values begins at 0.
-        ceiling: Values above it are cut off; None for no limit.
-        xlabel: What the curves are drawn against.
+        title: Title.
+        caption: Unit and definition, in one sentence.
+        series: Curves, in drawing order.
+        from_zero: Whether the y axis starts at 0.
+        ceiling: Upper limit of the y axis; None for no limit.
+        xlabel: Label of the x axis.
     """
 
     title: str
@@ -67,7 +67,7 @@ class Panel:
 
 
 def thin(x: ArrayLike, y: ArrayLike, points: int = POINTS) -> tuple[Floats, Floats]:
-    """Returns at most about `points` points of a curve; the least and greatest of every stretch stay.
+    """Reduces a curve to about `points` points, keeping the minimum and maximum of every interval.
 
     Args:
         x: Shape (n,).
@@ -75,7 +75,7 @@ def thin(x: ArrayLike, y: ArrayLike, points: int = POINTS) -> tuple[Floats, Floa
         points: At least 4.
 
     Returns:
-        x and y, equal shapes, in the order given; unchanged if n is at most `points`.
+        x and y of equal shape, in the original order; unchanged if n is at most `points`.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if len(x) <= points:
@@ -87,11 +87,11 @@ def thin(x: ArrayLike, y: ArrayLike, points: int = POINTS) -> tuple[Floats, Floa
 
 
 def svg(panel: Panel, salt: str = "") -> str:
-    """Draws a chart as an `<svg>` element whose colours are the page's CSS variables.
+    """Draws a panel as an `<svg>` element, coloured by the page's CSS variables.
 
     Args:
-        panel: What to draw.
-        salt: Makes the ids in the drawing distinct from those of other drawings on the page.
+        panel: The panel.
+        salt: Makes the element ids unique among the drawings of a page.
     """
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -116,12 +116,12 @@ def svg(panel: Panel, salt: str = "") -> str:
 
 
 def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
-    """Has `draw` draw on Matplotlib axes in the colours `INKS`; returns them as an `<svg>` element.
+    """Calls `draw` on Matplotlib axes with the colours `INKS` and returns the drawing as an `<svg>` element.
 
     Args:
-        draw: Gets the axes.
+        draw: Draws on the axes.
         salt: As for `svg`.
-        height: Of the drawing, where its width is 5.
+        height: Height of the drawing, for a width of 5.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -147,7 +147,7 @@ def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
 
 
 def legend(axes: Any, columns: int = 4) -> None:
-    """Names what is drawn, above the axes, in as many of the columns as there is width for; more rows add height."""
+    """Adds a legend above the axes, in as many columns as fit; extra rows increase the height."""
     handles, labels = axes.get_legend_handles_labels()
     if not labels:
         return

@@ -1,4 +1,4 @@
-"""The runs of a sweep as rows of a table, from their files alone."""
+"""The leaderboard of a sweep, from the files of its runs alone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ast_experiments.analysis.report import REPORT, summary
+from ast_experiments.analysis.page import REPORT
+from ast_experiments.analysis.report import summary
 from ast_experiments.config.naming import NOT_IN_NAMES
 from ast_experiments.runs.record import RunRecord, find_runs, read_run
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Heading and text form of the figures, in the order of their columns.
+# Heading and format of each figure, in column order.
 _FIGURES = {
     "settling_window": ("settled", "d"),
     "overshoot": ("over", ".1%"),
@@ -29,25 +30,25 @@ _FIGURES = {
     "final_accuracy": ("acc %", ".2f"),
     "savings": ("saved", ".1%"),
 }
-LEGEND = "settled: control log row; over: overshoot; RMS: of the rate; rate: last quarter; saved: FLOPs"
+LEGEND = "settled: row of the control log; over: overshoot; RMS: error of the rate; rate: last quarter; saved: FLOPs"
 
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardRow:
-    """One run of a sweep; a figure that does not apply, or is not a number, is None.
+    """One run of a sweep. A figure that does not apply, or is NaN, is None.
 
     Attributes:
-        run: Path of the run directory, relative to the sweep's.
+        run: Run directory, relative to the sweep's.
         status: As in `RunRecord.status`.
-        overrides: What was varied: key to value, only keys that differ between the runs.
-        settling_window: Index of the step row under control from which the rate holds; None also if never.
-        overshoot: Share of the target.
+        overrides: Values of the settings that differ between the runs.
+        settling_window: Index of the controlled step row from which the rate stays in the band; None if never.
+        overshoot: As a share of the target.
         rms_error: RMS of epoch rate minus target, in units of rate.
         last_quarter_rate: Activation rate over the last quarter of the run.
-        target: Activation rate asked for.
+        target: Target activation rate.
         final_accuracy: Percent.
-        savings: Share of the FLOPs of dense training saved, as counted; nominal savings where they were not counted.
-        error: What a failed run died of; empty otherwise.
+        savings: Counted savings, as a share of the FLOPs of dense training; nominal if not counted.
+        error: Error of a failed run; empty otherwise.
     """
 
     run: str
@@ -64,17 +65,18 @@ class LeaderboardRow:
 
 
 def leaderboard(sweep_dir: str | os.PathLike[str]) -> list[LeaderboardRow]:
-    """Returns a row for every run at or below `sweep_dir`; see `rank`."""
+    """Returns a row for every run at or below `sweep_dir`, ordered by `rank`."""
     return rank([(read_run(path), path.relative_to(sweep_dir).as_posix()) for path in find_runs(sweep_dir)])
 
 
 def rank(records: Sequence[tuple[RunRecord, str]]) -> list[LeaderboardRow]:
-    """Returns a row for every run, the best first and failed ones last.
+    """Returns a row for every run, best first and failed ones last.
 
-    Where controllers differ the best is the one that holds its rate with the least RMS error, else the most accurate.
+    If the runs differ in their controller settings, the lowest RMS error of the rate is best; otherwise the highest
+    accuracy.
 
     Args:
-        records: With the names that the rows shall have.
+        records: Runs, with the names of their rows.
     """
     given = [parse_overrides(record.result.get("overrides") or ()) for record, _ in records]
     varied = varied_keys(given)
@@ -87,7 +89,7 @@ def rank(records: Sequence[tuple[RunRecord, str]]) -> list[LeaderboardRow]:
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
-    """Returns Hydra overrides as key to value: `["+a.b=1", "~c"]` gives `{"a.b": "1", "c": "(removed)"}`."""
+    """Parses Hydra overrides to key and value: `["+a.b=1", "~c"]` gives `{"a.b": "1", "c": "(removed)"}`."""
     parsed = {}
     for override in overrides:
         key, found, value = override.partition("=")
@@ -96,17 +98,17 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def varied_keys(given: Sequence[Mapping[str, str]]) -> list[str]:
-    """Returns the keys whose values differ between the runs that carry overrides, in first-seen order.
+    """Returns the keys whose values differ between the runs that have overrides, in order of appearance.
 
-    Keys that change no figure of a run are left out: one may go on with a sweep under others.
+    Settings that do not affect results are left out: a sweep may be resumed with other values of them.
     """
-    told = [own for own in given if own]
-    keys = dict.fromkeys(key for own in told for key in own if re.split(r"[./]", key)[0] not in NOT_IN_NAMES)
-    return [key for key in keys if len({own.get(key) for own in told}) > 1]
+    overridden = [own for own in given if own]
+    keys = dict.fromkeys(key for own in overridden for key in own if re.split(r"[./]", key)[0] not in NOT_IN_NAMES)
+    return [key for key in keys if len({own.get(key) for own in overridden}) > 1]
 
 
 def print_leaderboard(rows: Sequence[LeaderboardRow], console: Console | None = None, top: int | None = None) -> None:
-    """Prints rows as a table; only the first `top`, without the errors of failed ones, if that is given."""
+    """Prints rows as a table; with `top`, only the first ones and no errors of failed runs."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
@@ -133,7 +135,7 @@ def print_leaderboard(rows: Sequence[LeaderboardRow], console: Console | None = 
 
 
 def to_csv(rows: Sequence[LeaderboardRow]) -> str:
-    """Returns the raw figures of the rows as CSV."""
+    """Formats the raw figures of the rows as CSV."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["run", "status", *(rows[0].overrides if rows else ()), *_FIGURES, "error"])
@@ -144,7 +146,7 @@ def to_csv(rows: Sequence[LeaderboardRow]) -> str:
 
 
 def headings(rows: Sequence[LeaderboardRow]) -> list[str]:
-    """Returns the headings of what `cells` fills; a key is cut to its last part where that is clear."""
+    """Returns the column headings of `cells`; a key is shortened to its last part if that is unambiguous."""
     keys = list(rows[0].overrides) if rows else []
     ends = [key.rpartition(".")[2] for key in keys]
     varied = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
@@ -152,13 +154,13 @@ def headings(rows: Sequence[LeaderboardRow]) -> list[str]:
 
 
 def cells(row: LeaderboardRow) -> list[str]:
-    """Returns the texts of one row; a run without varied overrides is named by its path."""
+    """Formats one row; a run without varied settings is named by its path."""
     figures = [_shown(getattr(row, name), form) for name, (_, form) in _FIGURES.items()]
     return [*(list(row.overrides.values()) or [row.run]), *figures, row.status]
 
 
-def link(root: Path, row: LeaderboardRow) -> str:
-    """Returns the path of a run's report relative to the sweep; empty if it has none."""
+def report_link(root: Path, row: LeaderboardRow) -> str:
+    """Returns the path of a run's report relative to the sweep; empty if there is none."""
     report = Path(row.run) / REPORT
     return report.as_posix() if (root / report).exists() else ""
 
@@ -166,7 +168,7 @@ def link(root: Path, row: LeaderboardRow) -> str:
 def _row(record: RunRecord, name: str, overrides: Mapping[str, str]) -> LeaderboardRow:
     figures = summary(record)
     control = figures.get("control") or {}
-    told = {
+    known = {
         **{key: control.get(key) for key in ("settling_window", "overshoot", "rms_error")},
         "last_quarter_rate": figures.get("last_quarter_activation_rate"),
         "target": figures.get("target"),
@@ -177,7 +179,7 @@ def _row(record: RunRecord, name: str, overrides: Mapping[str, str]) -> Leaderbo
         run=name,
         status=record.status,
         overrides=overrides,
-        **{key: None if value is None or math.isnan(value) else value for key, value in told.items()},
+        **{key: None if value is None or math.isnan(value) else value for key, value in known.items()},
         error=_last_line(figures.get("error")) if record.status == "failed" else "",
     )
 
@@ -188,7 +190,7 @@ def _rank(row: LeaderboardRow, by_rate: bool) -> tuple[Any, ...]:
 
 
 def _configured(record: RunRecord, key: str) -> str:
-    """The value that a run's configuration holds under a dotted key; empty if it holds none."""
+    """Returns the value of a dotted key in a run's configuration; empty if it is not set."""
     value: Any = record.config
     for part in key.split("."):
         value = value.get(part, "") if isinstance(value, Mapping) else ""

@@ -1,6 +1,6 @@
-"""One page about one run: `report.html`, self-contained.
+"""The self-contained page of one run, `report.html`.
 
-`python -m ast_experiments.analysis.report RUN_DIR` writes it anew from the run's files.
+`python -m ast_experiments.analysis.report RUN_DIR` rewrites it from the run's files.
 """
 
 from __future__ import annotations
@@ -14,34 +14,31 @@ from typing import Any
 
 from ast_experiments.analysis.curves import panels
 from ast_experiments.analysis.draw import svg
+from ast_experiments.analysis.page import REPORT, embed, render
 from ast_experiments.core.files import write_atomic
 from ast_experiments.core.text import duration, joules
 from ast_experiments.runs.record import CONFIG, RunRecord, read_run
 from ast_experiments.tracking.summary import result_facts, row_energy
 
-REPORT = "report.html"
-
 
 def write_report(run_dir: str | os.PathLike[str]) -> Path:
-    """Writes `report.html` into a run directory, whatever state the run is in.
+    """Writes `report.html` into a run directory, whatever the state of the run.
 
     Returns:
         The path of the page.
 
     Raises:
-        FileNotFoundError: If `run_dir` holds none of a run's files.
+        FileNotFoundError: If `run_dir` contains none of a run's files.
     """
     record = read_run(run_dir)
     return write_atomic(record.directory / REPORT, render_report(record))
 
 
 def render_report(record: RunRecord) -> str:
-    """Returns the page as HTML."""
-    from markupsafe import Markup
-
+    """Renders the page of a run as HTML."""
     figures = summary(record)
     config = record.directory / CONFIG
-    drawn = [(panel, Markup(svg(panel, salt=f"{i}"))) for i, panel in enumerate(panels(record))]
+    charts = [(panel.title, panel.caption, svg(panel, salt=f"{i}")) for i, panel in enumerate(panels(record))]
     return render(
         "report.html.j2",
         title=run_title(figures, record.directory),
@@ -51,7 +48,7 @@ def render_report(record: RunRecord) -> str:
         notes=figures.get("notes") or (),
         cards=_cards(figures),
         facts=result_facts(figures),
-        charts=drawn,
+        charts=embed(charts),
         config=config.read_text(encoding="utf-8", errors="replace") if config.exists() else "",
         origin=_origin(figures),
         figures=_figures(figures),
@@ -59,7 +56,7 @@ def render_report(record: RunRecord) -> str:
 
 
 def summary(record: RunRecord) -> dict[str, Any]:
-    """Returns the result; what a run without one did reach is read off its rows and its configuration."""
+    """Returns the result of a run; without one, the figures that its rows and its configuration give."""
     found: dict[str, Any] = {"status": record.status}
     for key in ("dataset", "model", "method", "controller", "significance"):
         choice = record.config.get(key)
@@ -72,7 +69,7 @@ def summary(record: RunRecord) -> dict[str, Any]:
 
 
 def run_title(figures: Mapping[str, Any], directory: Path) -> str:
-    """Returns "method on dataset, model", or the directory's name where these are not known."""
+    """Returns "method on dataset, model", or the directory's name if these are unknown."""
     if "method" not in figures or "dataset" not in figures:
         return directory.resolve().name
     return f"{figures['method']} on {figures['dataset']}" + (f", {figures['model']}" if figures.get("model") else "")
@@ -81,21 +78,6 @@ def run_title(figures: Mapping[str, Any], directory: Path) -> str:
 def _subtitle(figures: Mapping[str, Any], directory: Path) -> str:
     facts = [f"{key} {figures[key]}" for key in ("controller", "significance", "seed") if key in figures]
     return " · ".join([*facts, directory.resolve().name])
-
-
-def render(template: str, **values: Any) -> str:
-    """Renders one of the package's page templates; values are escaped unless they are Markup."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    folder = Path(__file__).parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(**values)
 
 
 def _from_rows(epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -120,7 +102,7 @@ def _from_rows(epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The verdict: (label, figure, small print) for each fact that is there."""
+    """Returns (label, figure, note) of each headline figure that is known."""
     cards = []
     if "final_accuracy" in figures:
         best = figures.get("best_accuracy")
@@ -140,7 +122,7 @@ def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     seconds = figures.get("seconds") or {}
     if seconds:
         share = seconds.get("train", 0.0) / (sum(seconds.values()) or 1.0)
-        cards.append(("time", duration(sum(seconds.values())), f"{share:.0%} of it training"))
+        cards.append(("time", duration(sum(seconds.values())), f"{share:.0%} in training"))
     if not cards:
         return cards
     energy = figures.get("energy") or {}
@@ -148,18 +130,18 @@ def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if energy.get(key) is not None:
             cards.append((f"energy, {device}", joules(energy[key]), energy.get(source) or ""))
     if not any("joules" in key for key in energy):
-        cards.append(("energy", "not measured", "nothing was metered"))
+        cards.append(("energy", "not measured", "no meter"))
     return cards
 
 
 def _origin(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where and from what the run was made."""
+    """Returns where the run comes from: ids, code, settings and machine."""
     keys = ("run_id", "seed", "group", "tags", "commit", "config_hash", "overrides", "hardware", "versions")
     return [(key.replace("_", " "), _text(figures[key])) for key in keys if figures.get(key) not in (None, [], {})]
 
 
 def _figures(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every figure of the result, so that the page leaves none out."""
+    """Returns every figure of the result."""
     return [(key, _text(value)) for key, value in figures.items() if key not in {"error", "notes"}]
 
 

@@ -25,7 +25,7 @@ from ast_experiments.runs.record import read_result
 
 if TYPE_CHECKING:
     from ast_experiments.config.schema import Config
-    from ast_experiments.tracking.callback import Watch
+    from ast_experiments.tracking.callback import StopCallback
 
 LOG = "train.log"
 
@@ -71,7 +71,7 @@ class Outcome:
 def run_job(
     job: Job,
     *,
-    callback: Watch | None = None,
+    callback: StopCallback | None = None,
     seconds_left: float | None = None,
     under_launcher: bool = False,
 ) -> Outcome:
@@ -224,7 +224,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _complete_report(job: Job) -> None:
     """Writes the report of a run that was killed between its result and its report."""
-    from ast_experiments.analysis.report import REPORT, write_report
+    from ast_experiments.analysis.page import REPORT
+    from ast_experiments.analysis.report import write_report
 
     if is_main_process() and job.config.tracking.report and not (job.folder / REPORT).is_file():
         write_report(job.folder)

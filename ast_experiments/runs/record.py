@@ -1,4 +1,4 @@
-"""Runs as their files tell them; nothing here needs the machine that a run was made on."""
+"""Reads run directories, on any machine."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class RunRecord:
     """One run.
 
     Attributes:
-        directory: Where its files lie.
-        config: Its configuration, interpolations unresolved; empty if there is no config.yaml.
-        steps: Rows of kind "step", in the order of the file.
-        epochs: Rows of kind "epoch", in the order of the file.
-        result: The content of result.json; empty if the run left none.
+        directory: Run directory.
+        config: Configuration with unresolved interpolations; empty if there is no config.yaml.
+        steps: Rows of kind "step", in file order.
+        epochs: Rows of kind "epoch", in file order.
+        result: Content of result.json; empty if there is none.
     """
 
     directory: Path
@@ -38,23 +38,23 @@ class RunRecord:
 
     @property
     def status(self) -> str:
-        """One of "finished", "failed", "interrupted", or "unfinished" where the run left no result."""
+        """Status: "finished", "failed", "interrupted", or "unfinished" if there is no result."""
         return self.result.get("status", "unfinished")
 
 
 def read_run(directory: str | os.PathLike[str], *, metrics: bool = True) -> RunRecord:
-    """Reads a run directory; files that are missing read as empty.
+    """Reads a run directory; missing files read as empty.
 
     Args:
-        directory: Of the run.
-        metrics: Whether to read the rows; a long run has many.
+        directory: Run directory.
+        metrics: Whether to read the rows, of which a long run has many.
 
     Raises:
-        FileNotFoundError: If the directory holds none of a run's files.
+        FileNotFoundError: If the directory contains none of a run's files.
     """
     directory = Path(directory)
     if not is_run(os.listdir(directory) if directory.is_dir() else ()):
-        raise FileNotFoundError(f"{directory} is no run directory: expected {METRICS}, {RESULT} or {CONFIG}.")
+        raise FileNotFoundError(f"{directory} is not a run directory: expected {METRICS}, {RESULT} or {CONFIG}.")
     rows = read_rows(directory / METRICS) if metrics else []
     return RunRecord(
         directory=directory,
@@ -84,7 +84,7 @@ def read_result(directory: Path) -> dict[str, Any]:
 
 
 def find_runs(path: str | os.PathLike[str]) -> list[Path]:
-    """Returns the run directories at and below `path`, sorted; a run holds no other run."""
+    """Finds the run directories at and below `path`, sorted. Runs do not contain other runs."""
     found = []
     for here, folders, files in os.walk(path):
         if is_run(files):
@@ -95,12 +95,12 @@ def find_runs(path: str | os.PathLike[str]) -> list[Path]:
 
 
 def is_run(names: Collection[str]) -> bool:
-    """Tells whether these are the files of a run directory: a record, a result or a configuration."""
+    """Returns whether file names are those of a run directory: a record, a result or a configuration."""
     return any(name in names for name in (METRICS, RESULT, CONFIG))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads a JSONL file; a line that is no JSON object is skipped, with a warning unless it is the last."""
+    """Reads a JSONL file. Lines that are not JSON objects are skipped, with a warning unless it is the last line."""
     if not path.exists():
         return []
     rows = []
@@ -127,6 +127,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
-        logger.warning("%s cannot be read (%s); the run is shown without it.", path, error)
+        logger.warning("%s cannot be read (%s); the run is shown without its configuration.", path, error)
         return {}
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}

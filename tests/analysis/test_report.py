@@ -152,7 +152,7 @@ def test_command(exists: bool, code: int, tmp_path: Path, run_in: Make) -> None:
     )
     assert done.returncode == code
     assert done.stdout == (f"{tmp_path / 'report.html'}\n" if exists else "")
-    assert ("no run directory" in done.stderr) is not exists
+    assert ("is not a run directory" in done.stderr) is not exists
 
 
 @pytest.mark.parametrize("n", [0, 1, 800, 801, 20_000])

@@ -1,4 +1,4 @@
-"""A sweep's runs as figures over the plane of the two gains, and which gains to take."""
+"""Metrics of a gain sweep at each pair of gains, and a recommendation."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What the rows of a run tell of its control.
+    """Control signals of a run.
 
     Attributes:
         epochs: Epochs done, shape (n,).
-        rate: Activation rate, smoothed over 5,000 offered rows or an epoch, whichever is less; NaN before, shape (n,).
+        rate: Activation rate, smoothed over 5,000 offered rows or an epoch, whichever is shorter, shape (n,).
+            NaN before that.
         target: Target rate, shape (n,).
         kp: Proportional gain in use, shape (n,).
         ki: Integral gain in use, shape (n,).
@@ -41,7 +42,7 @@ class Trace:
 
 
 def trace(record: RunRecord) -> Trace | None:
-    """The control signals of a run; None if it was not controlled, or a row does not say how many rows were offered."""
+    """Reads the control signals of a run; None if it was not controlled or its rows lack `samples_offered`."""
     needed = ("control/threshold", "control/activation_rate", "control/target")
     if not all("samples_offered" in row for row in record.steps):
         return None
@@ -61,15 +62,15 @@ def trace(record: RunRecord) -> Trace | None:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One pair of gains; figures are means over its runs, None where one of them has none.
+    """One pair of gains. Figures are means over its runs; None if one of the runs lacks it.
 
     Attributes:
-        kp: As typed.
-        ki: As typed.
-        rest: What else was varied, without seeds.
-        gains: Their values; of derived gains the mean of those in use, NaN if they were never in use.
-        rows: The runs.
-        figures: By name.
+        kp: Value as typed.
+        ki: Value as typed.
+        rest: Other settings that vary, without seeds.
+        gains: Numeric values; for derived gains their mean over the runs, NaN if never used.
+        rows: Runs.
+        figures: Means by metric.
     """
 
     kp: str
@@ -81,19 +82,19 @@ class Point:
 
     @property
     def derived(self) -> bool:
-        """Whether both gains follow from the scores."""
+        """Whether both gains are derived from the scores."""
         return self.kp in UNSET and self.ki in UNSET
 
 
-FIGURES = ("settling_window", "overshoot", "rms_error", "final_accuracy", "savings")
+METRIC_NAMES = ("settling_window", "overshoot", "rms_error", "final_accuracy", "savings")
 
 
 def points(rows: Sequence[LeaderboardRow], traces: Mapping[str, Trace | None]) -> list[Point]:
-    """The pairs of gains of a sweep; none unless both were varied.
+    """Groups a sweep's runs by their gains; empty unless both gains vary.
 
     Args:
-        rows: As `leaderboard` gives them.
-        traces: By `LeaderboardRow.run`.
+        rows: Rows of the leaderboard.
+        traces: Traces by `LeaderboardRow.run`.
     """
     groups: dict[tuple[Any, ...], list[LeaderboardRow]] = {}
     for row in rows:
@@ -105,21 +106,21 @@ def points(rows: Sequence[LeaderboardRow], traces: Mapping[str, Trace | None]) -
     for (kp, ki, rest), group in groups.items():
         used = [t for t in (traces.get(row.run) for row in group) if t is not None]
         gains = (_gain(kp, [t.kp for t in used]), _gain(ki, [t.ki for t in used]))
-        figures = {name: _mean([getattr(row, name) for row in group]) for name in FIGURES}
+        figures = {name: _mean([getattr(row, name) for row in group]) for name in METRIC_NAMES}
         found.append(Point(kp, ki, dict(rest), gains, tuple(group), figures))
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Theory:
-    """What is known about the boundary between stable and unstable gains.
+    """The boundary between stable and unstable gains.
 
     Attributes:
-        law: Of the controller.
+        law: Law of the controller.
         alpha: Weight of the newest window in its EMA.
-        windows: Time constant that derived gains aim at; None for laws without derived gains.
-        densities: Least and largest density of the scores at the threshold over the runs, per unit of the level; None
-            where the runs do not tell.
+        windows: Time constant targeted by derived gains; None for laws without derived gains.
+        densities: Lowest and highest density of the scores at the threshold over the runs, per unit of the level;
+            None if the runs do not reveal it.
     """
 
     law: Law
@@ -128,7 +129,7 @@ class Theory:
     densities: tuple[float, float] | None
 
     def margin(self, point: Point) -> float:
-        """Logarithm of the factor to the boundary, at the density for which it is least; above 0 where stable."""
+        """Returns the log of the factor to the boundary, at the worst density; positive if stable."""
         found = []
         for density in self.densities or (None,):
             kp, ki = point.gains
@@ -143,14 +144,14 @@ class Theory:
 def theory(
     point_list: Sequence[Point], traces: Mapping[str, Trace | None], configs: Mapping[str, Mapping[str, Any]]
 ) -> Theory | None:
-    """The theory of a sweep over gains; None unless its runs share one law and one `alpha`.
+    """Returns the theory of a gain sweep; None unless its runs share one law and one `alpha`.
 
-    The density is read off the gains that `pi` derived from it, in the runs whose kp was left to it.
+    The density follows from the gains that `pi` derived from it, in the runs with a derived kp.
 
     Args:
-        point_list: Of the sweep.
-        traces: By run.
-        configs: Settings of the controller, by run.
+        point_list: Points of the sweep.
+        traces: Traces by run.
+        configs: Controller settings by run.
     """
     chosen = [configs[row.run] for point in point_list for row in point.rows]
     kinds = {tuple(config.get(key) for key in ("name", "alpha", "settling_windows")) for config in chosen}
@@ -168,11 +169,11 @@ def theory(
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Which gains to take.
+    """A recommendation of gains.
 
     Attributes:
-        point: They.
-        reasons: Sentences.
+        point: The recommended gains.
+        reasons: Reasons, as sentences.
     """
 
     point: Point
@@ -180,11 +181,11 @@ class Advice:
 
 
 def advise(point_list: Sequence[Point], target: float | None, law: Theory | None) -> Advice | None:
-    """The gains that hold the rate best; None if no pair settled.
+    """Recommends the gains that keep the rate closest to its target; None if no pair settled.
 
-    Of the pairs whose runs all finished and settled, those with the least RMS error of the rate, and any within a
-    tenth or within 1 % of the target of it, count as equal. Among equals derived gains come first, since they follow
-    the scores to other data; then the one that settles first, then the least overshoot.
+    Only pairs whose runs all finished and settled qualify. Pairs within 10 % of the lowest RMS error, or within 1 % of
+    the target of it, count as equal. Among equals, derived gains come first, since they adapt to other data; then the
+    earliest to settle; then the lowest overshoot.
     """
     held = [
         p for p in point_list
@@ -209,25 +210,23 @@ def _reasons(best: Point, equal: Sequence[Point], held: Sequence[Point], law: Th
     overshoot, accuracy = figures["overshoot"], [p.figures["final_accuracy"] for p in held]
     rms = f"RMS error {figures['rms_error']:.4f}"
     found = [
-        f"It holds the rate best of the {len(held)} pairs that settled: {rms}."
+        f"It has the lowest error of the {len(held)} pairs that settled: {rms}."
         if len(equal) == 1
-        else f"{len(equal)} of the {len(held)} pairs that settled hold the rate equally well; here {rms}.",
+        else f"{len(equal)} of the {len(held)} pairs that settled are equally accurate; this one has {rms}.",
         f"It settles at log row {figures['settling_window']:.0f}"
         + (f" and overshoots by {overshoot:.0%}." if overshoot is not None else "."),
     ]
     if best.derived:
-        found.append("Both gains follow from the scores: the same setting serves other data and other targets.")
+        found.append("Both gains are derived from the scores: the same setting works for other data and targets.")
     factor = None if law is None else law.margin(best)
     if factor == -np.inf and best.gains[0] != 0:
-        found.append("By theory no kp is stable beside this ki.")
+        found.append("In theory no kp is stable with this ki.")
     elif factor is not None and np.isfinite(factor):
         side = "inside" if factor > 0 else "outside"
-        found.append(
-            f"By theory it lies {side} the stable gains, a factor {np.exp(abs(factor)):.1f} from the boundary."
-        )
-    told = [value for value in accuracy if value is not None]
-    if len(told) > 1:
-        found.append(f"Accuracy lies between {min(told):.2f} and {max(told):.2f} % over the pairs that settled.")
+        found.append(f"In theory it is {side} the stable region, a factor {np.exp(abs(factor)):.1f} from the boundary.")
+    known = [value for value in accuracy if value is not None]
+    if len(known) > 1:
+        found.append(f"Accuracy ranges from {min(known):.2f} to {max(known):.2f} % over the pairs that settled.")
     return tuple(found)
 
 
@@ -240,5 +239,5 @@ def _gain(typed: str, used: Sequence[Floats]) -> float:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    told = [value for value in values if value is not None]
-    return float(np.mean(told)) if told and len(told) == len(values) else None
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None

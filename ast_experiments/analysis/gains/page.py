@@ -1,6 +1,6 @@
-"""One page about one sweep, `report.html`, and its figures, `leaderboard.csv`; from the files of its runs alone.
+"""The page of a sweep, `report.html`, and its figures, `leaderboard.csv`, from the files of its runs alone.
 
-`python -m ast_experiments.analysis.gains.page SWEEP_DIR` prints the leaderboard and writes both anew.
+`python -m ast_experiments.analysis.gains.page SWEEP_DIR` prints the leaderboard and rewrites both.
 """
 
 from __future__ import annotations
@@ -9,21 +9,20 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ast_experiments.analysis.gains.charts import FIGURES, heat_map, rate_chart
+from ast_experiments.analysis.gains.charts import METRICS, heat_map, rate_chart
 from ast_experiments.analysis.gains.figures import Advice, Point, Theory, advise, points, theory, trace
 from ast_experiments.analysis.leaderboard import (
     LEGEND,
     LeaderboardRow,
     cells,
     headings,
-    link,
     print_leaderboard,
     rank,
+    report_link,
     to_csv,
 )
-from ast_experiments.analysis.report import REPORT, render
+from ast_experiments.analysis.page import REPORT, embed, render
 from ast_experiments.core.files import write_atomic
 from ast_experiments.runs.record import RunRecord, find_runs, read_run
 
@@ -31,7 +30,7 @@ CSV = "leaderboard.csv"
 
 
 def write_sweep(sweep_dir: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Writes the page and the table into a sweep's directory, whatever state its runs are in.
+    """Writes the page and the table of a sweep, whatever the state of its runs.
 
     Returns:
         The paths of `report.html` and `leaderboard.csv`.
@@ -45,58 +44,58 @@ def write_sweep(sweep_dir: str | os.PathLike[str]) -> tuple[Path, Path]:
 
 
 def render_sweep(root: Path, rows: Sequence[LeaderboardRow], records: Mapping[str, RunRecord]) -> str:
-    """Returns the page as HTML.
+    """Renders the page of a sweep as HTML.
 
     Args:
-        root: The sweep's directory.
-        rows: As `rank` gives them.
-        records: By `LeaderboardRow.run`.
+        root: Directory of the sweep.
+        rows: Rows of the leaderboard, as `rank` returns them.
+        records: Runs by `LeaderboardRow.run`.
     """
-    from markupsafe import Markup
-
     traces = {row.run: trace(records[row.run]) for row in rows}
-    plane = points(rows, traces)
-    law = theory(plane, traces, {name: record.config.get("controller") or {} for name, record in records.items()})
+    grid = points(rows, traces)
+    law = theory(grid, traces, {name: record.config.get("controller") or {} for name, record in records.items()})
     target = next((row.target for row in rows if row.target is not None), None)
-    advice = advise(plane, target, law)
+    advice = advise(grid, target, law)
     best = [row.run for row in advice.point.rows] if advice else []
     names = {
         row.run: ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in row.overrides.items()) or row.run for row in rows
     }
-    drawing = rate_chart(traces, names, best)
+    caption = "Rows trained / rows offered, smoothed over 5,000 offered rows or an epoch, whichever is shorter."
     counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
     return render(
         "sweep.html.j2",
         title=f"Sweep: {root.resolve().name}",
         subtitle=", ".join(f"{count} {status}" for status, count in counts.items()),
-        advice=None if advice is None else (_named(advice.point), advice.reasons),
-        plane=bool(plane),
-        facets=[(label, _maps(facet, law, advice, label)) for label, facet in _facets(plane)],
+        advice=None if advice is None else (_gains(advice.point), advice.reasons),
+        grid=bool(grid),
+        facets=[(label, embed(_maps(facet, law, advice, label))) for label, facet in _facets(grid)],
         law=_law_text(law),
-        rates=Markup(drawing) if drawing else None,
+        rates=embed([("All runs", caption, rate_chart(traces, names, best))]),
         legend=LEGEND,
         headings=headings(rows),
-        rows=[(row, cells(row), link(root, row)) for row in rows],
+        rows=[(cells(row), row.status, report_link(root, row), row.error) for row in rows],
     )
 
 
-def _facets(plane: Sequence[Point]) -> list[tuple[str, list[Point]]]:
-    """The points by what else was varied; the label is empty where nothing was."""
+def _facets(grid: Sequence[Point]) -> list[tuple[str, list[Point]]]:
+    """Groups the points by the other settings that vary; the label is empty if none does."""
     found: dict[str, list[Point]] = {}
-    for point in plane:
+    for point in grid:
         found.setdefault(", ".join(f"{key}={value}" for key, value in point.rest.items()), []).append(point)
     return list(found.items())
 
 
-def _maps(facet: Sequence[Point], law: Theory | None, advice: Advice | None, label: str) -> list[tuple[Any, ...]]:
-    from markupsafe import Markup
-
+def _maps(
+    facet: Sequence[Point], law: Theory | None, advice: Advice | None, label: str
+) -> list[tuple[str, str, str | None]]:
     best = advice.point if advice else None
-    drawn = [(figure, heat_map(facet, figure, law, best, f"{figure.name} {label}")) for figure in FIGURES]
-    return [(figure.title, figure.caption, Markup(drawing)) for figure, drawing in drawn if drawing]
+    return [
+        (metric.title, metric.caption, heat_map(facet, metric, law, best, f"{metric.name} {label}"))
+        for metric in METRICS
+    ]
 
 
-def _named(point: Point) -> str:
+def _gains(point: Point) -> str:
     gains = ["kp and ki derived"] if point.derived else [f"kp {point.kp}", f"ki {point.ki}"]
     return ", ".join([*gains, *(f"{key} {value}" for key, value in point.rest.items())])
 
@@ -107,20 +106,20 @@ def _law_text(law: Theory | None) -> str:
     alpha = law.alpha
     high = (2 - alpha) / alpha
     if law.law == "pi":
-        text = f"Theory, for the loop linearised at the threshold: stable where kp + ki/2 < {high:.3g} / f"
+        text = f"Theory, for the loop linearised at the threshold: stable if kp + ki/2 < {high:.3g} / f"
     else:
         text = (
-            f"Theory, for the loop linearised at the threshold and the clamps open: stable where "
+            f"Theory, for the loop linearised at the threshold and no clamp active: stable if "
             f"{(1 - alpha) / alpha:.3g} ki < kp < {2 * high:.3g} / f - ki/2"
         )
     density = "f is the density of the scores at the threshold"
     if law.densities is None:
-        return f"{text}; {density}, which these runs do not tell: a run with derived gains of pi would."
-    least, most = law.densities
+        return f"{text}; {density}. These runs do not reveal it; a run of pi with derived gains would."
+    lowest, highest = law.densities
     return (
-        f"{text}; {density}, here from {least:.2g} to {most:.2g} over the runs with derived gains: the solid and the "
-        f"dashed line. Derived gains move with f, a fixed factor off the boundary; beside a given kp a derived ki is "
-        f"{alpha / (1 - alpha):.2g} kp."
+        f"{text}; {density}, from {lowest:.2g} (solid line) to {highest:.2g} (dashed line) over the runs with derived "
+        f"gains. Derived gains scale with f and keep a fixed factor from the boundary. For a given kp, the derived ki "
+        f"is {alpha / (1 - alpha):.2g} kp."
     )
 
 
@@ -131,7 +130,7 @@ def main() -> None:
     folder = parser.parse_args().sweep_dir
     paths = find_runs(folder)
     if not paths:
-        raise SystemExit(f"{folder} holds no runs; expected the directory of a sweep, e.g. outputs/sweeps/NAME")
+        raise SystemExit(f"{folder} contains no runs; expected the directory of a sweep, e.g. outputs/sweeps/NAME")
     print_leaderboard(rank([(read_run(path), path.relative_to(folder).as_posix()) for path in paths]))
     print(*write_sweep(folder), sep="\n")
 

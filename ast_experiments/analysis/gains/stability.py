@@ -1,9 +1,9 @@
-r"""What theory says of gains: the poles of the loops that hold a rate.
+r"""Stability theory of the gains: the poles of the control loops.
 
-The plant. A window of rows meets a level x, the threshold or its logarithm, and the share y = 1 - F(x) of it passes.
-Near the level that the target r exceeds, y = r - f (x - x*), with f the density of the scores there, in units of 1/x.
-What a window teaches moves the level of the next one. With m <- alpha y + (1 - alpha) m, e = m - r and a = 1 - alpha
-the error is, in the z-domain,
+The plant. A window of rows is compared with a level x, the threshold or its logarithm; the share y = 1 - F(x) passes.
+Near the level x* at which the share is the target r, y = r - f (x - x*), where f is the density of the scores there, in
+units of 1/x. Each window moves the level of the next one. With m <- alpha y + (1 - alpha) m, e = m - r and
+a = 1 - alpha, the error in the z-domain is
 
     E = -alpha f z / (z - a)  X
 
@@ -11,21 +11,21 @@ the error is, in the z-domain,
 
     z^2 + (alpha f (kp + ki) - 1 - a) z + a - alpha f kp = 0
 
-By Jury's conditions they lie inside the unit circle where ki > 0 and kp + ki / 2 < (2 - alpha) / (alpha f).
+By Jury's conditions they lie inside the unit circle if ki > 0 and kp + ki / 2 < (2 - alpha) / (alpha f).
 
 The published laws `sundew_comparison` and `sundew_two_stage` move x by kp e + ki S with S the sum of all e, so
 (z - 1) X = (kp + ki z / (z - 1)) E: the level integrates the error and S does so once more. With the clamps open
 
     z^3 + (alpha f (kp + ki) - 2 - a) z^2 + (1 + 2 a - alpha f kp) z - a = 0
 
-which is stable where ki > 0 and
+which is stable if ki > 0 and
 
     ki a / alpha  <  kp  <  2 (2 - alpha) / (alpha f) - ki / 2
 
-The lower bound knows nothing of the scores. For small gains it is an oscillator: with a kp > ki a / alpha of any size
-it rings at sqrt(f ki) radians a window and fades at a rate of f (kp - ki a / alpha) / 2.
+The lower bound does not depend on the scores. For small gains the loop is an oscillator: with any kp > ki a / alpha
+it rings at sqrt(f ki) radians per window and decays at a rate of f (kp - ki a / alpha) / 2.
 
-`sundew_report` observes the rate since the start, whose sensitivity fades like 1 / t; it has no poles to speak of.
+`sundew_report` observes the rate since the start, whose sensitivity decays like 1 / t; it has no fixed poles.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ Law = Literal["pi", "published"]
 Floats = NDArray[np.float64]
 
 LAWS: Mapping[str, Law] = {"pi": "pi", "sundew_comparison": "published", "sundew_two_stage": "published"}
-"""The law of a controller. That of `pi` moves the logarithm of the threshold, so its f is that of log-scores."""
+"""The law of each controller. `pi` moves the logarithm of the threshold, so its f is the density of log-scores."""
 
 
 def polynomial(law: Law, kp: ArrayLike, ki: ArrayLike, alpha: float, density: ArrayLike) -> Floats:
-    """The closed loop's characteristic polynomial, highest power first.
+    """Returns the closed loop's characteristic polynomial, highest power first.
 
     Args:
-        law: Which of the two.
+        law: The law.
         kp: Proportional gain, shape (...).
         ki: Integral gain, shape (...).
         alpha: Weight of the newest window in the EMA, in (0, 1].
@@ -63,7 +63,7 @@ def polynomial(law: Law, kp: ArrayLike, ki: ArrayLike, alpha: float, density: Ar
 
 
 def dominant(law: Law, kp: ArrayLike, ki: ArrayLike, alpha: float, density: ArrayLike) -> NDArray[np.complex128]:
-    """The closed loop's pole of the largest modulus, with an imaginary part of at least 0; shape as `polynomial`."""
+    """Returns the closed loop's pole of largest modulus, with a non-negative imaginary part; shape (...)."""
     coefficients = polynomial(law, kp, ki, alpha, density)
     flat = coefficients.reshape(-1, coefficients.shape[-1])
     found = np.array([max(np.roots(row), key=lambda z: (abs(z), z.imag)) for row in flat], dtype=np.complex128)
@@ -71,16 +71,17 @@ def dominant(law: Law, kp: ArrayLike, ki: ArrayLike, alpha: float, density: Arra
 
 
 def bounds(law: Law, ki: ArrayLike, alpha: float, density: float | None) -> tuple[Floats, Floats]:
-    """The least and the largest stable kp.
+    """Computes the lowest and highest stable kp.
 
     Args:
-        law: Which of the two.
+        law: The law.
         ki: Integral gain, at least 0, shape (...).
         alpha: Weight of the newest window in the EMA.
-        density: f; None if it is not known.
+        density: f; None if unknown.
 
     Returns:
-        Two of shape (...); the second is infinite without a density. Nothing is stable where it is below the first.
+        Two arrays of shape (...); the second is infinite without a density. If it is below the first, nothing is
+            stable.
     """
     ki = np.asarray(ki, dtype=np.float64)
     if law == "pi":
@@ -91,10 +92,10 @@ def bounds(law: Law, ki: ArrayLike, alpha: float, density: float | None) -> tupl
 
 
 def margin(law: Law, kp: ArrayLike, ki: ArrayLike, alpha: float, density: float | None) -> Floats:
-    """How far kp is from the boundary between stable and unstable gains.
+    """Computes the distance of kp from the stability boundary.
 
     Returns:
-        Shape (...); the logarithm of the factor: above 0 where the loop is stable, below where it is not.
+        Log of the factor, shape (...): positive if the loop is stable, negative if not.
     """
     kp = np.asarray(kp, dtype=np.float64)
     low, high = bounds(law, ki, alpha, density)
@@ -103,10 +104,10 @@ def margin(law: Law, kp: ArrayLike, ki: ArrayLike, alpha: float, density: float 
 
 
 def score_density(scores: ArrayLike, target: float) -> float:
-    """The density of scores at the threshold that a share of `target` exceeds: a central difference of quantiles.
+    """Estimates the density of scores at the threshold that a share `target` exceeds, from two quantiles.
 
     Args:
-        scores: Shape (n,), none of them NaN; their logarithms for `pi`.
+        scores: Shape (n,), without NaN; log-scores for `pi`.
         target: In (0, 1).
     """
     half = min(0.05, target / 2, (1 - target) / 2)
@@ -115,17 +116,17 @@ def score_density(scores: ArrayLike, target: float) -> float:
 
 
 def steepest(scores: ArrayLike, target: float, levels: int = 97) -> float:
-    """The slope of the steepest line from the working point to another point of the curve of rate against level.
+    """Computes the steepest slope from the operating point to another point of the curve of rate over level.
 
-    Where the curve bends a large swing meets it at another slope than a small one. It stays below this line at every
-    size, so gains that are stable for all densities up to it are stable for all swings (the sector of absolute
-    stability; that linear loops decide it is Aizerman's conjecture, not a theorem).
+    Where the curve bends, large swings see another slope than small ones, but never more than this one. So gains that
+    are stable for all densities up to it are stable for swings of any size (the sector of absolute stability; that
+    linear loops decide it is Aizerman's conjecture, not a theorem).
 
     Args:
-        scores: Shape (n,), none of them NaN.
+        scores: Shape (n,), without NaN.
         target: In (0, 1).
-        levels: Points of the curve that are looked at, between rates of 0.02 and 0.98; those within 0.04 of the
-            target are left out.
+        levels: Points of the curve to examine, between rates of 0.02 and 0.98, except those within 0.04 of the
+            target.
     """
     rates = np.linspace(0.02, 0.98, levels)
     rates = rates[np.abs(rates - target) > 0.04]

@@ -9,7 +9,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ast_experiments.analysis.report import REPORT, render
+from ast_experiments.analysis.page import REPORT, embed, render
 from ast_experiments.core.files import write_atomic, write_json
 from ast_experiments.experiments.tuning import charts
 from ast_experiments.experiments.tuning.search import SearchSession, format_values, short_names
@@ -72,8 +72,6 @@ def ranked(session: SearchSession) -> list[FrozenTrial]:
 
 def render_page(session: SearchSession) -> str:
     """Renders the page of a search as HTML."""
-    from markupsafe import Markup
-
     search, trials = session.search, ranked(session)
     states = [STATES[trial.state.name] for trial in trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -83,9 +81,9 @@ def render_page(session: SearchSession) -> str:
         title=f"Search: {search.name}",
         subtitle=counts,
         best=[(format_values(entry["values"]), entry["told"], entry["command"]) for entry in _best(session)["best"]],
-        charts=[(title, caption, Markup(drawing)) for title, caption, drawing in charts.draw_charts(session)],
+        charts=embed(charts.draw_charts(session)),
         headings=_headings(session),
-        rows=[(_cells(session, t), state, link) for t, state, link in zip(trials, states, links, strict=True)],
+        rows=[(_cells(session, t), state, link, "") for t, state, link in zip(trials, states, links, strict=True)],
     )
 
 

@@ -67,8 +67,8 @@ def test_the_page_is_whole_whatever_state_the_runs_are_in(sweep: Path) -> None:
     assert text.count("<svg") == 6
     assert text.count("stability boundary, theory") == 5
     assert "Recommended: kp and ki derived" in text
-    assert "stable where kp + ki/2 &lt; 5.67 / f" in text
-    assert "here from 0.5 to 0.5" in text
+    assert "stable if kp + ki/2 &lt; 5.67 / f" in text
+    assert "from 0.5 (solid line) to 0.5 (dashed line)" in text
     assert "never" in text
     assert "Diverged: &lt;b&gt;" in text
     outside = set(re.findall(r'(?:href|src)="([^"#]+)"|url\(([^#)]+)\)', text))
@@ -86,7 +86,7 @@ def test_command(sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "Leaderboard" in capsys.readouterr().out
     (sweep / "empty").mkdir()
     monkeypatch.setattr("sys.argv", ["sweep_report", str(sweep / "empty")])
-    with pytest.raises(SystemExit, match="holds no runs"):
+    with pytest.raises(SystemExit, match="contains no runs"):
         main()
 
 
@@ -110,7 +110,7 @@ def test_a_sweep_without_gains_has_rates_and_a_leaderboard(sweep: Path) -> None:
         path.write_text(json.dumps(result | {"overrides": [f"seed={i}"]}))
     text = write_sweep(sweep)[0].read_text()
     assert "Recommended" not in text
-    assert "Over the gains" not in text
+    assert "By gains" not in text
     assert text.count("<svg") == 1
 
 
@@ -142,9 +142,9 @@ def test_advice(figures: dict[str, tuple[float | None, float, float]], expected:
     ("ki", "said"),
     [
         # f = 1, alpha = 0.3: kp may be 17/3 - ki/2
-        (2.0, "By theory it lies inside the stable gains, a factor 4.7 from the boundary."),
-        (11.0, "By theory it lies outside the stable gains, a factor 6.0 from the boundary."),
-        (12.0, "By theory no kp is stable beside this ki."),
+        (2.0, "In theory it is inside the stable region, a factor 4.7 from the boundary."),
+        (11.0, "In theory it is outside the stable region, a factor 6.0 from the boundary."),
+        (12.0, "In theory no kp is stable with this ki."),
     ],
 )
 def test_where_advised_gains_lie(ki: float, said: str) -> None:
@@ -166,6 +166,6 @@ def test_an_axis_places_values_between_the_labels() -> None:
     points = [point(kp, ki, (kp_value, 1.0)) for kp, ki, kp_value in
               (("100", "1", 100.0), ("null", "1", 3.0), ("null", "null", 10.0), ("1", "1", 1.0))]  # fmt: skip
     axis = Axis(points, 0)
-    assert axis.names() == ["1", "derived\n(10)", "100"]
-    assert axis.place(np.array([0.1, 1, 10**0.5, 10, 1000])) == pytest.approx([-1, 0, 0.5, 1, 3])
-    assert np.isnan(Axis(points[:1], 0).place(np.array([1.0]))).all()
+    assert axis.tick_labels() == ["1", "derived\n(10)", "100"]
+    assert axis.position(np.array([0.1, 1, 10**0.5, 10, 1000])) == pytest.approx([-1, 0, 0.5, 1, 3])
+    assert np.isnan(Axis(points[:1], 0).position(np.array([1.0]))).all()
