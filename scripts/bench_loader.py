@@ -26,16 +26,18 @@ import torch
 
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.resolve import resolved
-from ast_experiments.data.encoded.images import Photos
-from ast_experiments.data.loaders.loaders import HostLoader
-from ast_experiments.data.loaders.placement import VIEW_SETTINGS, build_views
-from ast_experiments.runs.build import build_dataset, settings_of
+from ast_experiments.data.build import transform_settings
+from ast_experiments.data.encoded.images import EncodedImages
+from ast_experiments.data.loaders.base import PlannedBatches
+from ast_experiments.data.loaders.host import HostLoader
+from ast_experiments.data.loaders.transforms import build_transforms
+from ast_experiments.runs.build import build_dataset
 
 BATCH = 64
 SKIPPED = 0.6
 
 
-def photographs(args: argparse.Namespace) -> tuple[Photos, Any]:
+def encoded_images(args: argparse.Namespace) -> tuple[EncodedImages, Any]:
     """The training samples, and the settings of their data set."""
     name = "folder" if args.root else "imagenette"
     overrides = [f"dataset={name}", f"dataset.size={args.size}", f"recipe.batch_size={BATCH}"]
@@ -45,7 +47,7 @@ def photographs(args: argparse.Namespace) -> tuple[Photos, Any]:
     return build_dataset(config).train.first(args.rows), config.dataset  # pyright: ignore[reportReturnType]
 
 
-def write_files(photos: Photos, folder: Path, side: int | None) -> None:
+def write_files(photos: EncodedImages, folder: Path, side: int | None) -> None:
     """Writes the images as files in folders by class, where both loaders read them."""
     from PIL import Image
 
@@ -67,12 +69,12 @@ def ours(folder: Path, settings: Any, share: float) -> Callable[[int], int]:
     from ast_experiments.data.encoded.load import load_folder
 
     photos = load_folder(str(folder), size=settings.size).train
-    view, _ = build_views({k: v for k, v in settings_of(settings).items() if k in VIEW_SETTINGS})
-    loader = HostLoader(photos, "cpu", augment=view, mean=settings.mean, std=settings.std, seed=0)
+    view, _ = build_transforms(transform_settings(settings))
+    loader = HostLoader(photos, "cpu", transform=view, mean=settings.mean, std=settings.std, seed=0)
 
     def epoch(turn: int) -> int:
         ids = np.random.default_rng(turn).permutation(len(photos))[: round(share * len(photos))]
-        return sum(len(batch) for batch in loader.batches(ids, BATCH, turn, keep_short=True))
+        return sum(len(batch) for batch in loader.batches(PlannedBatches(ids, BATCH, keep_short=True), turn))
 
     return epoch
 
@@ -112,7 +114,7 @@ def main() -> None:
     parser.add_argument("--root", help="folder with train/CLASS/ and val/CLASS/ instead of Imagenette")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    photos, settings = photographs(args)
+    photos, settings = encoded_images(args)
     with tempfile.TemporaryDirectory() as scratch:
         write_files(photos, Path(scratch), args.side)
         arms = {

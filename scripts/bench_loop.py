@@ -26,7 +26,8 @@ from torch.nn import functional
 from ast_experiments.config.compose import compose, load_config
 from ast_experiments.config.validate import validate
 from ast_experiments.data.dataset import Dataset, Images
-from ast_experiments.data.in_memory.augment import Normalise, pad
+from ast_experiments.data.in_memory.transforms import pad
+from ast_experiments.data.loaders.normalise import Normalise
 from ast_experiments.models.simple_cnn import SimpleCNN
 from ast_experiments.runs import build
 from ast_experiments.tracking import Trackers

@@ -31,6 +31,7 @@ from bench_loop import synthetic
 from ast_experiments.config.compose import load_config
 from ast_experiments.core.batch import Batch
 from ast_experiments.data.dataset import Dataset
+from ast_experiments.data.loaders.base import PlannedBatches
 from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.models.build import side_model
@@ -213,7 +214,7 @@ class Bare:
         rows = self._samples // size * size
         ids = np.random.default_rng(epoch).permutation(self._samples)[:rows]
         batches: list[Batch] = []
-        load = _seconds(lambda: batches.extend(run.train.batches(ids, size, epoch)))
+        load = _seconds(lambda: batches.extend(run.train.batches(PlannedBatches(ids, size), epoch)))
         self._times.append(
             Work(
                 load / rows,

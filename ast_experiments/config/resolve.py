@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ast_experiments.config.schema import Config
-from ast_experiments.config.schema.dataset import PhotosConfig
+from ast_experiments.config.schema.dataset import EncodedConfig
 
 USUAL: dict[str, Any] = {
     "size": 224,
@@ -24,7 +24,7 @@ def resolved(config: Config) -> Config:
     Timm keeps with every architecture, random weights or not, how the pictures of its default weights were made.
     """
     dataset = config.dataset
-    left = [key for key in USUAL if isinstance(dataset, PhotosConfig) and getattr(dataset, key) is None]
+    left = [key for key in USUAL if isinstance(dataset, EncodedConfig) and getattr(dataset, key) is None]
     if not left:
         return config
     wanted = USUAL | (_of_timm(config.model.arch) if config.model.name == "timm" else {})
@@ -33,7 +33,7 @@ def resolved(config: Config) -> Config:
 
 def pictures(config: Config) -> dict[str, Any]:
     """How the pictures of a resolved config are made, for the record; nothing for images in memory."""
-    return {key: getattr(config.dataset, key) for key in USUAL if isinstance(config.dataset, PhotosConfig)}
+    return {key: getattr(config.dataset, key) for key in USUAL if isinstance(config.dataset, EncodedConfig)}
 
 
 def told(before: Config, after: Config) -> str | None:

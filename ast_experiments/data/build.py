@@ -11,14 +11,12 @@ import torch
 
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.data.choices import DATASETS
-from ast_experiments.data.dataset import Dataset, Images
-from ast_experiments.data.encoded.images import Photos
-from ast_experiments.data.encoded.transforms import View
-from ast_experiments.data.in_memory.augment import Augment
-from ast_experiments.data.loaders.loaders import Loader, build_loader
-from ast_experiments.data.loaders.placement import VIEW_SETTINGS, build_views
+from ast_experiments.data.dataset import Dataset, Samples
+from ast_experiments.data.loaders.base import Loader
+from ast_experiments.data.loaders.placement import build_loader
+from ast_experiments.data.loaders.transforms import TRANSFORM_SETTINGS, Transform, build_transforms
 
-NOT_FOR_LOADING = ("name", "mean", "std", *VIEW_SETTINGS)
+NOT_FOR_LOADING = ("name", "mean", "std", *TRANSFORM_SETTINGS)
 """Settings that the function that loads a data set does not get."""
 
 SPLIT_KEY = (0, 11)
@@ -77,10 +75,10 @@ def replace_labels(dataset: Dataset, file: str) -> Dataset:
             f"recipe.soft_labels: {file} has shape {soft.shape}; expected probabilities of shape {wanted}, "
             "at least 0 and adding up to 1 in each row"
         )
-    return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, labels=soft))
+    return dataclasses.replace(dataset, train=dataset.train.with_labels(soft))
 
 
-def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Images | Photos | None]:
+def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Samples | None]:
     """Keeps a share of the training samples out of training, the same ones for every seed.
 
     Returns:
@@ -114,20 +112,20 @@ def check_batch_size(batch_size: int, samples: int) -> None:
 
 
 def plain_images(dataset: Dataset, settings: Any, rows: int, device: torch.device) -> torch.Tensor:
-    """The first `rows` training images, or all, as validation would show them: normalised, nothing random.
+    """Returns the first `rows` training images, or all, as in validation: normalised, nothing random.
 
     Returns:
         float32, shape (n, channels, h, w), on the device.
     """
     samples = dataset.train.take(np.arange(min(rows, len(dataset.train))))
-    _, plain = build_views({key: value for key, value in dataclasses.asdict(settings).items() if key in VIEW_SETTINGS})
-    loader = build_loader(samples, device=device, augment=plain, mean=settings.mean, std=settings.std, seed=0)
+    _, plain = build_transforms(transform_settings(settings))
+    loader = build_loader(samples, device=device, transform=plain, mean=settings.mean, std=settings.std, seed=0)
     return loader.fetch(np.arange(len(samples)), 0).images
 
 
 def build_loaders(
     dataset: Dataset,
-    held: Images | Photos | None,
+    held: Samples | None,
     settings: Any,
     *,
     device: torch.device,
@@ -149,20 +147,24 @@ def build_loaders(
     Raises:
         ConfigError: If images are wanted on a device and cannot be kept there.
     """
-    views = {key: value for key, value in dataclasses.asdict(settings).items() if key in VIEW_SETTINGS}
-    augment, plain = build_views(views)
+    train, val = build_transforms(transform_settings(settings))
 
-    def make(samples: Images | Photos, augment: Augment | View) -> Loader:
+    def make(samples: Samples, transform: Transform) -> Loader:
         return build_loader(
             samples,
             device=device,
             on_device=on_device,
             workers=workers,
-            augment=augment,
+            transform=transform,
             mean=settings.mean,
             std=settings.std,
             seed=seed,
         )
 
-    held_out = None if held is None else make(held, augment)
-    return Loaders(make(dataset.train, augment), make(dataset.val, plain), held_out)
+    held_out = None if held is None else make(held, train)
+    return Loaders(make(dataset.train, train), make(dataset.val, val), held_out)
+
+
+def transform_settings(settings: Any) -> dict[str, Any]:
+    """Returns the settings of a data set that describe its transforms."""
+    return {key: value for key, value in dataclasses.asdict(settings).items() if key in TRANSFORM_SETTINGS}

@@ -1,33 +1,69 @@
-"""Images in memory: the form that every source ends in and every loader starts from."""
+"""Labelled samples and data sets: what every source of data returns and every loader starts from."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
 
 import numpy as np
 
 from ast_experiments.core.errors import DataError
 
-if TYPE_CHECKING:
-    from ast_experiments.data.encoded.images import Photos
-
 HASHED_IMAGES = 64
-"""Images of a split that a fingerprint covers, at the least."""
+"""Least number of images of a split that a fingerprint covers, if there are so many."""
+
+
+class Samples(Protocol):
+    """Labelled images of one split; the id of a sample is its row.
+
+    `Images` holds pixels in memory, `EncodedImages` decodes on demand.
+    """
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class indices, int64, shape (n,), or soft labels, float32, shape (n, classes)."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image as the network sees it."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def first(self, rows: int | None) -> Self:
+        """Returns `rows` samples; all of them for None.
+
+        Raises:
+            DataError: If there are fewer samples, or `rows` is not positive.
+        """
+        ...
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Returns some samples, in the order given."""
+        ...
+
+    def with_labels(self, labels: np.ndarray) -> Self:
+        """Returns the same images with other labels."""
+        ...
+
+    def identity(self) -> Iterator[bytes]:
+        """Yields bytes that identify these samples: shape, labels and some evenly spread images."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Labelled images; the id of a sample is its row.
+    """Labelled images in memory; the id of a sample is its row.
 
     Attributes:
         images: Pixels, uint8, shape (n, h, w, c).
         labels: Class indices, int64, shape (n,), or soft labels, float32, shape (n, classes).
 
     Raises:
-        ValueError: When shapes or types are others than these.
+        ValueError: If shapes or types differ from these.
     """
 
     images: np.ndarray
@@ -51,7 +87,7 @@ class Images:
         """Returns the first `rows` samples in their original order; all of them for None.
 
         Raises:
-            DataError: When there are fewer samples, or `rows` is not positive.
+            DataError: If there are fewer samples, or `rows` is not positive.
         """
         if rows is None:
             return self
@@ -62,37 +98,39 @@ class Images:
         """Returns some samples, in the order given."""
         return Images(self.images[rows], self.labels[rows])
 
+    def with_labels(self, labels: np.ndarray) -> Images:
+        """Returns the same images with other labels."""
+        return replace(self, labels=labels)
+
     def identity(self) -> Iterator[bytes]:
-        """Yields what tells these samples from others: shapes, labels and some evenly spread images."""
+        """Yields bytes that identify these samples: shape, labels and some evenly spread images."""
         yield repr(self.images.shape).encode()
-        yield np.ascontiguousarray(self.labels, self.labels.dtype.newbyteorder("<")).tobytes()
+        yield label_bytes(self.labels)
         yield self.images[:: max(1, len(self) // HASHED_IMAGES)].tobytes()
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training and validation images with one set of classes.
+    """Training and validation samples with one set of classes.
 
     Attributes:
-        name: What the config calls it.
-        train: Images to train on.
-        val: Images to judge by.
+        name: Name in the config.
+        train: Samples to train on.
+        val: Samples to measure accuracy on.
         classes: Class names in label order.
         source: Where the data was found, in words.
-        facts: What result.json says about it besides.
-        held_out: Training images that are kept out of training, if any.
+        facts: Further entries for result.json.
 
     Raises:
-        ValueError: When the splits differ in image shape, or a label has no class.
+        ValueError: If the splits differ in image shape, or a label has no class.
     """
 
     name: str
-    train: Images | Photos
-    val: Images | Photos
+    train: Samples
+    val: Samples
     classes: tuple[str, ...]
     source: str
     facts: Mapping[str, str] = field(default_factory=dict)
-    held_out: Images | Photos | None = None
 
     def __post_init__(self) -> None:
         if self.train.shape != self.val.shape:
@@ -107,14 +145,14 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of one image."""
+        """Height, width and channels of one image as the network sees it."""
         return self.train.shape
 
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits of the shapes, all labels and some evenly spread images.
 
-        The same data has the same fingerprint in whichever files it was found.
+        The same data has the same fingerprint in every kind of file.
         """
         digest = hashlib.blake2b(digest_size=6)
         for split in (self.train, self.val):
@@ -124,10 +162,10 @@ class Dataset:
 
 
 def check_labels(labels: np.ndarray, rows: int) -> None:
-    """Checks that there are int64 labels of shape (rows,), or float32 ones of shape (rows, classes).
+    """Checks that labels are int64 of shape (rows,) or float32 of shape (rows, classes).
 
     Raises:
-        ValueError: When they are of another form.
+        ValueError: If they are not.
     """
     hard = labels.dtype == np.int64 and labels.shape == (rows,)
     soft = labels.dtype == np.float32 and labels.ndim == 2 and len(labels) == rows
@@ -139,10 +177,15 @@ def check_labels(labels: np.ndarray, rows: int) -> None:
 
 
 def check_rows(rows: int | None, available: int) -> None:
-    """Checks that a split of `available` samples has `rows` of them; None asks for all.
+    """Checks that a split of `available` samples has `rows` of them; None stands for all.
 
     Raises:
-        DataError: When it has not.
+        DataError: If it has fewer, or `rows` is not positive.
     """
     if rows is not None and not 1 <= rows <= available:
-        raise DataError(f"{rows} rows were asked for; give a number from 1 to {available}, or null for all")
+        raise DataError(f"{rows} rows were requested; give a number from 1 to {available}, or null for all")
+
+
+def label_bytes(labels: np.ndarray) -> bytes:
+    """Returns the bytes of labels, little-endian on every machine."""
+    return np.ascontiguousarray(labels, labels.dtype.newbyteorder("<")).tobytes()

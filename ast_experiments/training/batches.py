@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import UserError
-from ast_experiments.data.loaders.loaders import Loader
+from ast_experiments.data.loaders.base import Loader, PlannedBatches
 from ast_experiments.selection.plan import Plan
 
 
@@ -30,7 +30,8 @@ def planned_batches(loader: Loader, plan: Plan, epoch: int, start: int = 0) -> I
             f"choose recipe.batch_size and the method's rate so that loaded batches are a multiple of {ranks}"
         )
     own = plan.shard(distributed.rank(), ranks)
-    loaded = loader.batches(own.ids, own.load_batch, epoch, weights=own.weights, start=start, keep_short=own.keep_short)
+    planned = PlannedBatches(own.ids, own.load_batch, own.weights, start, own.keep_short)
+    loaded = loader.batches(planned, epoch)
     if ranks == 1:
         yield from loaded
         return

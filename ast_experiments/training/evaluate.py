@@ -13,7 +13,7 @@ from torch.nn import functional
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import EvalOutOfMemory
-from ast_experiments.data.loaders.loaders import Loader
+from ast_experiments.data.loaders.base import Loader, PlannedBatches
 from ast_experiments.training.hardware import Hardware, out_of_memory
 from ast_experiments.training.views import mean_logits
 
@@ -49,7 +49,7 @@ class Validation:
             EvalOutOfMemory: If a batch does not fit on the device.
         """
         distributed.broadcast_(model.buffers())
-        batches = self.loader.batches(self.ids, self.batch_size, 0, keep_short=True)
+        batches = self.loader.batches(PlannedBatches(self.ids, self.batch_size, keep_short=True), 0)
         try:
             return evaluate(model, batches, hardware, views=views)
         except RuntimeError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ast_experiments.data.loaders.loaders import Loader
+from ast_experiments.data.loaders.base import Loader
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.row_cost import RowCost

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ast_experiments.core import distributed
-from ast_experiments.data.loaders.loaders import Loader
+from ast_experiments.data.loaders.base import Loader
 from ast_experiments.training.random_state import preserved
 from ast_experiments.training.step import Stepper, mode_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import types
 
-import photo_tools as tools
+import image_tools as tools
 import pytest
 
 from ast_experiments.cli.doctor import command as doctor
@@ -36,8 +36,8 @@ def planted(root):
     tools.kaggle(root, splits)
     broken = root / "train.X4" / FIRST / f"{FIRST}_9.JPEG"
     broken.write_bytes(broken.read_bytes()[:300])
-    tools.write(root / "val.X", SECOND, f"{FIRST}_5.JPEG", tools.encode(tools.photo(99)))
-    tools.write(root / "train.X1", FIRST, f"{FIRST}_10.JPEG", tools.encode(tools.photo(98)))
+    tools.write(root / "val.X", SECOND, f"{FIRST}_5.JPEG", tools.encode(tools.image(99)))
+    tools.write(root / "train.X1", FIRST, f"{FIRST}_10.JPEG", tools.encode(tools.image(98)))
     return broken
 
 
@@ -70,8 +70,8 @@ def test_every_planted_fault_is_found(tmp_path, monkeypatch, capsys):
 def test_a_sound_set_is_said_to_be_one(layout, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(doctor_machine, "PROBE_S", 0.02)
     splits = tools.samples()
-    splits["train"][0] = (*splits["train"][0][:2], tools.encode(tools.photo(1), mode="L"))
-    splits["train"][1] = (*splits["train"][1][:2], tools.encode(tools.photo(2), mode="CMYK"))
+    splits["train"][0] = (*splits["train"][0][:2], tools.encode(tools.image(1), mode="L"))
+    splits["train"][1] = (*splits["train"][1][:2], tools.encode(tools.image(2), mode="CMYK"))
     layout(tmp_path, splits)
     arguments = [
         f"dataset.root={tmp_path}",
@@ -112,7 +112,7 @@ def test_quick_reads_nothing(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_all_of_imagenet_is_known(classes, told, tmp_path, monkeypatch, capsys):
-    data, synsets = tools.encode(tools.photo(0, 16, 16)), sorted(read_list("imagenet1k"))[:classes]
+    data, synsets = tools.encode(tools.image(0, 16, 16)), sorted(read_list("imagenet1k"))[:classes]
     rows = [(synset, f"{synset}_1.JPEG", data) for synset in synsets]
     tools.parquet(tmp_path, {"train": rows, "val": rows})
     code, lines = run(monkeypatch, capsys, "--quick", "dataset=imagenet1k", f"dataset.root={tmp_path}")

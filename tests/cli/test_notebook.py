@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import photo_tools
+import image_tools
 import pytest
 
 import ast_experiments
@@ -43,7 +43,7 @@ def cells() -> list[str]:
 
 
 def test_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    photo_tools.kaggle(tmp_path / "data", photo_tools.samples())
+    image_tools.kaggle(tmp_path / "data", image_tools.samples())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(doctor_machine, "PROBE_S", 0.1)
     shown: list[str] = []

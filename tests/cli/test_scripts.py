@@ -28,7 +28,7 @@ def test_bench_loop(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     assert re.search(r"^stale 0\.4 +[\d.]+ +[\d.]+ +<= 0\.450", out, re.MULTILINE)
 
 
-def test_bench_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_bench_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     for split, count in (("train", 24), ("val", 4)):
         for number in range(count):
@@ -37,6 +37,6 @@ def test_bench_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
             Image.fromarray(np.roll(pixels, number, 0)).save(folder / f"{number}.png")
     settings = ["dataset=folder", f"dataset.root={tmp_path}", "model.arch=resnet10t", "dataset.size=32",
                 "recipe.batch_size=8", "recipe.eval_batch_size=4", "hardware.workers=0", "--rounds", "1"]  # fmt: skip
-    out = table("bench_photos.py", settings, monkeypatch, capsys)
+    out = table("bench_images.py", settings, monkeypatch, capsys)
     assert "CPU, 0 workers, resnet10t at 32 px, batch 8, 24 images" in out
     assert re.search(r"^loader alone +[\d.]+ +[\d,]+ +[\d.]+", out, re.MULTILINE)

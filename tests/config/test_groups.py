@@ -73,7 +73,7 @@ def test_every_experiment_and_debug_choice_passes_the_preflight(file: Path) -> N
 
 @pytest.mark.parametrize("arch", ["vit_small_patch16_224", "efficientnet_b0"])
 @pytest.mark.parametrize("name", ["imagenet100_stale", "imagenet100_two_stage", "imagenette_stale"])
-def test_experiments_on_photographs_take_other_networks(name: str, arch: str) -> None:
+def test_experiments_on_encoded_images_take_other_networks(name: str, arch: str) -> None:
     overrides = [f"experiment={name}", f"model.arch={arch}"]
     assert preflight(overrides, multirun=False) is None
     assert config_of(*overrides).model.arch == arch

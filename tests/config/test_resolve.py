@@ -1,4 +1,4 @@
-"""What a config leaves to the model: size and normalisation of photographs."""
+"""What a config leaves to the model: size and normalisation of encoded images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import photo_tools
+import image_tools
 import pytest
 import yaml
 
@@ -75,14 +75,14 @@ def test_it_is_told() -> None:
 
 
 @pytest.fixture
-def photographs(tmp_path: Path) -> list[str]:
-    photo_tools.folders(tmp_path / "data", photo_tools.samples())
+def encoded_images(tmp_path: Path) -> list[str]:
+    image_tools.folders(tmp_path / "data", image_tools.samples())
     small = ["recipe=small", "recipe.batch_size=8", "recipe.epochs=1", "hardware=cpu", "hardware.workers=0"]
     return ["dataset=folder", f"dataset.root={tmp_path / 'data'}", "tracking=jsonl", "tracking.report=false", *small]
 
 
-def test_a_run_records_it(tmp_path: Path, photographs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    config = config_of(*photographs, "model=timm", "model.arch=test_resnet", "max_steps=1")
+def test_a_run_records_it(tmp_path: Path, encoded_images: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    config = config_of(*encoded_images, "model=timm", "model.arch=test_resnet", "max_steps=1")
     result = execute(config, tmp_path)
     expected = USUAL | {**HALVES, "size": 160, "crop_share": 0.95}
     assert result["pictures"] == expected
@@ -93,8 +93,8 @@ def test_a_run_records_it(tmp_path: Path, photographs: list[str], capsys: pytest
     assert "pictures, as timm has them for test_resnet: size 160, mean" in capsys.readouterr().out
 
 
-def test_the_size_of_the_model_is_the_size_of_the_pictures(photographs: list[str]) -> None:
-    config = config_of(*photographs, "model=timm", "model.arch=test_vit")
+def test_the_size_of_the_model_is_the_size_of_the_pictures(encoded_images: list[str]) -> None:
+    config = config_of(*encoded_images, "model=timm", "model.arch=test_vit")
     assert build_dataset(config).image_shape == (160, 160, 3)
 
 
@@ -106,8 +106,8 @@ def test_the_size_of_the_model_is_the_size_of_the_pictures(photographs: list[str
     ],
 )
 def test_a_size_that_the_network_does_not_take(
-    tmp_path: Path, photographs: list[str], overrides: list[str], message: str
+    tmp_path: Path, encoded_images: list[str], overrides: list[str], message: str
 ) -> None:
-    config = config_of(*photographs, "model=timm", "model.arch=test_vit", *overrides)
+    config = config_of(*encoded_images, "model=timm", "model.arch=test_vit", *overrides)
     with pytest.raises(ConfigError, match=message):
         build_run(config, tmp_path, lambda facts: None)  # pyright: ignore[reportArgumentType]

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, chisquare, norm
 
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.data.in_memory.augment import Augment, Crops, Normalise, draw, mirrored, pad
+from ast_experiments.data.flip import mirrored
+from ast_experiments.data.in_memory.transforms import DeviceCropper, PadCropFlip, pad
+from ast_experiments.data.loaders.normalise import Normalise
+from ast_experiments.data.rng import draw
 
 IDS = torch.arange(50_000)
 MASK = 2**64 - 1
@@ -121,16 +124,16 @@ def by_hand(images, sample, augment, seed, epoch):
 @pytest.mark.parametrize(("padding", "flip"), list(product([0, 1, 4], [False, True])))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_crops_are_those_of_the_plain_way(padding, flip, channels):
-    images, augment = table(shape=(6, 5, channels)), Augment(padding, flip)
+    images, augment = table(shape=(6, 5, channels)), PadCropFlip(padding, flip)
     ids = torch.tensor([3, 39, 0, 3, 17, 22, 8])
-    made = Crops(images, augment, 11)(ids, 2).numpy()
+    made = DeviceCropper(images, augment, 11)(ids, 2).numpy()
     expected = np.stack([by_hand(images, int(i), augment, 11, 2) for i in ids])
     np.testing.assert_array_equal(made, expected)
 
 
 def test_flipping_leaves_the_crops_as_they_are():
-    plain = Crops(table(), Augment(2, False), 0)(torch.arange(40), 0)
-    mirrored = Crops(table(), Augment(2, True), 0)(torch.arange(40), 0)
+    plain = DeviceCropper(table(), PadCropFlip(2, False), 0)(torch.arange(40), 0)
+    mirrored = DeviceCropper(table(), PadCropFlip(2, True), 0)(torch.arange(40), 0)
     same = (plain == mirrored).flatten(1).all(1)
     assert 0 < same.sum() < 40
     assert torch.equal(plain[~same].flip(2), mirrored[~same])
@@ -138,18 +141,18 @@ def test_flipping_leaves_the_crops_as_they_are():
 
 @given(ids=st.lists(st.integers(0, 39), min_size=1, max_size=30), parts=st.integers(1, 5))
 def test_any_order_and_split_gives_the_same_pictures(ids, parts):
-    crops = Crops(table(), Augment(2, True), 4)
+    crops = DeviceCropper(table(), PadCropFlip(2, True), 4)
     whole = crops(torch.arange(40), 5)
     made = [crops(part, 5) for part in torch.tensor(ids).chunk(parts)]
     assert torch.equal(torch.cat(made), whole[torch.tensor(ids)])
     planned = crops.plan(torch.tensor(ids), 5)
-    made = [crops.make(*part) for part in zip(*(each.chunk(parts) for each in planned), strict=True)]
+    made = [crops.apply(*part) for part in zip(*(each.chunk(parts) for each in planned), strict=True)]
     assert torch.equal(torch.cat(made), whole[torch.tensor(ids)])
 
 
 def test_no_augmentation_is_the_image_itself():
     ids = torch.tensor([5, 2])
-    assert torch.equal(Crops(table(), Augment(), 0)(ids, 0), table()[ids])
+    assert torch.equal(DeviceCropper(table(), PadCropFlip(), 0)(ids, 0), table()[ids])
 
 
 def test_normalise():
@@ -179,11 +182,11 @@ def test_normalise_refuses_other_numbers_of_channels(mean, std):
 
 def test_negative_padding_is_refused():
     with pytest.raises(ValueError, match="padding"):
-        Augment(-1)
+        PadCropFlip(-1)
 
 
 def test_alternating_flips_show_both_sides_in_two_epochs():
-    crops = [Crops(table(), Augment(0, "alternating"), 3)(torch.arange(40), epoch) for epoch in range(4)]
+    crops = [DeviceCropper(table(), PadCropFlip(0, "alternating"), 3)(torch.arange(40), epoch) for epoch in range(4)]
     assert torch.equal(crops[0], crops[2])
     assert torch.equal(crops[1], crops[3])
     assert torch.equal(crops[0].flip(2), crops[1])
@@ -204,8 +207,8 @@ def test_alternating_flips_are_a_function_of_seed_sample_and_epoch():
 
 
 def test_alternating_flips_leave_the_crops_as_they_are():
-    plain = Crops(table(), Augment(2, False), 0)(torch.arange(40), 5)
-    flipped = Crops(table(), Augment(2, "alternating"), 0)(torch.arange(40), 5)
+    plain = DeviceCropper(table(), PadCropFlip(2, False), 0)(torch.arange(40), 5)
+    flipped = DeviceCropper(table(), PadCropFlip(2, "alternating"), 0)(torch.arange(40), 5)
     same = (plain == flipped).flatten(1).all(1)
     assert 0 < same.sum() < 40
     assert torch.equal(plain[~same].flip(2), flipped[~same])
@@ -220,8 +223,8 @@ def test_reflected_padding_is_numpys(padding):
 
 
 def test_reflected_crops_are_cut_from_reflected_images():
-    augment = Augment(2, False, "reflect")
-    made = Crops(table(), augment, 0)(torch.arange(40), 1).numpy()
+    augment = PadCropFlip(2, False, "reflect")
+    made = DeviceCropper(table(), augment, 0)(torch.arange(40), 1).numpy()
     padded = np.pad(table().numpy(), ((0, 0), (2, 2), (2, 2), (0, 0)), "reflect")
     for sample in range(40):
         y, x = divmod(reference(0, 1, sample, 0, 50) // 2, 5)

@@ -5,8 +5,8 @@ import io
 import os
 from dataclasses import replace
 
+import image_tools as tools
 import numpy as np
-import photo_tools as tools
 import pytest
 import torch
 from PIL import Image, features
@@ -15,12 +15,17 @@ from torchvision.transforms.v2 import functional as vision
 from ast_experiments.core.errors import ConfigError, DataError
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.data.encoded import memory
-from ast_experiments.data.encoded.images import Encoded, Photos
+from ast_experiments.data.encoded.colour import ColorJitter
+from ast_experiments.data.encoded.decode import EncodedImage
+from ast_experiments.data.encoded.images import EncodedImages
 from ast_experiments.data.encoded.load import load_folder
-from ast_experiments.data.encoded.transforms import CentreCrop, Colour, RandomCrop
-from ast_experiments.data.loaders.loaders import DeviceLoader, HostLoader, build_loader
+from ast_experiments.data.encoded.transforms import CenterCrop, RandomResizedCrop
+from ast_experiments.data.loaders.base import PlannedBatches
+from ast_experiments.data.loaders.device import DeviceLoader
+from ast_experiments.data.loaders.host import HostLoader
+from ast_experiments.data.loaders.placement import build_loader
 
-PIXELS = tools.photo(1)
+PIXELS = tools.image(1)
 KINDS = {
     "jpeg": tools.encode(PIXELS),
     "progressive": tools.encode(PIXELS, progressive=True),
@@ -37,11 +42,11 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_image_becomes_rgb(kind):
-    image = Encoded(KINDS[kind], "here")
+    image = EncodedImage(KINDS[kind], "here")
     assert (image.height, image.width) == PIXELS.shape[:2]
     expected = np.array(Image.open(io.BytesIO(KINDS[kind])).convert("RGB"))
-    assert np.array_equal(image.part(0, 0, 40, 56).numpy(), expected)
-    part = Encoded(KINDS[kind], "here").part(3, 5, 20, 30)
+    assert np.array_equal(image.crop(0, 0, 40, 56).numpy(), expected)
+    part = EncodedImage(KINDS[kind], "here").crop(3, 5, 20, 30)
     assert np.array_equal(part.numpy(), expected[3:23, 5:35])
 
 
@@ -49,15 +54,15 @@ def test_every_kind_of_image_becomes_rgb(kind):
 def test_grey_of_16_bits_keeps_the_upper_8(dtype, kind):
     file = io.BytesIO()
     Image.fromarray(np.array([[0, 255, 256], [0x1234, 0xFEFF, 65535]], dtype)).save(file, kind)
-    pixels = Encoded(file.getvalue(), "here").part(0, 0, 2, 3)
+    pixels = EncodedImage(file.getvalue(), "here").crop(0, 0, 2, 3)
     assert pixels.tolist() == [[[v] * 3 for v in row] for row in ([0, 0, 1], [0x12, 0xFE, 255])]
 
 
-WHOLE = tools.encode(tools.photo(2, 200, 300), quality=95)
+WHOLE = tools.encode(tools.image(2, 200, 300), quality=95)
 BROKEN = {
     "truncated": (WHOLE[: len(WHOLE) // 2], "truncated"),
-    "a web page": (b"<html>404</html>", "no image"),
-    "empty": (b"", "no image"),
+    "a web page": (b"<html>404</html>", "not an image"),
+    "empty": (b"", "not an image"),
     "header alone": (WHOLE[:20], ""),
     "png cut": (KINDS["png"][:200], ""),
 }
@@ -68,10 +73,10 @@ if features.check("avif"):
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-@pytest.mark.parametrize("view", [RandomCrop(), CentreCrop()], ids=["train", "val"])
-def test_an_image_that_cannot_be_decoded_is_named(kind, view):
+@pytest.mark.parametrize("transform", [RandomResizedCrop(), CenterCrop()], ids=["train", "val"])
+def test_an_image_that_cannot_be_decoded_is_named(kind, transform):
     data, reason = BROKEN[kind]
-    loader = HostLoader(tools.photos(images=[WHOLE, data]), "cpu", augment=view, **tools.PLAIN)
+    loader = HostLoader(tools.encoded_images(images=[WHOLE, data]), "cpu", transform=transform, **tools.PLAIN)
     with pytest.raises(DataError, match=f"image 1 cannot be decoded .*{reason}.*ast-doctor"):
         loader.fetch(np.array([0, 1]), 0)
 
@@ -80,9 +85,9 @@ def test_a_worker_reports_in_one_line(tmp_path):
     tools.folders(tmp_path, tools.samples())
     train = load_folder(str(tmp_path), size=16).train
     (tmp_path / "train" / "n01440764" / "n01440764_7.JPEG").unlink()
-    loader = HostLoader(train, "cpu", augment=RandomCrop(), **tools.PLAIN, workers=1)
+    loader = HostLoader(train, "cpu", transform=RandomResizedCrop(), **tools.PLAIN, workers=1)
     with pytest.raises(DataError) as raised:
-        list(loader.batches(np.arange(12), 4, 0))
+        list(loader.batches(PlannedBatches(np.arange(12), 4), 0))
     assert str(raised.value) == f"{tmp_path}/train/n01440764/n01440764_7.JPEG cannot be read: No such file or directory"
 
 
@@ -98,7 +103,7 @@ class Threaded:
 
 
 class Collecting:
-    """A store of photographs that collects garbage at every read."""
+    """A store that collects garbage at every read."""
 
     def __init__(self, store):
         self.store, self.where = store, store.where
@@ -112,14 +117,18 @@ class Collecting:
 
 
 def test_workers_leave_the_garbage_of_their_parent_alone(tmp_path):
-    samples = tools.photos()
+    samples = tools.encoded_images()
     loader = HostLoader(
-        replace(samples, store=Collecting(samples.store)), "cpu", augment=RandomCrop(), **tools.PLAIN, workers=1
+        replace(samples, store=Collecting(samples.store)),
+        "cpu",
+        transform=RandomResizedCrop(),
+        **tools.PLAIN,
+        workers=1,
     )
     gc.disable()
     try:
         Threaded(tmp_path / "log")
-        assert len(list(loader.batches(np.arange(12), 4, 0))) == 3
+        assert len(list(loader.batches(PlannedBatches(np.arange(12), 4), 0))) == 3
     finally:
         gc.enable()
     gc.collect()
@@ -128,18 +137,18 @@ def test_workers_leave_the_garbage_of_their_parent_alone(tmp_path):
 
 
 def test_nothing_is_read_or_decoded_for_a_sample_that_is_skipped():
-    samples = tools.photos()
-    loader = HostLoader(samples, "cpu", augment=RandomCrop(), **tools.PLAIN)
-    list(loader.batches(np.array([7, 2, 11, 4]), 2, 0))
+    samples = tools.encoded_images()
+    loader = HostLoader(samples, "cpu", transform=RandomResizedCrop(), **tools.PLAIN)
+    list(loader.batches(PlannedBatches(np.array([7, 2, 11, 4]), 2), 0))
     assert samples.store.reads == [7, 2, 11, 4]
-    list(loader.batches(np.array([1, 5, 8, 0]), 2, 0, start=1))
+    list(loader.batches(PlannedBatches(np.array([1, 5, 8, 0]), 2, start=1), 0))
     assert samples.store.reads == [7, 2, 11, 4, 8, 0]
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.3, 0.1])
 def test_large_jpegs_are_decoded_smaller_where_that_is_enough(scale):
-    image, whole = Encoded(WHOLE, "here"), Encoded(WHOLE, "here").part(0, 0, 200, 300)
-    part = image.part(96, 64, 80, 120, scale)
+    image, whole = EncodedImage(WHOLE, "here"), EncodedImage(WHOLE, "here").crop(0, 0, 200, 300)
+    part = image.crop(96, 64, 80, 120, scale)
     assert 80 * scale <= part.shape[0] <= 80 * {0.5: 1 / 2, 0.3: 1 / 2, 0.1: 1 / 8}[scale]
     planes = whole[96:176, 64:184].permute(2, 0, 1)
     scaled = vision.resize(planes, [*part.shape[:2]], antialias=True).permute(1, 2, 0)
@@ -147,14 +156,14 @@ def test_large_jpegs_are_decoded_smaller_where_that_is_enough(scale):
 
 
 def test_squares_are_the_pictures_of_images_that_are_squares_already():
-    images = [tools.encode(tools.photo(row, 24, 24)) for row in range(6)]
-    for view in (RandomCrop(), CentreCrop()):
+    images = [tools.encode(tools.image(row, 24, 24)) for row in range(6)]
+    for transform in (RandomResizedCrop(), CenterCrop()):
         made = [
-            HostLoader(samples, "cpu", augment=view, **tools.PLAIN).fetch(np.arange(6), 2).images
+            HostLoader(samples, "cpu", transform=transform, **tools.PLAIN).fetch(np.arange(6), 2).images
             for samples in (
-                tools.photos(images=images),
-                tools.photos(images=images, stored_size=24),
-                tools.photos(images=images, stored_size=24).decoded(),
+                tools.encoded_images(images=images),
+                tools.encoded_images(images=images, stored_size=24),
+                tools.encoded_images(images=images, stored_size=24).decode_all(),
             )
         ]
         assert torch.equal(made[0], made[1])
@@ -164,10 +173,10 @@ def test_squares_are_the_pictures_of_images_that_are_squares_already():
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [16, 33])
 def test_a_device_makes_the_pictures_of_the_host(interpolation, size):
-    samples = tools.photos(size=size, stored_size=28).decoded().take(np.array([5, 1, 8, 2]))
-    views = (RandomCrop(interpolation=interpolation, erasing=0.5), CentreCrop(interpolation=interpolation))
-    for view in views:
-        host, device = (kind(samples, "cpu", augment=view, **tools.PLAIN) for kind in (HostLoader, DeviceLoader))
+    samples = tools.encoded_images(size=size, stored_size=28).decode_all().take(np.array([5, 1, 8, 2]))
+    transforms = (RandomResizedCrop(interpolation=interpolation, erasing=0.5), CenterCrop(interpolation=interpolation))
+    for transform in transforms:
+        host, device = (kind(samples, "cpu", transform=transform, **tools.PLAIN) for kind in (HostLoader, DeviceLoader))
         ids = np.array([3, 0, 1, 2])
         one, other = (loader.fetch(ids, 4) for loader in (host, device))
         away = (tools.grey_levels(one.images) - tools.grey_levels(other.images)).abs()
@@ -177,36 +186,36 @@ def test_a_device_makes_the_pictures_of_the_host(interpolation, size):
 
 
 @pytest.mark.parametrize(
-    ("stored", "view", "wanted", "kind"),
+    ("stored", "transform", "wanted", "kind"),
     [
-        (None, RandomCrop(), None, HostLoader),
-        (28, RandomCrop(), None, HostLoader),  # the device is the CPU: workers are quicker
-        (28, RandomCrop(), True, DeviceLoader),
-        (28, CentreCrop(), True, DeviceLoader),
-        (None, RandomCrop(), True, ConfigError),
-        (28, RandomCrop(colour=Colour(hue=0.1)), True, ConfigError),
+        (None, RandomResizedCrop(), None, HostLoader),
+        (28, RandomResizedCrop(), None, HostLoader),  # the device is the CPU: workers are quicker
+        (28, RandomResizedCrop(), True, DeviceLoader),
+        (28, CenterCrop(), True, DeviceLoader),
+        (None, RandomResizedCrop(), True, ConfigError),
+        (28, RandomResizedCrop(colour=ColorJitter(hue=0.1)), True, ConfigError),
     ],
 )
-def test_where_photographs_are_kept(stored, view, wanted, kind):
-    samples = tools.photos(stored_size=stored)
-    samples = samples.decoded() if stored else samples
+def test_where_encoded_images_are_kept(stored, transform, wanted, kind):
+    samples = tools.encoded_images(stored_size=stored)
+    samples = samples.decode_all() if stored else samples
     if kind is ConfigError:
         with pytest.raises(ConfigError, match=r"hardware.data_on_device: .*dataset.stored_size=160"):
-            build_loader(samples, device="cpu", augment=view, on_device=wanted, **tools.PLAIN)
+            build_loader(samples, device="cpu", transform=transform, on_device=wanted, **tools.PLAIN)
     else:
-        assert type(build_loader(samples, device="cpu", augment=view, on_device=wanted, **tools.PLAIN)) is kind
+        assert type(build_loader(samples, device="cpu", transform=transform, on_device=wanted, **tools.PLAIN)) is kind
 
 
 def test_squares_that_do_not_fit_are_made_anew(tmp_path, monkeypatch, capsys):
     tools.folders(tmp_path, tools.samples())
     kept = load_folder(str(tmp_path), size=16, stored_size=20)
     assert "squares of 20 px kept in memory (0.00 GB)" in kept.source
-    monkeypatch.setattr(memory, "available", lambda: 2 * kept.train.table_bytes)
+    monkeypatch.setattr(memory, "available", lambda: 2 * kept.train.decoded_bytes)
     anew = load_folder(str(tmp_path), size=16, stored_size=20)
     assert "squares of 20 px need 0.00 GB, more than half of the" in capsys.readouterr().err
     assert kept.train.table is not None
     assert anew.train.table is None
-    one, other = (HostLoader(d.train, "cpu", augment=RandomCrop(), **tools.PLAIN) for d in (kept, anew))
+    one, other = (HostLoader(d.train, "cpu", transform=RandomResizedCrop(), **tools.PLAIN) for d in (kept, anew))
     assert torch.equal(one.fetch(np.arange(24), 1).images, other.fetch(np.arange(24), 1).images)
 
 
@@ -216,18 +225,20 @@ def test_free_memory_is_told():
 
 def test_fingerprint_sees_labels_names_size_and_content():
     def mark(**change):
-        samples = tools.photos(**{"count": 6, **{k: v for k, v in change.items() if k != "names"}})
+        samples = tools.encoded_images(**{"count": 6, **{k: v for k, v in change.items() if k != "names"}})
         if "names" in change:
-            samples = Photos(samples.store, samples.labels, samples.names[::-1], samples.size)
-        return Dataset("x", samples, tools.photos(3, size=samples.size), ("a", "b", "c"), "here").fingerprint
+            samples = EncodedImages(samples.store, samples.labels, samples.names[::-1], samples.size)
+        return Dataset("x", samples, tools.encoded_images(3, size=samples.size), ("a", "b", "c"), "here").fingerprint
 
-    images = [tools.encode(tools.photo(9))] * 6
+    images = [tools.encode(tools.image(9))] * 6
     assert len({mark(), mark(count=5), mark(size=20), mark(names=True), mark(images=images)}) == 5
     assert mark() == mark()
 
 
 def test_soft_labels_travel_with_the_pictures():
     soft = np.random.default_rng(0).dirichlet(np.ones(3), 12).astype(np.float32)
-    samples = Photos(tools.photos().store, soft, tools.photos().names, 16).take(np.arange(11, -1, -1))
-    batch = HostLoader(samples, "cpu", augment=CentreCrop(), **tools.PLAIN).fetch(np.array([0, 3]), 0)
+    samples = EncodedImages(tools.encoded_images().store, soft, tools.encoded_images().names, 16).take(
+        np.arange(11, -1, -1)
+    )
+    batch = HostLoader(samples, "cpu", transform=CenterCrop(), **tools.PLAIN).fetch(np.array([0, 3]), 0)
     assert np.array_equal(batch.labels.numpy(), soft[[11, 8]])

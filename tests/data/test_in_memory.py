@@ -175,7 +175,7 @@ WRONG_COLUMNS = {
     "negative label": (replaced("label", lambda c: spoiled(c, 3, -1)), "outside 0..9"),
     "no bytes": (replaced("img", lambda c: spoiled(c, 3, {"path": "x.png"})), "no bytes"),
     "not an image": (
-        replaced("img", lambda c: spoiled(c, 3, {"bytes": b"no image", "path": "x.png"})),
+        replaced("img", lambda c: spoiled(c, 3, {"bytes": b"not an image", "path": "x.png"})),
         "cannot be read",
     ),
     "another size": (replaced("img", lambda c: spoiled(c, 3, SMALL_IMAGE)), "expected .32, 32"),

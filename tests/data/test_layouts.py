@@ -4,14 +4,14 @@ import os
 import sys
 import types
 
+import image_tools as tools
 import numpy as np
-import photo_tools as tools
 import pytest
 import torch
 
 from ast_experiments.core.errors import DataError
 from ast_experiments.data.encoded import cache as packing
-from ast_experiments.data.encoded.checks import misplaced
+from ast_experiments.data.encoded.checks import mislabelled
 from ast_experiments.data.encoded.classes import hash_of, read_list
 from ast_experiments.data.encoded.load import (
     FOLDER,
@@ -21,8 +21,8 @@ from ast_experiments.data.encoded.load import (
     load_imagenet100,
     load_imagenette,
 )
-from ast_experiments.data.encoded.transforms import RandomCrop
-from ast_experiments.data.loaders.loaders import HostLoader
+from ast_experiments.data.encoded.transforms import RandomResizedCrop
+from ast_experiments.data.loaders.host import HostLoader
 
 LAYOUTS = {
     "folders": tools.folders,
@@ -39,8 +39,8 @@ def load(root, load=load_folder, **settings):
     return load(str(root), **{"size": 16, "cache": str(root / "cache"), **settings})
 
 
-def pictures(samples):
-    loader = HostLoader(samples, "cpu", augment=RandomCrop(), mean=[0.5] * 3, std=[0.25] * 3, seed=0)
+def whole(samples):
+    loader = HostLoader(samples, "cpu", transform=RandomResizedCrop(), mean=[0.5] * 3, std=[0.25] * 3, seed=0)
     return loader.fetch(np.arange(len(samples)), 1)
 
 
@@ -68,15 +68,15 @@ def test_ids_labels_and_pictures_are_the_same_in_every_layout(layout, tmp_path, 
         found = getattr(dataset, split)
         rows = zip(found.labels.tolist(), found.names, map(found.read, range(len(found))), strict=True)
         assert list(rows) == by_hand[split]
-    batch, plain = pictures(dataset.train), pictures(in_folders.train)
+    batch, plain = whole(dataset.train), whole(in_folders.train)
     assert torch.equal(batch.images, plain.images)
     assert torch.equal(batch.labels, plain.labels)
 
 
 def test_a_label_is_a_place_among_all_parts_never_within_one(tmp_path):
     for part, synset in ((1, "n03000000"), (1, "n05000000"), (2, "n01000000"), (3, "n04000000"), (4, "n02000000")):
-        tools.write(tmp_path / f"train.X{part}", synset, f"{synset}_1.JPEG", tools.encode(tools.photo(part)))
-        tools.write(tmp_path / "val.X", synset, f"{synset}_2.JPEG", tools.encode(tools.photo(part + 9)))
+        tools.write(tmp_path / f"train.X{part}", synset, f"{synset}_1.JPEG", tools.encode(tools.image(part)))
+        tools.write(tmp_path / "val.X", synset, f"{synset}_2.JPEG", tools.encode(tools.image(part + 9)))
     dataset = load(tmp_path)
     assert "5 parts" in dataset.source
     for samples in (dataset.train, dataset.val):
@@ -87,7 +87,7 @@ def test_a_label_is_a_place_among_all_parts_never_within_one(tmp_path):
 def test_folders_that_systems_leave_behind_are_no_classes(tmp_path):
     tools.folders(tmp_path, tools.samples())
     for name in (".ipynb_checkpoints", "__MACOSX"):
-        tools.write(tmp_path / "train", name, "1.JPEG", tools.encode(tools.photo(1)))
+        tools.write(tmp_path / "train", name, "1.JPEG", tools.encode(tools.image(1)))
     assert load(tmp_path).classes == tools.SYNSETS
 
 
@@ -121,7 +121,7 @@ def test_the_two_lists_of_imagenet100():
 def imagenet(tmp_path_factory):
     """One image for each class of both lists of ImageNet-100, and of one more."""
     root = tmp_path_factory.mktemp("imagenet")
-    data = tools.encode(tools.photo(0, 16, 16))
+    data = tools.encode(tools.image(0, 16, 16))
     for synset in read_list("cmc") | read_list("kaggle") | {MORE[0]}:
         for split in ("train", "val"):
             tools.write(root / split, synset, f"{synset}_1.JPEG", data)
@@ -203,7 +203,7 @@ def test_a_file_with_the_wrong_label_does_not_name_the_class(at, tmp_path):
     tools.parquet(tmp_path, splits, words=True)
     layout = find(FOLDER, str(tmp_path), lambda found: found)
     assert layout.classes == tools.SYNSETS
-    (text,) = misplaced(layout)
+    (text,) = mislabelled(layout)
     assert text.endswith(f"is labelled {synset}; its name says {other}")
 
 
@@ -289,4 +289,4 @@ def test_imagenette(data_dir, tmp_path):
     dataset = load_imagenette(str(data_dir), size=64, cache=str(tmp_path), train_rows=200, val_rows=50)
     assert dataset.facts["class_list"] == "imagenette"
     assert np.bincount(dataset.train.labels).min() >= 18
-    assert pictures(dataset.val).images.shape == (50, 3, 64, 64)
+    assert whole(dataset.val).images.shape == (50, 3, 64, 64)

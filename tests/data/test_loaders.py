@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from ast_experiments.data.dataset import Images
-from ast_experiments.data.in_memory.augment import Augment
-from ast_experiments.data.loaders import loaders
-from ast_experiments.data.loaders.loaders import DeviceLoader, HostLoader, batch_slices, build_loader
-from ast_experiments.data.loaders.placement import table_bytes
+from ast_experiments.data.in_memory.transforms import PadCropFlip
+from ast_experiments.data.loaders import workers
+from ast_experiments.data.loaders.base import PlannedBatches
+from ast_experiments.data.loaders.device import DeviceLoader
+from ast_experiments.data.loaders.host import HostLoader
+from ast_experiments.data.loaders.placement import build_loader, padded_bytes
 
 ROWS = 50
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-CROP = Augment(2, True)
+CROP = PadCropFlip(2, True)
 
 
 def images():
@@ -23,8 +25,8 @@ def images():
     return Images(rng.integers(0, 256, (ROWS, 8, 8, 3)).astype(np.uint8), rng.integers(0, 10, ROWS))
 
 
-def make(kind, workers=0, augment=CROP, seed=3, device="cpu"):
-    settings = {"augment": augment, "mean": MEAN, "std": STD, "seed": seed}
+def make(kind, workers=0, transform=CROP, seed=3, device="cpu"):
+    settings = {"transform": transform, "mean": MEAN, "std": STD, "seed": seed}
     if kind == "device":
         return DeviceLoader(images(), device, **settings)
     return HostLoader(images(), device, **settings, workers=workers)
@@ -59,17 +61,18 @@ def expected():
 
 
 @pytest.mark.parametrize(("rows", "start", "keep_short"), list(product([0, 3, 8, 9, 24], [0, 1, 3], [False, True])))
-def test_batch_slices(rows, start, keep_short):
-    ids = list(range(rows))
-    expected = [ids[at : at + 8] for at in range(0, rows, 8)]
+def test_an_epoch_is_cut_into_batches(rows, start, keep_short):
+    ids = np.arange(rows)
+    expected = [ids[at : at + 8].tolist() for at in range(0, rows, 8)]
     expected = [part for part in expected if keep_short or len(part) == 8][start:]
-    assert [ids[part] for part in batch_slices(rows, 8, start, keep_short)] == expected
+    planned = PlannedBatches(ids, 8, start=start, keep_short=keep_short)
+    assert [ids[part].tolist() for part in planned.slices] == expected
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 50, 64])
 def test_pictures_are_the_same_for_all_loaders_and_batch_sizes(loader, expected, batch_size):
     ids = order()
-    batches = list(loader.batches(ids, batch_size, 7, keep_short=True))
+    batches = list(loader.batches(PlannedBatches(ids, batch_size, keep_short=True), 7))
     assert torch.equal(joined(batches), expected[ids])
     assert torch.equal(torch.cat([b.ids for b in batches]), torch.from_numpy(ids))
     assert torch.equal(torch.cat([b.labels for b in batches]), torch.from_numpy(images().labels[ids]))
@@ -86,20 +89,20 @@ def test_pictures_are_the_same_for_all_loaders_and_batch_sizes(loader, expected,
 @pytest.mark.parametrize("keep_short", [False, True])
 def test_a_resumed_epoch_goes_on_with_the_same_batches(loader, keep_short):
     weights = np.linspace(0, 1, ROWS)
-    whole = list(loader.batches(order(), 8, 7, weights=weights, keep_short=keep_short))
+    whole = list(loader.batches(PlannedBatches(order(), 8, weights, keep_short=keep_short), 7))
     assert len(whole) == 6 + keep_short
     assert whole[-1].weights.dtype == torch.float32
     assert torch.equal(torch.cat([b.weights for b in whole]), torch.from_numpy(weights).float()[: 48 + 2 * keep_short])
     for start in (0, 1, 5, 7, 9):
-        rest = list(loader.batches(order(), 8, 7, weights=weights, start=start, keep_short=keep_short))
+        rest = list(loader.batches(PlannedBatches(order(), 8, weights, start, keep_short), 7))
         assert len(rest) == len(whole[start:])
         assert all(same(a, b) for a, b in zip(rest, whole[start:], strict=True))
 
 
 def test_an_epoch_that_was_left_early_does_not_reach_the_next(loader, expected):
     for _ in range(3):
-        list(islice(loader.batches(order()[::-1].copy(), 8, 1), 2))
-    assert torch.equal(joined(loader.batches(order(), 10, 7)), expected[order()])
+        list(islice(loader.batches(PlannedBatches(order()[::-1].copy(), 8), 1), 2))
+    assert torch.equal(joined(loader.batches(PlannedBatches(order(), 10), 7)), expected[order()])
 
 
 def test_fetch_makes_rows_again(loader, expected):
@@ -113,7 +116,7 @@ def test_fetch_makes_rows_again(loader, expected):
 
 def test_fetch_during_an_epoch_disturbs_nothing(loader, expected):
     made = []
-    for batch in loader.batches(order(), 10, 7):
+    for batch in loader.batches(PlannedBatches(order(), 10), 7):
         loader.fetch(batch.ids[:3], 6)
         made.append(batch)
     assert torch.equal(joined(made), expected[order()])
@@ -126,7 +129,7 @@ def test_epochs_and_seeds_change_the_pictures(loader, expected):
 
 @pytest.mark.parametrize("kind", ["device", "host"])
 def test_validation_sees_the_images_as_they_are(kind):
-    batch = make(kind, augment=Augment()).fetch(np.arange(ROWS), 0)
+    batch = make(kind, transform=PadCropFlip()).fetch(np.arange(ROWS), 0)
     pixels = torch.from_numpy(images().images).permute(0, 3, 1, 2).double() / 255
     plain = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     torch.testing.assert_close(batch.images.double(), plain, atol=1e-6, rtol=0)
@@ -146,30 +149,30 @@ def test_validation_sees_the_images_as_they_are(kind):
 )
 @pytest.mark.parametrize("kind", ["device", "host"])
 def test_wrong_arguments_are_refused_at_once(kind, change, error, message):
-    arguments = {"ids": np.arange(8), "batch_size": 4, "epoch": 0, **change}
+    arguments = {"ids": np.arange(8), "batch_size": 4, **change}
     with pytest.raises(error, match=message):
-        make(kind).batches(**arguments)
+        make(kind).batches(PlannedBatches(**arguments), 0)
 
 
 def test_one_epoch_at_a_time_on_the_host():
     loader = make("host")
-    first = loader.batches(order(), 8, 0)
+    first = loader.batches(PlannedBatches(order(), 8), 0)
     next(first)
-    next(loader.batches(order(), 8, 1))
+    next(loader.batches(PlannedBatches(order(), 8), 1))
     with pytest.raises(RuntimeError, match="one epoch at a time"):
         next(first)
 
 
 def test_global_random_streams_stay_untouched(loader):
     before = torch.get_rng_state()
-    list(loader.batches(order(), 8, 0))
+    list(loader.batches(PlannedBatches(order(), 8), 0))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_read_only_arrays_are_welcome(loader, recwarn):
     ids = order()
     ids.flags.writeable = False
-    assert len(list(loader.batches(ids, 8, 0))) == 6
+    assert len(list(loader.batches(PlannedBatches(ids, 8), 0))) == 6
     assert len(loader.fetch(ids, 0)) == ROWS
     assert not [w for w in recwarn if "writable" in str(w.message)]
 
@@ -177,27 +180,29 @@ def test_read_only_arrays_are_welcome(loader, recwarn):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_workers_leave_signals_to_the_main_process(expected, number):
     loader = make("host", workers=2)
-    epoch = loader.batches(order(), 5, 7)
+    epoch = loader.batches(PlannedBatches(order(), 5), 7)
     made = [next(epoch)]
     time.sleep(0.2)
-    workers = loader._loader._iterator._workers
-    for worker in workers:
+    processes = loader._pool._iterator._workers
+    for worker in processes:
         os.kill(worker.pid, number)
     made += list(epoch)
     assert torch.equal(joined(made), expected[order()])
-    assert all(worker.is_alive() for worker in workers)
+    assert all(worker.is_alive() for worker in processes)
     begin = time.monotonic()
     loader.close()
     assert time.monotonic() - begin < 5  # they end by themselves, and are not waited for in vain
-    assert not any(worker.is_alive() for worker in workers)
-    assert torch.equal(joined(loader.batches(order(), 5, 7)), expected[order()])  # others take their place
+    assert not any(worker.is_alive() for worker in processes)
+    assert torch.equal(
+        joined(loader.batches(PlannedBatches(order(), 5), 7)), expected[order()]
+    )  # others take their place
 
 
 def test_a_worker_that_does_not_end_by_itself_ends_some_time_after_sigterm(monkeypatch):
-    monkeypatch.setattr(loaders, "GRACE_S", 1)
+    monkeypatch.setattr(workers, "GRACE_S", 1)
     loader = make("host", workers=1)
-    next(loader.batches(order(), 5, 7))
-    (worker,) = loader._loader._iterator._workers
+    next(loader.batches(PlannedBatches(order(), 5), 7))
+    (worker,) = loader._pool._iterator._workers
     time.sleep(0.2)
     os.kill(worker.pid, signal.SIGTERM)
     time.sleep(0.3)
@@ -212,12 +217,12 @@ def test_a_worker_that_does_not_end_by_itself_ends_some_time_after_sigterm(monke
     [("cpu", None, DeviceLoader), ("cpu", True, DeviceLoader), ("cpu", False, HostLoader)],
 )
 def test_build_loader(device, on_device, kind):
-    settings = {"augment": CROP, "mean": MEAN, "std": STD, "seed": 3, "workers": 0}
+    settings = {"transform": CROP, "mean": MEAN, "std": STD, "seed": 3, "workers": 0}
     assert type(build_loader(images(), device=device, on_device=on_device, **settings)) is kind
 
 
-def test_table_bytes():
-    assert table_bytes(images(), CROP) == ROWS * (12 * 12 * 3 + 8)
+def test_padded_bytes():
+    assert padded_bytes(images(), CROP) == ROWS * (12 * 12 * 3 + 8)
 
 
 @pytest.mark.gpu
@@ -227,7 +232,7 @@ def test_a_gpu_gets_the_same_pictures_without_waiting():
     loaders = [make("device", device="cuda"), make("host", device="cuda", workers=1)]
     made = []
     for loader in loaders:
-        epoch = loader.batches(order(), 10, 7)
+        epoch = loader.batches(PlannedBatches(order(), 10), 7)
         batches = [next(epoch)]
         torch.cuda.set_sync_debug_mode("error")
         try:

@@ -2,22 +2,25 @@
 
 import math
 
+import image_tools as tools
 import numpy as np
-import photo_tools as tools
 import pytest
 import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
-from ast_experiments.data.encoded.images import Encoded
-from ast_experiments.data.encoded.transforms import CentreCrop, Colour, RandomCrop, erase
-from ast_experiments.data.in_memory.augment import uniform
-from ast_experiments.data.loaders.loaders import HostLoader
-from ast_experiments.data.loaders.placement import build_views
+from ast_experiments.data.encoded.colour import ColorJitter
+from ast_experiments.data.encoded.decode import EncodedImage
+from ast_experiments.data.encoded.erasing import erase
+from ast_experiments.data.encoded.transforms import CenterCrop, RandomResizedCrop
+from ast_experiments.data.loaders.base import PlannedBatches
+from ast_experiments.data.loaders.host import HostLoader
+from ast_experiments.data.loaders.transforms import build_transforms
+from ast_experiments.data.rng import uniform
 
 IDS = torch.arange(4000)
 SIZES = torch.tensor([[375, 500], [500, 375], [100, 400], [224, 224]]).repeat(1000, 1)
-BUSY = RandomCrop(colour=Colour(0.4, 0.4, 0.4, 0.1, 0.1), erasing=0.25)
+BUSY = RandomResizedCrop(colour=ColorJitter(0.4, 0.4, 0.4, 0.1, 0.1), erasing=0.25)
 
 
 def test_uniform_draws():
@@ -33,7 +36,7 @@ def test_uniform_draws():
 
 
 def test_random_parts_have_the_shares_and_ratios_asked_for():
-    plans = RandomCrop((0.1, 0.9), (0.5, 2.0)).plans(SIZES, IDS, 0, 0)
+    plans = RandomResizedCrop((0.1, 0.9), (0.5, 2.0)).draw_crops(SIZES, IDS, 0, 0)
     top, left, height, width, mirrored = plans.unbind(1)
     tall, wide = SIZES.double().unbind(1)
     assert torch.equal(plans, plans.round())
@@ -69,7 +72,7 @@ def by_attempts(tall, wide, scale, ratio, numbers):
 
 def test_random_parts_are_those_of_a_plain_implementation():
     scale, ratio = (0.7, 1.0), (0.75, 1.25)
-    plans = RandomCrop(scale, ratio, flip=False).plans(SIZES, IDS, 7, 3)
+    plans = RandomResizedCrop(scale, ratio, flip=False).draw_crops(SIZES, IDS, 7, 3)
     numbers = uniform(7, 3, IDS, 1, 41).double().numpy()[:, :40]
     expected = [by_attempts(*size, scale, ratio, row) for size, row in zip(SIZES.tolist(), numbers, strict=True)]
     assert plans[:, :4].tolist() == expected
@@ -80,13 +83,13 @@ def test_random_parts_are_those_of_a_plain_implementation():
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_training_pictures_are_torchvisions_of_the_same_part(interpolation):
-    samples, view = tools.photos(), RandomCrop(interpolation=interpolation)
+    samples, transform = tools.encoded_images(), RandomResizedCrop(interpolation=interpolation)
     ids = torch.arange(12)
-    made = view.pictures(samples, ids, 0, 0)
+    made = transform.load(samples, ids, 0, 0)
     sizes = torch.tensor([[30 + row, 50 - row] for row in range(12)])
     mode = v2.InterpolationMode(interpolation)
-    for row, plan in enumerate(view.plans(sizes, ids, 0, 0).int().tolist()):
-        whole = Encoded(samples.read(row), "").part(0, 0, *sizes[row]).permute(2, 0, 1)
+    for row, plan in enumerate(transform.draw_crops(sizes, ids, 0, 0).int().tolist()):
+        whole = EncodedImage(samples.read(row), "").crop(0, 0, *sizes[row]).permute(2, 0, 1)
         expected = vision.resized_crop(whole, *plan[:4], [16, 16], mode, antialias=True)
         expected = vision.horizontal_flip(expected) if plan[4] else expected
         assert (made[row].permute(2, 0, 1).int() - expected.int()).abs().max() <= 1
@@ -94,60 +97,62 @@ def test_training_pictures_are_torchvisions_of_the_same_part(interpolation):
 
 @pytest.mark.parametrize(("share", "size", "scaled"), [(0.875, 16, 18), (1.0, 16, 16), (0.875, 64, 73)])
 def test_validation_pictures_are_torchvisions(share, size, scaled):
-    samples = tools.photos(size=size)
+    samples = tools.encoded_images(size=size)
     reference = v2.Compose([v2.Resize(scaled, antialias=True), v2.CenterCrop(size)])
-    made = CentreCrop(share).pictures(samples, torch.arange(12), 0, 0)
+    made = CenterCrop(share).load(samples, torch.arange(12), 0, 0)
     for row in range(12):
-        whole = Encoded(samples.read(row), "").part(0, 0, 30 + row, 50 - row).permute(2, 0, 1)
+        whole = EncodedImage(samples.read(row), "").crop(0, 0, 30 + row, 50 - row).permute(2, 0, 1)
         assert torch.equal(made[row].permute(2, 0, 1), reference(whole))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_pictures_depend_on_seed_epoch_and_id_alone(workers):
-    loader = HostLoader(tools.photos(), "cpu", augment=BUSY, **tools.PLAIN, workers=workers)
-    expected = HostLoader(tools.photos(), "cpu", augment=BUSY, **tools.PLAIN).fetch(np.arange(12), 3).images
+    loader = HostLoader(tools.encoded_images(), "cpu", transform=BUSY, **tools.PLAIN, workers=workers)
+    expected = HostLoader(tools.encoded_images(), "cpu", transform=BUSY, **tools.PLAIN).fetch(np.arange(12), 3).images
     order = np.random.default_rng(0).permutation(12)
     for size, start in ((5, 0), (4, 1)):
-        batches = list(loader.batches(order, size, 3, start=start, keep_short=True))
+        batches = list(loader.batches(PlannedBatches(order, size, start=start, keep_short=True), 3))
         assert torch.equal(torch.cat([b.images for b in batches]), expected[order[start * size :]])
     assert not torch.equal(loader.fetch(np.arange(12), 4).images, expected)
-    again = HostLoader(tools.photos(), "cpu", augment=BUSY, **tools.PLAIN | {"seed": 6})
+    again = HostLoader(tools.encoded_images(), "cpu", transform=BUSY, **tools.PLAIN | {"seed": 6})
     assert not torch.equal(again.fetch(np.arange(12), 3).images, expected)
 
 
 def test_a_switch_leaves_the_other_draws_alone():
     def made(**settings):
         return tools.grey_levels(
-            HostLoader(tools.photos(), "cpu", augment=RandomCrop(**settings), **tools.PLAIN).fetch(IDS[:12], 0).images
+            HostLoader(tools.encoded_images(), "cpu", transform=RandomResizedCrop(**settings), **tools.PLAIN)
+            .fetch(IDS[:12], 0)
+            .images
         )
 
     plain = made(flip=False)
     mirrored = made().flip(3)
     assert all(torch.equal(p, m) or torch.equal(p, m.flip(2)) for p, m in zip(plain, mirrored, strict=True))
-    bright = made(flip=False, colour=Colour(brightness=0.9))
+    bright = made(flip=False, colour=ColorJitter(brightness=0.9))
     assert not torch.equal(bright, plain)
     erased = made(flip=False, erasing=1.0)
     hole = (erased == 128).all(1) & (plain != 128).any(1)
     assert torch.equal(erased.masked_fill(hole[:, None], 0), plain.masked_fill(hole[:, None], 0))
 
 
-PICTURE = torch.from_numpy(tools.photo(3, 24, 24))
+PICTURE = torch.from_numpy(tools.image(3, 24, 24))
 HALF = [0.5] * 6
 
 
 @pytest.mark.parametrize(
     ("colour", "draws", "expected"),
     [
-        (Colour(brightness=0.4), [0, 0.75, 0, 0, 0, 0.9], lambda i: vision.adjust_brightness(i, 1.2)),
-        (Colour(brightness=1.5), [0, 0.2, 0, 0, 0, 0.9], lambda i: vision.adjust_brightness(i, 0.5)),
-        (Colour(contrast=0.4), [0, 0, 0.0, 0, 0, 0.9], lambda i: vision.adjust_contrast(i, 0.6)),
-        (Colour(saturation=0.4), [0, 0, 0, 1.0, 0, 0.9], lambda i: vision.adjust_saturation(i, 1.4)),
-        (Colour(hue=0.1), [0, 0, 0, 0, 0.25, 0.9], lambda i: vision.adjust_hue(i, -0.05)),
-        (Colour(grey=0.1), [0, 0, 0, 0, 0, 0.05], lambda i: vision.rgb_to_grayscale(i, 3)),
-        (Colour(grey=0.1), [0, 0, 0, 0, 0, 0.1], lambda i: i),
-        (Colour(0.4, 0, 0.4), [0.0, 1.0, 0, 1.0, 0, 0.9],  # the first order
+        (ColorJitter(brightness=0.4), [0, 0.75, 0, 0, 0, 0.9], lambda i: vision.adjust_brightness(i, 1.2)),
+        (ColorJitter(brightness=1.5), [0, 0.2, 0, 0, 0, 0.9], lambda i: vision.adjust_brightness(i, 0.5)),
+        (ColorJitter(contrast=0.4), [0, 0, 0.0, 0, 0, 0.9], lambda i: vision.adjust_contrast(i, 0.6)),
+        (ColorJitter(saturation=0.4), [0, 0, 0, 1.0, 0, 0.9], lambda i: vision.adjust_saturation(i, 1.4)),
+        (ColorJitter(hue=0.1), [0, 0, 0, 0, 0.25, 0.9], lambda i: vision.adjust_hue(i, -0.05)),
+        (ColorJitter(grey=0.1), [0, 0, 0, 0, 0, 0.05], lambda i: vision.rgb_to_grayscale(i, 3)),
+        (ColorJitter(grey=0.1), [0, 0, 0, 0, 0, 0.1], lambda i: i),
+        (ColorJitter(0.4, 0, 0.4), [0.0, 1.0, 0, 1.0, 0, 0.9],  # the first order
          lambda i: vision.adjust_saturation(vision.adjust_brightness(i, 1.4), 1.4)),
-        (Colour(0.4, 0, 0.4), [0.999, 1.0, 0, 1.0, 0, 0.9],  # the last order
+        (ColorJitter(0.4, 0, 0.4), [0.999, 1.0, 0, 1.0, 0, 0.9],  # the last order
          lambda i: vision.adjust_brightness(vision.adjust_saturation(i, 1.4), 1.4)),
     ],
 )  # fmt: skip
@@ -178,19 +183,19 @@ def test_erased_rectangles():
     assert torch.equal(images, torch.ones_like(images))
 
 
-def test_build_views():
+def test_build_transforms():
     settings = {"crop_scale": [0.2, 1.0], "crop_ratio": [0.5, 2.0], "crop_share": 0.9, "horizontal_flip": False}
     settings |= {"interpolation": "bicubic", "erasing": 0.25}
     colours = {"brightness": 0.4, "contrast": 0.3, "saturation": 0.2, "hue": 0.1, "grey": 0.05}
-    train, val = build_views(settings | colours)
-    assert train == RandomCrop((0.2, 1.0), (0.5, 2.0), False, "bicubic", Colour(**colours), 0.25)
-    assert val == CentreCrop(0.9, "bicubic")
+    train, val = build_transforms(settings | colours)
+    assert train == RandomResizedCrop((0.2, 1.0), (0.5, 2.0), False, "bicubic", ColorJitter(**colours), 0.25)
+    assert val == CenterCrop(0.9, "bicubic")
 
 
-def test_alternating_flips_leave_the_parts_as_they_are():
+def test_alternating_flips_leave_the_crops_as_they_are():
     sizes, ids = torch.full((50, 2), 64), torch.arange(50)
     chance, even, odd = (
-        RandomCrop(flip=flip).plans(sizes, ids, 3, epoch)
+        RandomResizedCrop(flip=flip).draw_crops(sizes, ids, 3, epoch)
         for flip, epoch in ((True, 2), ("alternating", 2), ("alternating", 3))
     )
     assert torch.equal(chance[:, :4], even[:, :4])

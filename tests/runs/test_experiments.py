@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import photo_tools
+import image_tools
 import pytest
 
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.groups import CONF
-from ast_experiments.config.schema.dataset import PhotosConfig
+from ast_experiments.config.schema.dataset import EncodedConfig
 from ast_experiments.runs.run import execute
 
 QUIET = ["tracking=jsonl", "tracking.console=false", "tracking.report=false"]
@@ -17,19 +17,19 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
-def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photographs of 6 classes, 24 for training and 12 for validation."""
-    root = tmp_path_factory.mktemp("tiny_photos")
-    photo_tools.folders(root, photo_tools.samples())
+    root = tmp_path_factory.mktemp("tiny_folder")
+    image_tools.folders(root, image_tools.samples())
     return root
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiment_runs_two_steps(tmp_path: Path, tiny_cifar10: Path, tiny_photos: Path, name: str) -> None:
+def test_experiment_runs_two_steps(tmp_path: Path, tiny_cifar10: Path, tiny_folder: Path, name: str) -> None:
     config = load_config([f"experiment={name}", *QUIET])
     limits = ["max_steps=2"]
-    if isinstance(config.dataset, PhotosConfig):
-        limits += [f"dataset.root={tiny_photos}", "dataset.size=32", "recipe.batch_size=8", "hardware.workers=0"]
+    if isinstance(config.dataset, EncodedConfig):
+        limits += [f"dataset.root={tiny_folder}", "dataset.size=32", "recipe.batch_size=8", "hardware.workers=0"]
         # All but the weights; test_config_groups composes and checks the network itself.
         limits += ["model.arch=test_resnet", "model.pretrained=false"]
     else:

@@ -10,8 +10,8 @@ from rank_tools import on_ranks
 from selection_tools import batch_of
 
 from ast_experiments.data.dataset import Images
-from ast_experiments.data.in_memory.augment import Augment
-from ast_experiments.data.loaders.loaders import DeviceLoader
+from ast_experiments.data.in_memory.transforms import PadCropFlip
+from ast_experiments.data.loaders.device import DeviceLoader
 from ast_experiments.selection.batch_queue import Packing
 
 BIG = 2**40 + 1  # not a number of float32
@@ -125,7 +125,7 @@ def test_picked_counts_what_came_since_the_last_trained_batch():
 def test_rows_that_are_made_again_are_the_same_bits():
     rng = np.random.default_rng(0)
     images = Images(rng.integers(0, 256, (64, 8, 8, 3), dtype=np.uint8), rng.integers(0, 10, 64))
-    loader = DeviceLoader(images, "cpu", augment=Augment(2, True), mean=[0.5] * 3, std=[0.2] * 3, seed=3)
+    loader = DeviceLoader(images, "cpu", transform=PadCropFlip(2, True), mean=[0.5] * 3, std=[0.2] * 3, seed=3)
     queue, again = Packing(12), Packing(12)
     for epoch, ids in ((1, [5, 40, 2]), (2, [9, 5, 63, 8])):
         loaded = loader.fetch(torch.arange(64), epoch)

@@ -11,7 +11,7 @@ import torch
 from no_reads import strict
 from run_tools import WITHOUT_SYNC, run
 
-from ast_experiments.data.in_memory.augment import Crops
+from ast_experiments.data.in_memory.transforms import DeviceCropper
 from ast_experiments.energy.build import gpu_uuid
 from ast_experiments.energy.probe import probe_gpu
 from ast_experiments.training.loop import Trainer
@@ -39,7 +39,7 @@ def test_a_step_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, o
     monkeypatch.setattr(
         Trainer, "_step", strict(Trainer._step, lambda run: run.progress.step > 1, no_waiting)
     )  # libraries start in the first
-    monkeypatch.setattr(Crops, "make", strict(Crops.make, watch=no_waiting))
+    monkeypatch.setattr(DeviceCropper, "apply", strict(DeviceCropper.apply, watch=no_waiting))
     assert run(tmp_path, ["hardware.device=cuda", "hardware.deterministic=false", *overrides])["status"] == "finished"
 
 

@@ -12,14 +12,14 @@ from no_reads import NoReads, strict
 from run_tools import WITHOUT_SYNC, run
 from torch import Tensor
 
-from ast_experiments.data.in_memory.augment import Crops
+from ast_experiments.data.in_memory.transforms import DeviceCropper
 from ast_experiments.training.loop import Trainer
 
 
 @pytest.mark.parametrize("overrides", WITHOUT_SYNC.values(), ids=WITHOUT_SYNC.keys())
 def test_a_step_reads_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> None:
     monkeypatch.setattr(Trainer, "_step", strict(Trainer._step, lambda run: run.progress.step > 0))
-    monkeypatch.setattr(Crops, "make", strict(Crops.make))
+    monkeypatch.setattr(DeviceCropper, "apply", strict(DeviceCropper.apply))
     assert run(tmp_path, ["hardware.device=cpu", *overrides])["status"] == "finished"
 
 

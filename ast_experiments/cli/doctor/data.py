@@ -73,7 +73,7 @@ def _photo_findings(settings: Any, quick: bool) -> Iterator[Finding]:
 
     for text in checks.repeated_names(layout):
         yield Finding("wrong", "same file twice", text)
-    for text in checks.misplaced(layout):
+    for text in checks.mislabelled(layout):
         yield Finding("wrong", "label clash", text)
     if quick:
         return
@@ -89,8 +89,8 @@ def _content_findings(layout: Any, scans: Any) -> Iterator[Finding]:
     wrong = 0
     found = (
         ("unreadable image", [text for scan in scans.values() for text in scan.broken.values()]),
-        ("label clash", checks.clashes(layout, scans)),
-        ("in both splits", checks.shared(layout, scans)),
+        ("label clash", checks.conflicting_labels(layout, scans)),
+        ("in both splits", checks.in_both_splits(layout, scans)),
     )
     for subject, texts in found:
         wrong += len(texts)

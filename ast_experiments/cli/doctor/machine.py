@@ -135,6 +135,8 @@ def _probe(run: Any, batch_size: int) -> tuple[float, float, int]:
     import numpy as np
     import torch
 
+    from ast_experiments.data.loaders.base import PlannedBatches
+
     gpu = run.stepper.hardware.device.type == "cuda"
     warm_up = 3 if gpu else 1
 
@@ -142,7 +144,7 @@ def _probe(run: Any, batch_size: int) -> tuple[float, float, int]:
         size = most if gpu else min(most, _SMALL_BATCH)
         # Rows over again where there are few, so that something is left to time after the warm-up.
         ids = np.resize(np.random.default_rng(0).permutation(len(loader)), max(len(loader), 2 * warm_up * size))
-        batches = loader.batches(ids, size, 0)
+        batches = loader.batches(PlannedBatches(ids, size), 0)
         for batch in islice(batches, warm_up):
             work(batch)
         count, begin = 0, time.perf_counter()

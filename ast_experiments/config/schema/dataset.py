@@ -14,7 +14,7 @@ from ast_experiments.data.choices import DATASETS as LOADERS
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class SamplesConfig:
+class AnyDatasetConfig:
     """Settings that every data set has."""
 
     name: str
@@ -31,7 +31,7 @@ class SamplesConfig:
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class DatasetConfig(SamplesConfig):
+class InMemoryConfig(AnyDatasetConfig):
     """Small images, kept in memory."""
 
     mean: Means
@@ -41,7 +41,7 @@ class DatasetConfig(SamplesConfig):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class CifarConfig(DatasetConfig):
+class CifarConfig(InMemoryConfig):
     """CIFAR-10 or CIFAR-100."""
 
     root: str
@@ -49,7 +49,7 @@ class CifarConfig(DatasetConfig):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class PhotosConfig(SamplesConfig):
+class EncodedConfig(AnyDatasetConfig):
     """Photographs of any size, decoded when they are asked for; what is None of their pictures, the model says."""
 
     root: str
@@ -79,18 +79,18 @@ class PhotosConfig(SamplesConfig):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class ImageNet100Config(PhotosConfig):
+class ImageNet100Config(EncodedConfig):
     """ImageNet-100, of which there are two."""
 
     class_list: str | None
 
 
 DATASETS: dict[str, Choice] = {
-    "digits": Choice(DatasetConfig, LOADERS["digits"]),
+    "digits": Choice(InMemoryConfig, LOADERS["digits"]),
     "cifar10": Choice(CifarConfig, LOADERS["cifar10"]),
     "cifar100": Choice(CifarConfig, LOADERS["cifar100"]),
-    "imagenette": Choice(PhotosConfig, LOADERS["imagenette"]),
+    "imagenette": Choice(EncodedConfig, LOADERS["imagenette"]),
     "imagenet100": Choice(ImageNet100Config, LOADERS["imagenet100"]),
-    "imagenet1k": Choice(PhotosConfig, LOADERS["imagenet1k"]),
-    "folder": Choice(PhotosConfig, LOADERS["folder"]),
+    "imagenet1k": Choice(EncodedConfig, LOADERS["imagenet1k"]),
+    "folder": Choice(EncodedConfig, LOADERS["folder"]),
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from ast_experiments.core.errors import DataError
 from ast_experiments.data.encoded.cache import ParquetRows
-from ast_experiments.data.encoded.images import Encoded
+from ast_experiments.data.encoded.images import EncodedImage
 from ast_experiments.data.encoded.layouts import Layout, Listing, synset_of
 
 _CHUNK = 1024
@@ -42,7 +42,7 @@ def repeated_names(layout: Layout) -> list[str]:
     return said
 
 
-def misplaced(layout: Layout) -> list[str]:
+def mislabelled(layout: Layout) -> list[str]:
     """Names the files whose name tells another synset than their label does."""
     synsets = [name if synset_of(f"{name}_") else None for name in layout.classes]
     said = []
@@ -92,7 +92,7 @@ def scan(listing: Listing, tick: Callable[[int], None] = lambda done: None) -> S
     return Scan(digests, broken, modes)
 
 
-def clashes(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
+def conflicting_labels(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
     """Names the images that are there under two classes."""
     said = []
     for rows in _copies(layout, scans):
@@ -107,7 +107,7 @@ def clashes(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
     return said
 
 
-def shared(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
+def in_both_splits(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
     """Names the images that are in both splits."""
     said = []
     for rows in _copies(layout, scans):
@@ -146,8 +146,8 @@ def _examine(listing: Listing) -> Callable[[tuple[int, bytes | None]], tuple[byt
             return os.urandom(16), "unreadable", f"{where} cannot be read: {error.strerror or error}"
         digest = hashlib.blake2b(data, digest_size=16).digest()
         try:
-            encoded = Encoded(data, where)
-            encoded.part(0, 0, encoded.height, encoded.width)
+            encoded = EncodedImage(data, where)
+            encoded.crop(0, 0, encoded.height, encoded.width)
         except DataError as error:
             return digest, "unreadable", str(error).partition("; ")[0]
         return digest, encoded.mode, ""

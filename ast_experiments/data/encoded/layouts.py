@@ -18,7 +18,7 @@ SPLITS = {"train": ("train",), "val": ("val", "validation", "valid", "test")}
 """What the folders and files of a split may be called; the first that is there counts."""
 EXTENSIONS = (b".jpeg", b".jpg", b".png", b".webp", b".bmp")
 
-Choose = Callable[[Sequence[str]], Sequence[str]]
+ChooseClasses = Callable[[Sequence[str]], Sequence[str]]
 """Given the classes that are there, returns those that are wanted, in label order."""
 
 
@@ -61,7 +61,7 @@ class Layout:
     splits: Mapping[str, Listing]
 
 
-def class_folders(base: Path, choose: Choose) -> Layout | None:
+def class_folders(base: Path, choose: ChooseClasses) -> Layout | None:
     """Finds folders of classes, `train/CLASS/FILE`, also where a split is in several parts, `train.X1/CLASS/FILE`.
 
     The parts of Kaggle's ImageNet-100 hold different classes each. A label is a place among the sorted classes of

@@ -13,15 +13,15 @@ from ast_experiments.data.encoded import memory
 from ast_experiments.data.encoded.cache import ParquetRows, pack
 from ast_experiments.data.encoded.checks import missing_classes, repeated_names
 from ast_experiments.data.encoded.classes import ClassChoice
-from ast_experiments.data.encoded.images import Photos
-from ast_experiments.data.encoded.layouts import Choose, Layout, class_folders
+from ast_experiments.data.encoded.images import EncodedImages
+from ast_experiments.data.encoded.layouts import ChooseClasses, Layout, class_folders
 from ast_experiments.data.encoded.tables import hub, parquet_files
 
 SIZE = 224
 """Height and width of the pictures where neither a setting nor the model says otherwise."""
 
 
-class PhotoSet(NamedTuple):
+class DatasetSpec(NamedTuple):
     """What tells one data set of photographs from another.
 
     Attributes:
@@ -41,23 +41,23 @@ class PhotoSet(NamedTuple):
 
 
 CLS_LOC = "ILSVRC/Data/CLS-LOC"
-IMAGENETTE = PhotoSet(
+IMAGENETTE = DatasetSpec(
     "imagenette",
     "Imagenette",
     ("imagenette", "imagenette2", "imagenette2-320", "imagenette2-160", "imagenette160"),
     {"imagenette": (9_469, 3_925)},
     "most validation images are ImageNet training images: with weights pretrained on ImageNet, accuracy is optimistic",
 )
-IMAGENET100 = PhotoSet(
+IMAGENET100 = DatasetSpec(
     "imagenet100",
     "ImageNet-100",
     ("imagenet100", "imagenet-100"),
     {"cmc": (126_689, 5_000), "kaggle": (130_000, 5_000)},
 )
-IMAGENET1K = PhotoSet(
+IMAGENET1K = DatasetSpec(
     "imagenet1k", "ImageNet-1K", ("imagenet1k", "imagenet-1k", "imagenet"), {"imagenet1k": (1_281_167, 50_000)}
 )
-FOLDER = PhotoSet("folder", "a folder of images")
+FOLDER = DatasetSpec("folder", "a folder of images")
 SETS = {what.name: what for what in (IMAGENETTE, IMAGENET100, IMAGENET1K, FOLDER)}
 
 
@@ -89,7 +89,7 @@ def load_folder(root: str, **settings: Any) -> Dataset:
 
 
 def load(
-    what: PhotoSet,
+    what: DatasetSpec,
     root: str,
     *,
     size: int | None = None,
@@ -120,21 +120,21 @@ def load(
         raise DataError(f"{layout.kind}: {problem}; type ast-doctor dataset={what.name} for all that is wrong")
     notes = [layout.kind] + ([choice.described(layout.classes)] if what.lists else [])
 
-    def photos(split: str, rows: int | None) -> Photos:
+    def photos(split: str, rows: int | None) -> EncodedImages:
         listing = layout.splits[split]
-        made = Photos(listing.store, listing.labels, listing.names, size or SIZE, stored_size).first(rows)
+        made = EncodedImages(listing.store, listing.labels, listing.names, size or SIZE, stored_size).first(rows)
         return replace(made, store=pack(made.store, Path(cache))) if isinstance(made.store, ParquetRows) else made
 
     train, val = photos("train", train_rows), photos("val", val_rows)
     if stored_size is not None:
-        kept, note = memory.room(train.table_bytes + val.table_bytes, f"squares of {stored_size} px")
+        kept, note = memory.room(train.decoded_bytes + val.decoded_bytes, f"squares of {stored_size} px")
         notes.append(note)
-        train, val = (split.decoded() if kept else split for split in (train, val))
+        train, val = (split.decode_all() if kept else split for split in (train, val))
     facts = choice.facts(layout.classes) | ({"data_caution": what.caution} if what.caution else {})
     return Dataset(what.name, train, val, layout.classes, "; ".join(notes), facts)
 
 
-def find(what: PhotoSet, root: str, choose: Choose) -> Layout:
+def find(what: DatasetSpec, root: str, choose: ChooseClasses) -> Layout:
     """Finds a data set in one of the layouts.
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 from ast_experiments.core.errors import DataError
 from ast_experiments.data import parquet
 from ast_experiments.data.encoded.cache import ParquetRows
-from ast_experiments.data.encoded.layouts import SPLITS, Choose, Layout, Listing, plain_name, synset_of
+from ast_experiments.data.encoded.layouts import SPLITS, ChooseClasses, Layout, Listing, plain_name, synset_of
 from ast_experiments.data.encoded.stores import Hub
 
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -32,7 +32,7 @@ class Table(NamedTuple):
     names: tuple[str, ...]
 
 
-def parquet_files(base: Path, choose: Choose) -> Layout | None:
+def parquet_files(base: Path, choose: ChooseClasses) -> Layout | None:
     """Finds `train-*.parquet` and the like of the Hugging Face layout, in a folder or in its folder `data`.
 
     Raises:
@@ -46,7 +46,7 @@ def parquet_files(base: Path, choose: Choose) -> Layout | None:
     return arrange(f"parquet files in {base}", {split: _index(found) for split, found in shards.items()}, choose)
 
 
-def hub(name: str, choose: Choose) -> Layout:
+def hub(name: str, choose: ChooseClasses) -> Layout:
     """Takes a data set of the Hugging Face hub, or from the copy that the `datasets` package keeps.
 
     Raises:
@@ -76,7 +76,7 @@ def hub(name: str, choose: Choose) -> Layout:
     return arrange(f"hub:{name}", tables, choose)
 
 
-def arrange(kind: str, tables: Mapping[str, Table], choose: Choose) -> Layout:
+def arrange(kind: str, tables: Mapping[str, Table], choose: ChooseClasses) -> Layout:
     """Gives the images of tables the labels that they would have in folders.
 
     Where the class names are synsets, or the file names tell them, a label is a place among the sorted synsets;

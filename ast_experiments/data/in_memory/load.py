@@ -11,7 +11,7 @@ import numpy as np
 from ast_experiments.core.errors import DataError
 from ast_experiments.data import parquet
 from ast_experiments.data.dataset import Dataset, Images
-from ast_experiments.data.in_memory import archives
+from ast_experiments.data.in_memory import cifar_files
 
 TRAIN_ROWS = 50_000
 TEST_ROWS = 10_000
@@ -137,7 +137,7 @@ def _fetch(cifar: Cifar, root: Path, download: bool) -> None:
     reason = "downloading is off"
     if download:
         try:
-            return archives.fetch(root, kind)
+            return cifar_files.fetch(root, kind)
         except (OSError, RuntimeError, EOFError) as error:
             reason = f"downloading failed: {' '.join(str(error).split()) or type(error).__name__}"
     raise DataError(
@@ -151,9 +151,9 @@ def _from_torchvision(cifar: Cifar, folder: Path, train_rows: int | None, val_ro
     kind = _torchvision(cifar)
     return Dataset(
         name=cifar.name,
-        train=archives.read_split(folder, kind, "train", total=TRAIN_ROWS, rows=train_rows),
-        val=archives.read_split(folder, kind, "test", total=TEST_ROWS, rows=val_rows),
-        classes=archives.class_names(folder, kind),
+        train=cifar_files.read_split(folder, kind, "train", total=TRAIN_ROWS, rows=train_rows),
+        val=cifar_files.read_split(folder, kind, "test", total=TEST_ROWS, rows=val_rows),
+        classes=cifar_files.class_names(folder, kind),
         source=f"torchvision's files in {folder}",
     )
 

@@ -1,7 +1,7 @@
 """Photographs through a network: a bare loop on pictures that lie on the device, `dense`, and stale `ast`, in one run.
 
-    AST_DATA_DIR=... python scripts/bench_photos.py                                      # Imagenette, ResNet-50, 224 px
-    python scripts/bench_photos.py dataset=folder dataset.root=FOLDER model.arch=vit_small_patch16_224 recipe=finetune
+    AST_DATA_DIR=... python scripts/bench_images.py                                      # Imagenette, ResNet-50, 224 px
+    python scripts/bench_images.py dataset=folder dataset.root=FOLDER model.arch=vit_small_patch16_224 recipe=finetune
 
 What is typed are overrides of the configuration. The arms take turns, one epoch each. The bare loop trains the same
 network with the same optimiser and precision on random pictures: no files, no loader, no log. What `dense` reaches
@@ -26,9 +26,11 @@ from torch.nn import functional
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.resolve import resolved
 from ast_experiments.config.schema import Config
+from ast_experiments.data.build import transform_settings
 from ast_experiments.data.dataset import Dataset
-from ast_experiments.data.loaders.loaders import build_loader
-from ast_experiments.data.loaders.placement import VIEW_SETTINGS, build_views
+from ast_experiments.data.loaders.base import PlannedBatches
+from ast_experiments.data.loaders.placement import build_loader
+from ast_experiments.data.loaders.transforms import build_transforms
 from ast_experiments.runs import build
 from ast_experiments.training.hardware import Hardware, worker_count
 from ast_experiments.training.optim import build_optimizer
@@ -72,9 +74,9 @@ def bare_arm(config: Config, dataset: Dataset, hardware: Hardware) -> Callable[[
 def loader_arm(config: Config, dataset: Dataset, hardware: Hardware) -> Callable[[], int]:
     """A function that loads an epoch to the device, and nothing else; returns how many rows."""
     settings, hw = config.dataset, config.hardware
-    view, _ = build_views({k: v for k, v in build.settings_of(settings).items() if k in VIEW_SETTINGS})
+    view, _ = build_transforms(transform_settings(settings))
     loader = build_loader(
-        dataset.train, device=hardware.device, augment=view, mean=settings.mean, std=settings.std, seed=0,
+        dataset.train, device=hardware.device, transform=view, mean=settings.mean, std=settings.std, seed=0,
         on_device=hw.data_on_device, workers=worker_count(hw.workers, hardware.device.type),
     )  # fmt: skip
     turn = iter(range(1_000_000))
@@ -82,7 +84,7 @@ def loader_arm(config: Config, dataset: Dataset, hardware: Hardware) -> Callable
     def epoch() -> int:
         number = next(turn)
         ids = np.random.default_rng(number).permutation(len(dataset.train))
-        rows = sum(len(batch) for batch in loader.batches(ids, config.recipe.batch_size, number))
+        rows = sum(len(batch) for batch in loader.batches(PlannedBatches(ids, config.recipe.batch_size), number))
         if hardware.device.type == "cuda":
             torch.cuda.synchronize()
         return rows

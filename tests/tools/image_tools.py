@@ -1,4 +1,4 @@
-"""Small photographs, written in every layout that data sets come in."""
+"""Small images, written in every layout that data sets come in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ast_experiments.data.encoded.images import Photos
+from ast_experiments.data.encoded.images import EncodedImages
 
 SYNSETS = ("n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "n03394916")
 WORDS = ("tench", "springer", "cassette player", "chain saw", "church", "horn")
@@ -25,7 +25,7 @@ def encode(pixels, kind="JPEG", mode="RGB", **settings):
     return file.getvalue()
 
 
-def photo(seed, height=40, width=56):
+def image(seed, height=40, width=56):
     """Smooth colours, different for each seed."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (4, 5, 3)).astype(np.uint8))
@@ -39,7 +39,7 @@ def samples(synsets=SYNSETS):
         rows = []
         for number in numbers:
             for label, synset in enumerate(synsets):
-                pixels = photo(1000 * at + 10 * number + label, 40 + number % 9, 56 - label)
+                pixels = image(1000 * at + 10 * number + label, 40 + number % 9, 56 - label)
                 rows.append((synset, f"{synset}_{number}.JPEG", encode(pixels)))
         made[split] = rows
     return made
@@ -69,10 +69,10 @@ class Kept:
         return Kept([self.images[row] for row in rows])
 
 
-def photos(count=12, size=16, images=None, **settings):
-    images = images or [encode(photo(row, 30 + row, 50 - row)) for row in range(count)]
+def encoded_images(count=12, size=16, images=None, **settings):
+    images = images or [encode(image(row, 30 + row, 50 - row)) for row in range(count)]
     names = np.array([b"%d" % row for row in range(len(images))])
-    return Photos(Kept(images), np.arange(len(images)) % 3, names, size, **settings)
+    return EncodedImages(Kept(images), np.arange(len(images)) % 3, names, size, **settings)
 
 
 def grey_levels(images):
