@@ -1,47 +1,28 @@
-"""`ast-train`: compose an experiment from the command line and run it, or sweep over several."""
+"""`ast-train`: composes an experiment from the command line and runs it, or sweeps over several."""
 
 from __future__ import annotations
 
+import argparse
 import os
-import shutil
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 from ast_experiments.cli.help import usage
 from ast_experiments.cli.main import EXIT_FAILED, guarded
-from ast_experiments.config.compose import compose, register_resolvers
-from ast_experiments.config.explain import explain
+from ast_experiments.config.compose import Source, compose
 from ast_experiments.config.groups import CONF
-from ast_experiments.config.naming import launch_id
+from ast_experiments.config.naming import LAUNCH, launch_id
 from ast_experiments.config.presets import adapt_overrides
-from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.core.process import is_main_process
+from ast_experiments.core.process import is_main_process, launched
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from ast_experiments.config.preflight import Sweep
 
-register_resolvers()
-
-
-def job(cfg: DictConfig) -> float | None:
-    """One run, inside Hydra; returns its final accuracy in percent.
-
-    Raises:
-        Exception: Whatever the run raised, after it was written down.
-    """
-    from hydra.core.hydra_config import HydraConfig
-
-    from ast_experiments.runs.run import execute
-
-    hydra = HydraConfig.get()
-    result = execute(validate(cfg), Path(hydra.runtime.output_dir), list(hydra.overrides.task))
-    return result.get("final_accuracy")
+QUIET = ("hydra.output_subdir=null", "hydra.job_logging.root.handlers=[]")
+"""Overrides of ranks that write nothing."""
 
 
 def main() -> None:
@@ -50,100 +31,112 @@ def main() -> None:
 
 
 def _main() -> int:
-    _meet()
-    import hydra
-    from hydra._internal.utils import get_args_parser
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    args = get_args_parser().parse_args()
+    arguments = sys.argv[1:]
+    parser = _parser()
+    args = parser.parse_intermixed_args(arguments)
     if args.help:
         print(usage())
         return 0
-    if not (args.config_path or args.config_name or args.config_dir):
-        more = adapt_overrides(args.overrides)[len(args.overrides) :]
-        sys.argv += more
-        args.overrides += more
-    looks = args.hydra_help or args.cfg or args.info or args.shell_completion
-    sweep = None
-    if not (looks or args.config_path or args.config_name):
-        searchpath = [f"hydra.searchpath=[file://{Path(args.config_dir).resolve()}]"] if args.config_dir else []
-        from ast_experiments.config.preflight import preflight
+    source = Source(Path(args.config_path or CONF), args.config_name or "config")
+    overrides = list(args.overrides) if args.config_path or args.config_name else adapt_overrides(args.overrides)
+    if args.config_dir:
+        overrides.insert(0, _search(Path(args.config_dir)))
+    if flags := _flags(args):
+        from ast_experiments.config.hydra_app import hydra_app
 
-        sweep = preflight([*searchpath, *args.overrides], args.multirun)
-    raised: list[BaseException] = []
+        hydra_app([*overrides, *flags], lambda cfg: None, source)
+        return 0
+    _share_launch_id()
+    from ast_experiments.config.preflight import preflight
 
-    def task(cfg: DictConfig) -> Any:
-        try:
-            return job(cfg)
-        except BaseException as error:  # kept from Hydra, which would wrap it in advice about itself
-            raised.append(error)
-            if isinstance(error, ConfigError):
-                _leave_nothing()
+    sweep = preflight(overrides, args.multirun, source)
+    if not is_main_process():
+        overrides += QUIET
+    return _run(overrides, source) if sweep is None else _sweep(sweep, overrides, source)
 
-    verbose = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"
 
-    def hand_over(run: Callable[[DictConfig], Any]) -> None:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
-        if raised:
-            raise raised[0]
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like all others."""
 
-    try:
-        if sweep is not None:
-            return _sweep(sweep, hand_over)
-        hand_over(job if args.multirun else task)
-    except (HydraException, OmegaConfBaseException) as error:
-        if verbose:
-            raise
-        raise ConfigError(explain(error, args.overrides, compose)) from error
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; type ast-train --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The flags of a Hydra application; `cli/help.py` describes them."""
+    parser = _Parser(prog="ast-train", add_help=False)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    for flags in (
+        ("--help", "-h"), ("--multirun", "-m"), ("--run", "-r"), ("--hydra-help",), ("--version",), ("--resolve",),
+        ("--shell-completion", "-sc"),
+    ):  # fmt: skip
+        parser.add_argument(*flags, action="store_true")
+    for flags in (("--config-dir", "-cd"), ("--config-path", "-cp"), ("--config-name", "-cn"), ("--package", "-p")):
+        parser.add_argument(*flags)
+    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
+    info = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+    parser.add_argument("--info", "-i", nargs="?", const="all", choices=info)
+    return parser
+
+
+def _flags(args: argparse.Namespace) -> list[str]:
+    """Returns the flags that only show something, for Hydra; empty if a run is to start."""
+    shows = ("hydra_help", "version", "shell_completion", "cfg", "info")
+    if not any(getattr(args, name) for name in shows):
+        return []
+    flags = [f"--{name.replace('_', '-')}" for name in (*shows[:3], "resolve") if getattr(args, name)]
+    flags += [f"--{name}={getattr(args, name)}" for name in ("cfg", "info", "package") if getattr(args, name)]
+    return flags
+
+
+def _search(folder: Path) -> str:
+    """Returns the override that adds a directory of choices.
+
+    Raises:
+        ConfigError: If there is no such directory.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"--config-dir: there is no directory {folder}")
+    return f"hydra.searchpath=['file://{folder.resolve()}']"
+
+
+def _run(overrides: Sequence[str], source: Source) -> int:
+    """Runs one experiment."""
+    from ast_experiments.config.run_dir import run_directory
+    from ast_experiments.config.validate import validate
+    from ast_experiments.runs.run import execute
+
+    composed = compose(overrides, hydra=True, source=source)
+    folder = Path(composed.hydra.run.dir).resolve()
+    with run_directory(composed, folder):
+        execute(validate(compose(overrides, source=source)), folder, list(composed.hydra.overrides.task))
     return 0
 
 
-def _sweep(sweep: Sweep, hand_over: Callable[[Callable[[DictConfig], Any]], None]) -> int:
-    """All jobs of a sweep; exits with a failure if one of them has not finished."""
-    from ast_experiments.experiments import sweep as sweeping
+def _sweep(sweep: Sweep, overrides: Sequence[str], source: Source) -> int:
+    """Runs all jobs of a sweep. Returns EXIT_FAILED if one of them has not finished."""
+    from ast_experiments.experiments.launcher import launch
+    from ast_experiments.experiments.sweep import begin, conclude, report_failures, run_sweep
 
-    # Workers may not inherit the name that the directory was given here.
-    folder = str(sweep.folder).replace("'", r"\'")
-    sys.argv.append(f"hydra.sweep.dir='{folder}'")
     if is_main_process():
-        sweeping.begin(sweep)
+        begin(sweep)
     finished = True
     try:
-        with sweeping.report_failures(sweep):
-            hand_over(sweeping.job)
+        with report_failures(sweep):
+            (run_sweep if sweep.launcher == "basic" else launch)(sweep, overrides, source)
     finally:
         if is_main_process():
-            finished = sweeping.conclude(sweep)
+            finished = conclude(sweep)
     return 0 if finished else EXIT_FAILED
 
 
-def _meet() -> None:
-    """Under torchrun: all ranks take the run directory of rank 0, which alone writes into it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return
-    from ast_experiments.config.naming import LAUNCH
-    from ast_experiments.core import distributed
+def _share_launch_id() -> None:
+    """Under torchrun, gives all ranks the launch id of rank 0, so that they use one run directory."""
+    if launched():
+        from ast_experiments.core import distributed
 
-    distributed.init()
-    os.environ[LAUNCH] = distributed.broadcast_object(launch_id())
-    if distributed.rank() > 0:
-        sys.argv += ["hydra.output_subdir=null", "hydra.job_logging.root.handlers=[]"]
-
-
-def _leave_nothing() -> None:
-    """Remove what a run that never began has written, and its directory if nothing else is in it."""
-    from hydra.core.hydra_config import HydraConfig
-
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    if (folder / "metrics.jsonl").exists() or (folder / "checkpoints").exists():
-        return
-    shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    for name in ("train.log", "config.yaml", "result.json", "report.html"):
-        (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # somebody else's files are in it
-        folder.rmdir()
+        distributed.init()
+        os.environ[LAUNCH] = distributed.broadcast_object(launch_id())
 
 
 if __name__ == "__main__":

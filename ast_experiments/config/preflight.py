@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from ast_experiments.config.schema import Config
 
 
+UNSUPPORTED = ("hydra.callbacks", "hydra/callbacks", "hydra.job.chdir", "hydra.job.env_set", "hydra.sweep.subdir")
+"""Settings of Hydra that would have no effect."""
+
+
 class Sweep(NamedTuple):
     """The jobs of a sweep.
 
     Attributes:
         folder: Directory of the sweep.
         jobs: Overrides of each job.
-        launcher: Choice of `hydra/launcher`.
+        launcher: Choice of `hydra/launcher`; "basic" runs the jobs in this process, one after the other.
         configs: Config of each job, checked.
     """
 
@@ -78,9 +82,11 @@ def _folder(composed: str, jobs: Sequence[Sequence[str]]) -> Path:
 
 
 def _check_keys(overrides: Sequence[str]) -> None:
-    """Refuses to rename a choice."""
+    """Refuses keys that cannot be set."""
     for override in overrides:
-        key = override.partition("=")[0]
+        key = override.partition("=")[0].lstrip("+~")
+        if key.startswith(UNSUPPORTED):
+            raise ConfigError(f"{key}: is not supported; leave it out")
         group = key.removesuffix(".name")
         if key.endswith(".name") and group in GROUPS:
             raise ConfigError(f"{key}: is read-only; type {group}=NAME to select another choice")

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ast_experiments.core.process import launched
+
 
 def size() -> int:
     """Return the number of ranks."""
@@ -23,11 +25,6 @@ def size() -> int:
 def rank() -> int:
     """Return this process's rank, counted from 0."""
     return dist.get_rank() if size() > 1 else 0
-
-
-def launched() -> bool:
-    """Return whether torchrun, or the package's own launcher, started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def init() -> None:

@@ -1,4 +1,4 @@
-"""Sweeps: the function that a Hydra launcher calls for each job, and what the user sees before and after the jobs.
+"""Sweeps: runs the jobs, and prints how the sweep stands before, between and after them.
 
 The directory of a job follows from its overrides, so that a sweep finds its finished jobs again. All state is read
 from files, because jobs may run in other processes, on other machines, and at other times.
@@ -11,50 +11,59 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ast_experiments.config.compose import register_resolvers
+from ast_experiments.config.compose import PACKAGED, Source, compose
 from ast_experiments.config.groups import LAUNCHERS
 from ast_experiments.config.naming import job_name
 from ast_experiments.config.preflight import Sweep
-from ast_experiments.config.validate import validate
+from ast_experiments.config.run_dir import run_directory
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.process import is_main_process
 from ast_experiments.experiments.runner import Job, print_failure, run_job
 from ast_experiments.runs.record import read_result
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from ast_experiments.config.schema import Config
 
 LEADERS = 5
 POLL_S = 0.5
 
 logger = logging.getLogger(__name__)
-register_resolvers()  # launchers pickle `job` for processes that import only this module
 
 
-def job(cfg: DictConfig) -> float | None:
-    """Runs one job inside Hydra, in any process that the launcher chooses.
+def run_sweep(sweep: Sweep, overrides: Sequence[str], source: Source = PACKAGED) -> None:
+    """Runs the jobs of a sweep one after the other in this process. A job that fails does not stop the others.
+
+    Args:
+        sweep: Checked.
+        overrides: As on the command line; Hydra's own settings among them hold for every job.
+        source: The primary config.
+    """
+    settings = [override for override in overrides if override.startswith(("hydra.", "hydra/"))]
+    for job, config in zip(sweep.jobs, sweep.configs, strict=True):
+        folder = sweep.folder / job_name(job)
+        with run_directory(compose([*job, *settings], hydra=True, source=source), folder):
+            run_one(config, folder, job, sweep.folder)
+
+
+def run_one(config: Config, folder: Path, overrides: Sequence[str], sweep: Path) -> float | None:
+    """Runs one job, and then prints the leaders of the sweep so far.
+
+    Args:
+        config: Checked.
+        folder: Run directory; its log is already open.
+        overrides: As typed, for the record.
+        sweep: Directory of the sweep.
 
     Returns:
-        Its final accuracy in percent; None if it failed.
+        The final accuracy in percent; None if the job failed.
     """
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra = HydraConfig.get()
-    folder, sweep = Path(hydra.runtime.output_dir), Path(hydra.sweep.dir).resolve()
-    overrides = [str(override) for override in hydra.overrides.task]
-    title = " ".join(overrides)
-    try:
-        config = validate(cfg)
-    except ConfigError as error:
-        print_failure(title, str(error), folder)
-        return None
     config = dataclasses.replace(config, group=config.group or sweep.name)
-    outcome = run_job(Job(title, folder, config, overrides), under_launcher=True)
+    outcome = run_job(Job(" ".join(overrides), folder, config, overrides), under_launcher=True)
     if is_main_process():
         if outcome.skipped:
             print(f"finished already: {folder.name}", flush=True)
