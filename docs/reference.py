@@ -14,6 +14,7 @@ from ast_experiments.config.groups import CONF
 from ast_experiments.config.schema import CHOICES, SHARED, Config
 
 SETTING = re.compile(r"( *)([\w./]+):(?: +([^#\s].*?))?(?:  +# (.*))?")
+INHERITED = re.compile(r"  - (?!_self_)(\w+)")
 WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text", types.NoneType: "null"}
 
 
@@ -44,16 +45,30 @@ def tables() -> str:
 
 
 def read(file: Path) -> tuple[list[str], dict[str, Setting]]:
-    """The comment at the head of a yaml file, by lines, and its settings by dotted key."""
-    head, settings, parents = [], {}, []
+    """Reads a yaml file: the lines of the comment at its head, and its settings by dotted key, inherited ones included.
+
+    A setting without a comment takes that of the choice it is inherited from.
+    """
+    head: list[str] = []
+    own: dict[str, Setting] = {}
+    inherited: dict[str, Setting] = {}
+    parents: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines():
-        match = SETTING.fullmatch(line)
-        if match:
+        match, base = SETTING.fullmatch(line), INHERITED.fullmatch(line)
+        if base:
+            inherited |= read(file.with_name(f"{base.group(1)}.yaml"))[1]
+        elif line == "defaults:":
+            continue
+        elif match:
             indent, key, value, comment = match.groups()
             parents = [*parents[: len(indent) // 2], key]
-            settings[".".join(parents)] = Setting(value or "", comment or "")
-        elif line.startswith("# ") and not settings and "@package" not in line:
+            own[".".join(parents)] = Setting(value or "", comment or "")
+        elif line.startswith("# ") and not own and "@package" not in line:
             head.append(line[2:])
+    settings = inherited | {
+        key: Setting(value, comment or inherited.get(key, Setting("", "")).comment)
+        for key, (value, comment) in own.items()
+    }
     return head, settings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -17,3 +18,15 @@ LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm":
 """Launchers that come with an extra, and the name of the extra."""
 REMOTE_LAUNCHERS = frozenset({"slurm", "submitit_slurm"})
 """Launchers whose jobs run on other machines."""
+
+
+def read_choice(file: Path) -> dict[str, Any]:
+    """Reads a config file as it is, without composing it: its own settings over those of the choices it inherits."""
+    import yaml
+
+    own = yaml.safe_load(file.read_text(encoding="utf-8"))
+    inherited = (name for name in own.get("defaults", ()) if isinstance(name, str) and name != "_self_")
+    settings: dict[str, Any] = {}
+    for name in inherited:
+        settings |= read_choice(file.with_name(f"{name}.yaml"))
+    return settings | own

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ast_experiments.config.groups import CONF
+from ast_experiments.config.groups import CONF, read_choice
 
 REPLACEABLE = ("dataset", "model", "method", "controller", "significance")
 RATES = ("rate", "rate_schedule", "rate_final", "warmup_epochs", "final_epochs", "budget")
@@ -28,12 +27,12 @@ def adapt_overrides(overrides: Sequence[str]) -> list[str]:
     file = CONF / "experiment" / f"{typed.get('experiment')}.yaml"
     if not file.is_file() or not any(group in typed for group in REPLACEABLE):
         return list(overrides)
-    experiment = _read(file)
+    experiment = read_choice(file)
     added = []
     for group in REPLACEABLE:
         file = CONF / group / f"{typed.get(group)}.yaml"
         if group in typed and file.is_file() and _choice(experiment, group) != typed[group]:
-            own = dict(_leaves(_read(file)))
+            own = dict(_leaves(read_choice(file)))
             keys = [key for key, _ in _leaves(experiment.get(group) or {}) if f"{group}.{key}" not in typed]
             added += [f"~{group}.{key}" for key in keys if key not in own]
             if group == "method":
@@ -46,13 +45,6 @@ def _choice(experiment: Mapping[str, Any], group: str) -> str | None:
     """Returns an experiment's own choice of a group."""
     key = f"override /{group}"
     return next((default[key] for default in experiment.get("defaults", ()) if key in default), None)
-
-
-def _read(file: Path) -> Mapping[str, Any]:
-    from omegaconf import OmegaConf
-
-    container: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    return container
 
 
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -60,6 +60,7 @@ def test_every_setting_is_there_with_type_and_meaning(
     file: Path, reference: Any, rows: dict[str, Any], text: str
 ) -> None:
     group, settings = file.parent.name, yaml.safe_load(file.read_text())
+    settings.pop("defaults", None)
     head, read = reference.read(file)
     for key in leaves(settings, group):
         assert read[key.removeprefix(f"{group}.")].comment, f"{file.name}: {key} has no comment"
@@ -140,4 +141,17 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path, reference: Any) -> None
         "plain": ("null", ""),
         "budget": ("", "at most one"),
         "budget.samples": ("null", "rows"),
+    }
+
+
+def test_inherited_settings_are_read_with_their_comments(tmp_path: Path, reference: Any) -> None:
+    (tmp_path / "base.yaml").write_text("# Base.\nname: base\nlr: 1  # rate\nrows: 2  # count\n")
+    file = tmp_path / "x.yaml"
+    file.write_text("# Own.\ndefaults:\n  - base\n  - _self_\nname: x\nlr: 3\nrows: 4  # fewer\n")
+    head, settings = reference.read(file)
+    assert head == ["Own."]
+    assert {key: tuple(setting) for key, setting in settings.items()} == {
+        "name": ("x", ""),
+        "lr": ("3", "rate"),
+        "rows": ("4", "fewer"),
     }
