@@ -99,7 +99,7 @@ def test_a_job_in_use_and_one_of_another_config_are_left_alone(train: Callable[.
 def test_jobs_that_would_share_a_directory_are_refused(train: Callable[..., Done], typed: str) -> None:
     done = train("-m", typed)
     assert done.code == 2
-    assert "two jobs of one sweep that do not differ" in done.err
+    assert "two jobs of one sweep differ in nothing that changes a run" in done.err
     assert not Path("outputs").exists()
 
 
