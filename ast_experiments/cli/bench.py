@@ -1,4 +1,4 @@
-"""`ast-bench`: a study by protocol, methods x seeds, each method beside baselines at its own cost."""
+"""`ast-bench`: runs a study: methods and seeds, and for each method baselines at the same cost."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ OWN = ("methods", "seeds", "lr_trials", "cost", "name")
 BUSY = "another ast-bench works on {folder}; wait until it ends, or type another name="
 
 DESCRIPTION = """\
-Run a study: every method and the dense reference with every seed, in turns, and beside each method two baselines
-at its own measured cost: dense trained shorter, and rs2. Ends with the comparison of ast-compare."""
+Run a study: every method and the dense reference with every seed, in turns, and for each method two baselines at
+the cost measured for it: shorter dense training, and rs2. Ends with the comparison of ast-compare."""
 
 EXAMPLES = f"""\
   ast-bench experiment=cifar10_stale methods=[ast,infobatch,random] seeds=5
-  ast-bench 'methods=[ast,ast:rate=0.2,ast:rate=0.2:controller=quantile]'   arms with settings of their own
-  ast-bench STUDY.yaml                                the same as KEY: VALUE lines
-  ast-bench {ROOT}/NAME                      go on; the same command line goes on too
+  ast-bench 'methods=[ast,ast:rate=0.2,ast:rate=0.2:controller=quantile]'   arms with their own settings
+  ast-bench STUDY.yaml                                arguments from a file of KEY: VALUE lines
+  ast-bench {ROOT}/NAME                      continue; typing the same command again does so too
 
-  methods=[...]   what to compare; dense is always there
-  seeds=5         how many, from 0, or which: [3,4,5]; default: what a claim needs on the data set
-  lr_trials=3     learning rates to try for each arm, baselines too; default: 0
-  cost=flops      what baselines cost the same in: joules, seconds, flops, samples;
-                  default: joules where they are measured, else FLOPs
-  name=NAME       of the directory below {ROOT}; default: made from the settings
+  methods=[...]   methods to compare; dense is always included
+  seeds=5         how many, from 0, or a list: [3,4,5]; default: as many as a claim needs on the data set
+  lr_trials=3     learning rates to try for each arm, baselines included; default: 0
+  cost=flops      unit in which baselines cost the same: joules, seconds, flops, samples;
+                  default: joules if they are measured, else FLOPs
+  name=NAME       directory below {ROOT}; default: made from the settings
 
-All else is as for ast-train and holds for every arm, e.g. dataset=cifar10 recipe.epochs=10 method.rate=0.2."""
+All other arguments are those of ast-train and hold for every arm, e.g. dataset=cifar10 recipe.epochs=10."""
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def _main() -> int:
     from ast_experiments.experiments.study.run import check_study, run_study
 
     if distributed.launched():
-        raise ConfigError("ast-bench is one process, and torchrun starts several; type ast-bench without torchrun")
+        raise ConfigError("ast-bench runs in one process; type ast-bench without torchrun")
     queue = StudyQueue(plan, folder)
     check_study(queue)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,10 +93,10 @@ def _main() -> int:
 
 
 def planned(arguments: Sequence[str]) -> tuple[StudyPlan, Path]:
-    """The plan that a command line asks for, and its directory.
+    """Returns the plan that a command line asks for, and its directory.
 
     Raises:
-        ConfigError: If something in it is wrong, or does not agree with the study of that name.
+        ConfigError: If an argument is wrong, or contradicts the existing study of that name.
     """
     typed = [argument for argument in arguments if "=" in argument or argument.startswith("~")]
     others = [argument for argument in arguments if argument not in typed]
@@ -127,7 +127,7 @@ def _name(given: dict[str, str], common: Sequence[str]) -> str:
 
 
 def _study(given: dict[str, str], common: Sequence[str], before: Study | None) -> Study:
-    """What is asked for; what is not typed is as it was before."""
+    """Builds the request; what is not typed stays as in the existing study."""
     check_common(common)
     if before is not None:
         arms = [*before.arms, *parse_methods(given["methods"])] if "methods" in given else before.arms
@@ -154,11 +154,11 @@ def _seeds(text: str) -> tuple[int, ...]:
         seeds = tuple(dict.fromkeys(int(seed) for seed in text[1:-1].split(",")))
         if TRIAL_SEED not in seeds:
             return seeds
-    raise ConfigError(f"seeds={text}: expected how many, such as seeds=5, or which, such as seeds=[3,4,5]")
+    raise ConfigError(f"seeds={text}: expected a number, such as seeds=5, or a list, such as seeds=[3,4,5]")
 
 
 def _usual_seeds(common: Sequence[str]) -> tuple[int, ...]:
-    """As many as a claim needs on the data set."""
+    """Returns as many seeds as a claim needs on the data set."""
     from ast_experiments.comparison.comparability import PROTOCOL_SEEDS, SEEDS
 
     dataset = arm_config(common, DENSE).dataset.name
@@ -167,7 +167,7 @@ def _usual_seeds(common: Sequence[str]) -> tuple[int, ...]:
 
 def _trials(text: str) -> int:
     if not re.fullmatch(r"0|[2-9]|[1-9]\d", text):
-        raise ConfigError(f"lr_trials={text}: expected 0, or 2 to 99 learning rates to choose from; type lr_trials=3")
+        raise ConfigError(f"lr_trials={text}: expected 0, or 2 to 99 learning rates to try; type lr_trials=3")
     return int(text)
 
 
@@ -178,7 +178,7 @@ def _cost(text: str) -> str:
 
 
 def _from_file(path: Path) -> list[str]:
-    """The lines of a study's file as arguments."""
+    """Reads the lines of a study file as arguments."""
     import yaml
 
     try:
@@ -193,13 +193,13 @@ def _from_file(path: Path) -> list[str]:
 def _summary(plan: StudyPlan) -> str:
     study = plan.study
     arms = ", ".join(arm.label for arm in study.arms)
-    trials = f", {study.lr_trials} learning rates tried an arm" if study.lr_trials else ""
+    trials = f", {study.lr_trials} learning rates tried for each arm" if study.lr_trials else ""
     return f"{arms} x {len(study.seeds)} seeds{trials}, and baselines at each method's cost"
 
 
 def _compare(plan: StudyPlan, folder: Path) -> None:
-    """Write the comparison, on the axis that the baselines were made for."""
-    from ast_experiments.cli.compare import tell
+    """Writes the comparison, in the unit of cost that the baselines match."""
+    from ast_experiments.cli.compare import report_comparisons
     from ast_experiments.comparison.compare import compare
     from ast_experiments.comparison.runs import load
 
@@ -207,7 +207,7 @@ def _compare(plan: StudyPlan, folder: Path) -> None:
     names = sorted({run.dataset for run in loaded.runs})
     if not names:
         return
-    for path in tell([compare(loaded, name, x=plan.cost) for name in names], folder, across=False):
+    for path in report_comparisons([compare(loaded, name, x=plan.cost) for name in names], folder, across=False):
         print(path)
     took = {False: 0.0, True: 0.0}
     for entry in read_journal(folder):

@@ -1,4 +1,4 @@
-"""`ast-compare RUNS...`: what choosing samples saved, against baselines at equal cost."""
+"""`ast-compare RUNS...`: what a method saves, compared with baselines at equal cost."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from ast_experiments.comparison.runs import Loaded
 
 NAME = "compare"
-WIDTH = 160  # of what goes to a file
+WIDTH = 160  # of tables that are written to a file
 AXES = ("joules", "seconds", "flops", "samples")
 
 DESCRIPTION = """\
-Compare runs: accuracy against what it cost, one verdict a method, and three kinds of saving side by side.
+Compare runs: accuracy against cost, a verdict for each method, and three kinds of saving side by side.
 Prints tables, and writes compare.html, compare.csv and compare.json."""
 
 EXAMPLES = """\
   ast-compare outputs/sweeps/SWEEP             all runs below a directory
-  ast-compare RUN RUN RUN --x samples          some runs, counted in sample-visits
-  ast-compare outputs --by dataset             every data set, side by side"""
+  ast-compare RUN RUN RUN --x samples          some runs, cost counted in trained samples
+  ast-compare outputs --by dataset             all data sets, side by side"""
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def _main() -> int:
         )
     if not 0 <= args.tolerance < 1:
         raise ConfigError(
-            f"--tolerance {args.tolerance:g}: expected a share from 0 to below 1; type e.g. --tolerance 0.15"
+            f"--tolerance {args.tolerance:g}: expected a share of at least 0 and below 1; type e.g. --tolerance 0.15"
         )
     from ast_experiments.comparison.compare import compare
     from ast_experiments.comparison.runs import load
@@ -54,14 +54,14 @@ def _main() -> int:
         loaded = load(args.runs)
         names = _datasets(loaded, args.runs, across=across)
         comparisons = [compare(loaded, name, x=args.x, margin=args.margin, tolerance=args.tolerance) for name in names]
-        written = tell(comparisons, args.out or _folder(args.runs), across=across)
+        written = report_comparisons(comparisons, args.out or _folder(args.runs), across=across)
     print(*written, sep="\n")
     return 0
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps back what is logged of files that cannot be read: the notes say it."""
+    """Hides log messages about files that cannot be read; the notes of the comparison list them."""
     logger = logging.getLogger("ast_experiments.runs.record")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -79,27 +79,32 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run directories, or directories of them")
-    parser.add_argument("--by", choices=("dataset",), help="put the data sets side by side")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS if it is one directory)")
-    parser.add_argument("--x", choices=AXES, help="what costs are counted in (default: joules, unmeasured: flops)")
+    parser.add_argument("--by", choices=("dataset",), help="show the data sets side by side")
     parser.add_argument(
-        "--margin", type=float, metavar="POINTS", help="arms this close are equal (default: 0.5; 0.2 on cifar10)"
+        "--out", type=Path, metavar="DIR", help="output directory (default: RUNS if it is a single directory)"
+    )
+    parser.add_argument("--x", choices=AXES, help="unit of cost (default: joules if measured, else flops)")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        metavar="POINTS",
+        help="largest difference that counts as equal (default: 0.5; 0.2 on cifar10)",
     )
     parser.add_argument(
         "--tolerance",
         type=float,
         default=0.15,
         metavar="SHARE",
-        help="how far a baseline's cost may be from the method's (default: 0.15)",
+        help="largest difference in cost between a method and its baselines (default: 0.15)",
     )
     return parser
 
 
 def _datasets(loaded: Loaded, paths: Sequence[Path], *, across: bool) -> list[str]:
-    """The data sets to compare on.
+    """Returns the data sets to compare on.
 
     Raises:
-        UserError: If there is nothing to compare, or more than one data set and nobody asked for that.
+        UserError: If there is nothing to compare, or several data sets without `--by dataset`.
     """
     names = sorted({run.dataset for run in loaded.runs})
     if not names:
@@ -115,21 +120,21 @@ def _datasets(loaded: Loaded, paths: Sequence[Path], *, across: bool) -> list[st
 
 
 def _prepare(folder: Path) -> None:
-    """Makes the directory to write into.
+    """Creates the output directory.
 
     Raises:
-        UserError: If nothing can be written there.
+        UserError: If it is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written into ({error.strerror}); type --out DIR") from error
+        raise UserError(f"{folder}: is not writable ({error.strerror}); type --out DIR") from error
 
 
-def tell(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> list[Path]:
-    """Prints comparisons and writes them into a directory; returns the paths written."""
+def report_comparisons(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> list[Path]:
+    """Prints comparisons and writes them to a directory. Returns the paths of the files."""
     from rich.console import Console
 
     from ast_experiments.comparison.datasets import side_by_side

@@ -1,4 +1,4 @@
-"""What `ast-train --help` says. Written here because Hydra composes the config once per group to list its choices."""
+"""The text of `ast-train --help`. Hydra's own help is slow: it composes the config once for each group."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from ast_experiments.config.groups import CONF, GROUPS
 TEXT = """\
 ast-train: train on fewer samples, and measure what that saves.
 
-  ast-train                                  the quick start: AST on digits, a minute, no download
-  ast-train experiment=cifar10_stale         an experiment
-  ast-train dataset=cifar10 method.rate=0.2  choices and values by override
-  ast-train -m controller.kp=1,3,10          a sweep over values
-  ast-train sweep=pi_gains                   a ready sweep
-  ast-resume RUN_DIR                         go on with a stopped run
+  ast-train                                  run the quick start: AST on digits, a minute, no download
+  ast-train experiment=cifar10_stale         run an experiment
+  ast-train dataset=cifar10 method.rate=0.2  select choices and set values
+  ast-train -m controller.kp=1,3,10          run a sweep over values
+  ast-train sweep=pi_gains                   run a prepared sweep
+  ast-resume RUN_DIR                         continue a run that was stopped
 
-Every value can be overridden: group.setting=value. The files under conf/ say what each means.
+Every value can be set: group.setting=value. The files in conf/ explain each of them.
 
-  ast-train --cfg job                        the whole config with its values, for the overrides given
-  ast-train --info                           how the config was composed
-  ast-train --hydra-help                     flags of Hydra, tab completion among them
+  ast-train --cfg job                        show the config that the overrides make
+  ast-train --info                           show how the config is composed
+  ast-train --config-dir DIR                 add your own choices, DIR/GROUP/NAME.yaml
+  ast-train --hydra-help                     show Hydra's help, e.g. on tab completion
 
 Choices (group=choice):
 
@@ -26,6 +27,6 @@ Choices (group=choice):
 
 
 def usage() -> str:
-    """The text of `--help` with the choices that are there."""
+    """Returns the help text with the choices of each group."""
     lines = [f"  {group:13} {', '.join(sorted(f.stem for f in (CONF / group).glob('*.yaml')))}" for group in GROUPS]
     return TEXT + "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`ast-resume RUN_DIR`: go on with a run that was interrupted, killed or failed."""
+"""`ast-resume RUN_DIR`: continues a run that was interrupted or killed, or that failed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ast_experiments.core.errors import ConfigError, UserError
 
 EXAMPLES = """\
   ast-resume outputs/digits/RUN
-  ast-resume outputs/digits/RUN hardware.auto_batch=true   after it ran out of memory
-  ast-resume outputs/digits/RUN hardware.max_hours=8.5     in a session that ends"""
+  ast-resume outputs/digits/RUN hardware.auto_batch=true   after running out of memory
+  ast-resume outputs/digits/RUN hardware.max_hours=8.5     if the session has a time limit"""
 
 
 def main() -> None:
@@ -27,12 +27,12 @@ def main() -> None:
 def _main() -> int:
     parser = argparse.ArgumentParser(
         prog="ast-resume",
-        description="Go on with a run from its last checkpoint.",
+        description="Continue a run from its last checkpoint.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="directory that ast-train made, below outputs/")
-    parser.add_argument("changes", nargs="*", metavar="key=value", help="settings that change no figure of the run")
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="run directory, below outputs/")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="settings that do not change the results")
     args = parser.parse_args()
     resume(args.run, args.changes)
     return 0

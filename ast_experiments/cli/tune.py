@@ -1,4 +1,4 @@
-"""`ast-tune`: search for settings, by Optuna, through the same configs as `ast-train`."""
+"""`ast-tune`: searches for good settings with Optuna; every trial is a run of `ast-train`."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ TRIALS, GOAL = 30, "final_accuracy"
 BUSY = "another ast-tune works on {folder}; wait until it ends, or type another name="
 
 DESCRIPTION = """\
-Search for settings: each trial is a run of ast-train whose values Optuna chose after the trials before it (TPE).
-It goes on where it was stopped, and ends with the trials in a table and the best of them as a command to type."""
+Search for settings: each trial is a run of ast-train with values that Optuna draws from the results so far (TPE).
+A stopped search resumes. At the end it prints a table of trials, and the best one as a command to type."""
 
 EXAMPLES = f"""\
   ast-tune experiment=quickstart recipe.lr=1e-4..1e-1:log method.rate=0.2..0.6 trials=20
   ast-tune experiment=cifar10_stale controller.kp=0.01..10:log controller.ki=0.004..4:log goal=control.rms_error:min
   ast-tune method.rate=0.1..0.9 significance=loss,loss_entropy goal=final_accuracy,compute_savings
-  ast-tune {ROOT}/NAME                go on; the same command line goes on too
+  ast-tune {ROOT}/NAME                continue; typing the same command again does so too
 
-  KEY=LOW..HIGH        numbers in a range, both ends included; whole numbers if the setting is one
-  KEY=LOW..HIGH:log    the same, all orders of magnitude alike
+  KEY=LOW..HIGH        a range of numbers, both ends included; whole numbers if the setting is one
+  KEY=LOW..HIGH:log    the same on a logarithmic scale
   KEY=A,B,C            values, or choices of a group
 
-  trials=30            how many, failed and pruned ones included; more of them can be asked for later
-  goal={GOAL}  a figure of result.json, KEY, KEY:max or KEY:min; two of them with a comma find what lies between
-  prune=true           end trials early whose validation curve lies below the median of the trials before
-  name=NAME            of the directory below {ROOT}; default: made from the settings
+  trials=30            how many, including failed and pruned ones; you can ask for more later
+  goal={GOAL}  a figure of result.json, KEY, KEY:max or KEY:min; two with a comma search for trade-offs
+  prune=true           end a trial early if its validation curve is below the median of the trials so far
+  name=NAME            directory below {ROOT}; default: made from the settings
 
-All else is as for ast-train and holds for every trial; `seed` is also that of the search."""
+All other arguments are those of ast-train and hold for every trial; `seed` also seeds the search."""
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def _main() -> int:
     from ast_experiments.runs.build import build_dataset
 
     if distributed.launched():
-        raise ConfigError("ast-tune is one process, and torchrun starts several; type ast-tune without torchrun")
+        raise ConfigError("ast-tune runs in one process; type ast-tune without torchrun")
     typed, common = parse_space(search.arguments)
     space = check_space(typed, common)
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def _main() -> int:
         session = SearchSession(search, folder, common, space)
         build_dataset(session.base)
         search.write(folder)
-        print(f"{search.name}: {session.remaining} of {search.trials} trials to make, in {folder}", flush=True)
+        print(f"{search.name}: {session.remaining} of {search.trials} trials left, in {folder}", flush=True)
         try:
             for _ in session.run():
                 write_files(session)
@@ -87,10 +87,10 @@ def _main() -> int:
 
 
 def asked(arguments: Sequence[str]) -> tuple[Search, Path]:
-    """The search that a command line asks for, and its directory; nothing is written.
+    """Returns the search that a command line asks for, and its directory; writes nothing.
 
     Raises:
-        ConfigError: If something in it is wrong, or does not agree with the search of that name.
+        ConfigError: If an argument is wrong, or contradicts the existing search of that name.
     """
     given = {key: value for key, found, value in (a.partition("=") for a in arguments) if found and key in OWN}
     rest = [argument for argument in arguments if argument.partition("=")[0] not in OWN]
@@ -98,7 +98,7 @@ def asked(arguments: Sequence[str]) -> tuple[Search, Path]:
     before = read_search(folders[0]) if len(folders) == 1 else None
     if folders and (before is None or len(rest) > 1):
         stray = next((folder for folder in folders if read_search(folder) is None), folders[0])
-        raise ConfigError(f"{stray}: expected KEY=VALUE, or nothing but a search's directory (with a {REQUEST})")
+        raise ConfigError(f"{stray}: expected KEY=VALUE, or only the directory of a search (with a {REQUEST})")
     if before is None:
         parse_space(rest)
         goals = parse_objectives(given.get("goal", GOAL))
@@ -117,7 +117,7 @@ def asked(arguments: Sequence[str]) -> tuple[Search, Path]:
     )
     if before is not None and (sorted(before.arguments), before.goals) != (sorted(search.arguments), search.goals):
         was = " ".join([*before.arguments, "goal=" + ",".join(map(str, before.goals))])
-        raise ConfigError(f"name={before.name}: that search is {was}; give another name=")
+        raise ConfigError(f"name={before.name}: that search is {was}; type another name=")
     return search, folder
 
 

@@ -56,7 +56,7 @@ def test_every_planted_fault_is_found(tmp_path, monkeypatch, capsys):
         "label clash: " + f"{root}/train.X4/{FIRST}/{FIRST}_77.JPEG": "are the same image",
         "unreadable image: " + str(broken): "cannot be decoded",
         "same file twice: train has ": f"train.X4/{FIRST}/{FIRST}_10.JPEG; remove one of them",
-        "disk: 0.00 GB free": "checkpoints and logs: make room",
+        "disk: 0.00 GB free": "checkpoints and logs: free some space",
     }
     for begin, rest in expected.items():
         assert any(line.startswith(begin) and rest in line for line in wrong), (begin, wrong)
@@ -184,7 +184,7 @@ def test_what_torch_was_built_for(gpu, capability, built, works, install):
     [
         (False, False, "13.2", "ok", "no GPU"),
         (False, True, None, "wrong", "is built without CUDA; install a CUDA build"),
-        (False, True, "13.2", "wrong", "below CUDA 13.2, update the driver"),
+        (False, True, "13.2", "wrong", "less than CUDA 13.2, update the driver"),
         (True, True, "13.2", "wrong", "Tesla P100 (sm_60), torch"),
     ],
 )

@@ -206,7 +206,7 @@ def test_a_bad_place_is_told_before_anything_else(
     (tmp_path / "file").touch()
     assert call(monkeypatch, study, "--out", tmp_path / "file") == 1
     printed = capsys.readouterr()
-    assert printed.err.endswith("file: cannot be written into (File exists); type --out DIR\n")
+    assert printed.err.endswith("file: is not writable (File exists); type --out DIR\n")
     assert printed.out == ""
 
 

@@ -1,4 +1,4 @@
-"""`ast-doctor`: will the run that a command line describes work here, and how long will it take?"""
+"""`ast-doctor`: checks whether a run will work on this machine, and how long it will take."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import DataError, UserError
 
 DESCRIPTION = """\
-Check the data, the device, the disk and the time of a run before it is started. Type the same overrides as for
-ast-train. Ends with 1 where something is wrong."""
+Check the data, the device, the disk and the duration of a run before it starts. Takes the overrides of ast-train.
+The exit code is 1 if something is wrong."""
 
 EXAMPLES = """\
-  ast-doctor dataset=imagenette            its layout, every image, free disk, hours
+  ast-doctor dataset=imagenette            layout, every image, free disk space, hours
   ast-doctor experiment=cifar10_stale      the same for an experiment
-  ast-doctor --quick dataset=imagenet100   without reading the images and timing the training"""
+  ast-doctor --quick dataset=imagenet100   without reading images and without timing"""
 
 SHOWN = 10
 
@@ -37,8 +37,8 @@ def _main() -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for ast-train")
-    parser.add_argument("--quick", action="store_true", help="read no images and time nothing")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, as for ast-train")
+    parser.add_argument("--quick", action="store_true", help="do not read images, do not time the training")
     parser.add_argument("--all", action="store_true", help=f"show more than {SHOWN} findings of a kind")
     args = parser.parse_args()
     config = load_config(args.overrides)
@@ -46,15 +46,15 @@ def _main() -> int:
 
 
 def report(config: Config, *, quick: bool, most: int) -> int:
-    """Examines everything and prints the findings as they come.
+    """Checks everything and prints each finding at once.
 
     Args:
-        config: Of the run; its device need not be there.
-        quick: Whether to read no images and time nothing.
-        most: Findings of a kind to print.
+        config: Config of the run; its device may be missing.
+        quick: Whether to skip reading images and timing.
+        most: Largest number of findings of one kind to print.
 
     Returns:
-        How many things are wrong.
+        Number of faults.
     """
     from ast_experiments.cli.doctor.data import Finding, data_findings
     from ast_experiments.cli.doctor.machine import device_findings, disk_findings, time_findings
@@ -73,7 +73,7 @@ def report(config: Config, *, quick: bool, most: int) -> int:
     if quick:
         return wrong
     if wrong:
-        print("note   time: not estimated, as something is wrong", flush=True)
+        print("note   time: not estimated, because something is wrong", flush=True)
         return wrong
     try:
         return _print(time_findings(config), counts, most)

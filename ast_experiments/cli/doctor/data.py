@@ -1,4 +1,4 @@
-"""What `ast-doctor` finds out about the data."""
+"""Checks of the data."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Finding(NamedTuple):
     """One line of the report.
 
     Attributes:
-        level: Whether it is as it should be, worth knowing, or has to be mended.
-        subject: What it is about.
-        text: What was found.
+        level: "wrong" stops the run.
+        subject: What was checked.
+        text: The result.
     """
 
     level: Literal["ok", "note", "wrong"]
@@ -28,11 +28,11 @@ class Finding(NamedTuple):
 
 
 def data_findings(config: Config, quick: bool) -> Iterator[Finding]:
-    """Examines the data set of a config.
+    """Checks the data set of a config.
 
     Args:
         config: Checked.
-        quick: Whether to leave the images unread.
+        quick: Whether to skip reading the images.
     """
     from ast_experiments.data.encoded.load import SETS
 
@@ -104,7 +104,7 @@ def _content_findings(layout: Any, scans: Any) -> Iterator[Finding]:
 
 
 def _image_findings(config: Config) -> Iterator[Finding]:
-    """Examines small images, which loading has decoded and checked already."""
+    """Checks small images, which loading has already decoded."""
     from ast_experiments.data.dataset import Images
     from ast_experiments.runs.build import build_dataset
 
@@ -125,7 +125,7 @@ def _image_findings(config: Config) -> Iterator[Finding]:
 
 
 class _Progress:
-    """A line on the terminal that says how many images are done."""
+    """Shows on the terminal how many images have been read."""
 
     def __init__(self, total: int) -> None:
         self._total, self._before, self._done = total, 0, 0

@@ -1,4 +1,4 @@
-"""What `ast-doctor` finds out about the machine: the device, the disk, and the time a run will take."""
+"""Checks of the machine: the device, the free disk space, and the duration of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import DataError, UserError
 
 PROBE_S = 6.0
-"""Seconds that training, and then validation, are timed for; one batch each at the least."""
+"""Seconds for which training, and then validation, are timed; at least one batch each."""
 _SMALL_BATCH = 32
 _LOGS = 200_000_000
 _COPIES = 4
@@ -24,7 +24,7 @@ _FILES = 2
 
 
 def device_findings() -> Iterator[Finding]:
-    """Compares what torch was built for with the GPUs that are there."""
+    """Compares the GPUs of the machine with those that torch was built for."""
     import torch
 
     this, driver = f"torch {torch.__version__}", shutil.which("nvidia-smi") is not None
@@ -40,20 +40,20 @@ def device_findings() -> Iterator[Finding]:
     elif not driver:
         yield Finding("ok", "device", f"{'Apple GPU' if torch.backends.mps.is_available() else 'no GPU'}, {this}")
     elif torch.version.cuda is None:
-        mend = "install a CUDA build of torch, or use the one that the platform brings"
-        yield Finding("wrong", "device", f"there is an NVIDIA driver, but {this} is built without CUDA; {mend}")
+        fix = "install a CUDA build of torch, or use the one that the platform brings"
+        yield Finding("wrong", "device", f"there is an NVIDIA driver, but {this} is built without CUDA; {fix}")
     else:
-        mend = f"type nvidia-smi: below CUDA {torch.version.cuda}, update the driver or install a torch for that CUDA"
-        yield Finding("wrong", "device", f"there is an NVIDIA driver, but {this} finds no GPU; {mend}")
+        fix = f"type nvidia-smi: if it shows less than CUDA {torch.version.cuda}, update the driver or install a torch for that CUDA"
+        yield Finding("wrong", "device", f"there is an NVIDIA driver, but {this} finds no GPU; {fix}")
 
 
 def supports(capability: tuple[int, int], built: Sequence[str]) -> bool:
-    """Tells whether code built for some architectures runs on a GPU.
+    """Returns whether a build of torch runs on a GPU.
 
     Args:
         capability: Compute capability of the GPU, e.g. (8, 6).
-        built: Architectures as torch names them: `sm_80` is machine code, which also runs on later minor versions;
-            `sm_90a` runs on that one alone; `compute_90` is compiled on any later GPU.
+        built: Architectures of the build as torch names them: `sm_80` is machine code, which also runs on later minor
+            versions; `sm_90a` runs on that version only; `compute_90` is compiled at run time on any later GPU.
     """
     for kind, major, minor, only in (_parsed(name) for name in built):
         if kind == "compute" and not only and (major, minor) <= capability:
@@ -64,7 +64,7 @@ def supports(capability: tuple[int, int], built: Sequence[str]) -> bool:
 
 
 def advice(capability: tuple[int, int], built: Sequence[str]) -> str:
-    """Says what to install where torch has no code for a GPU."""
+    """Returns what to install if torch has no code for a GPU."""
     oldest = min(((major, minor) for _, major, minor, _ in map(_parsed, built)), default=(0, 0))
     there = f"this torch is built for {', '.join(built) or 'no GPU'}"
     if capability < oldest:
@@ -76,11 +76,11 @@ def advice(capability: tuple[int, int], built: Sequence[str]) -> str:
 
 
 def disk_findings(config: Config, here: Path) -> Iterator[Finding]:
-    """Compares the free space with what the run will write.
+    """Compares the free disk space with what the run will write.
 
     Args:
         config: Checked.
-        here: Folder that `outputs/` is made in.
+        here: Directory that will contain `outputs/`.
     """
     by_disk: dict[int, list[tuple[Path, int, str]]] = {}
     for folder, size, what in ((here, _checkpoint_bytes(config), "checkpoints and logs"), *_copies(config)):
@@ -91,16 +91,18 @@ def disk_findings(config: Config, here: Path) -> Iterator[Finding]:
         parts = ", ".join(f"{size / 1e9:.2f} GB for {what}" for _, size, what in wants)
         text = f"{free / 1e9:.2f} GB free at {wants[0][0]}; the run needs {parts}"
         if free < needed:
-            yield Finding("wrong", "disk", f"{text}: make room, or name another disk (hydra.run.dir, dataset.cache)")
+            yield Finding(
+                "wrong", "disk", f"{text}: free some space, or use another disk (hydra.run.dir, dataset.cache)"
+            )
         else:
             yield Finding("ok", "disk", text)
 
 
 def time_findings(config: Config) -> Iterator[Finding]:
-    """Times some training and validation, and estimates the hours of one epoch and of the whole run.
+    """Times some training and validation, and estimates the duration of an epoch and of the whole run.
 
     Raises:
-        DataError: When an image cannot be read.
+        DataError: If an image cannot be read.
     """
     from ast_experiments.runs.build import build_run
     from ast_experiments.training.hardware import check_processes
@@ -126,12 +128,12 @@ def time_findings(config: Config) -> Iterator[Finding]:
     yield Finding("note", "time", f"{rows}, timed over {batches} batches")
     runs = f"{first} for a quick test of one dense epoch, {whole} for all {epochs} epochs at a mean rate of "
     count = check_processes(config.hardware.device, config.hardware.processes)
-    alone = f", by one of its {count} processes alone" if count > 1 else ""
-    yield Finding("note", "time", f"an estimate from that, no promise: {runs}{sum(targets) / epochs:.2f}{alone}")
+    alone = f", in one of its {count} processes" if count > 1 else ""
+    yield Finding("note", "time", f"an estimate from these rates: {runs}{sum(targets) / epochs:.2f}{alone}")
 
 
 def _probe(run: Any, batch_size: int) -> tuple[float, float, int]:
-    """Seconds of training a row and of validating one, loading included, and the training batches timed."""
+    """Returns the seconds per row in training and in validation, loading included, and the number of timed batches."""
     import numpy as np
     import torch
 
@@ -142,7 +144,7 @@ def _probe(run: Any, batch_size: int) -> tuple[float, float, int]:
 
     def timed(loader: Any, most: int, work: Callable[[Any], None]) -> tuple[float, int]:
         size = most if gpu else min(most, _SMALL_BATCH)
-        # Rows over again where there are few, so that something is left to time after the warm-up.
+        # Small sets are repeated, so that there is something to time after the warm-up.
         ids = np.resize(np.random.default_rng(0).permutation(len(loader)), max(len(loader), 2 * warm_up * size))
         batches = loader.batches(PlannedBatches(ids, size), 0)
         for batch in islice(batches, warm_up):
@@ -173,7 +175,7 @@ def _hours(seconds: float) -> str:
 
 
 def _checkpoint_bytes(config: Config) -> int:
-    """Weights, two moments and an average of each parameter, in the old and in the new file; and room for logs."""
+    """Returns the size of checkpoints and logs: weights, two moments and an average, in an old and a new file."""
     import torch
 
     from ast_experiments.runs.build import builder, settings_of
@@ -190,7 +192,7 @@ def _checkpoint_bytes(config: Config) -> int:
 
 
 def _copies(config: Config) -> Iterator[tuple[Path, int, str]]:
-    """Copies of parquet files that are yet to be made."""
+    """Yields the copies of parquet files that the run still has to make."""
     from ast_experiments.data.encoded.cache import ParquetRows, packed_bytes, packed_path
     from ast_experiments.data.encoded.classes import ClassChoice
     from ast_experiments.data.encoded.load import SETS, find

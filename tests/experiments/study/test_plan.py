@@ -53,7 +53,7 @@ def test_dense_is_always_there_and_first() -> None:
         ("methods=[=3]", "does not begin with a method"),
         ("methods=[ast:dataset.train_rows=5]", "dataset.train_rows=5 in 'ast:dataset.train_rows=5'"),
         ("methods=[ast:recipe.batch_size=5]", "type settings that all arms share outside methods="),
-        ("methods=[ast] seeds=0", "seeds=0: expected how many"),
+        ("methods=[ast] seeds=0", "seeds=0: expected a number"),
         ("methods=[ast] seeds=[1000000]", "seeds=[1000000]"),
         ("methods=[ast] seed=1", "type seeds=5"),
         ("methods=[ast] method=ast", "name methods in methods"),

@@ -252,13 +252,13 @@ def test_a_search_for_a_figure_that_is_not_there_stops_at_once(monkeypatch: pyte
         ([*SPACE, "name="], "name=: expected letters, digits and . _ = , + -; type e.g. name=NAME"),
         ([*SPACE, "goal=accuracy"], "goal=accuracy: result.json has no such figure"),
         ([*SPACE, "recipe.epochs=-1"], "recipe.epochs: -1 is wrong"),
-        ([*SPACE, "stray"], "stray: expected KEY=VALUE, or nothing but a search's directory"),
+        ([*SPACE, "stray"], "stray: expected KEY=VALUE, or only the directory of a search"),
         (["outputs/tune/there", "stray"], "stray: expected"),
-        (["nowhere"], "nowhere: expected KEY=VALUE, or nothing but a search's directory"),
+        (["nowhere"], "nowhere: expected KEY=VALUE, or only the directory of a search"),
         ([*SPACE, "name=there", "seed=1"], "name=there: that search is recipe.lr=1e-4..1e-1:log"),
-        ([*SPACE, "name=there", "goal=final_val_loss"], "give another name="),
-        (["outputs/tune/there", "goal=final_val_loss"], "give another name="),
-        (["outputs/tune/there", "seed=1"], "nothing but a search's directory"),
+        ([*SPACE, "name=there", "goal=final_val_loss"], "type another name="),
+        (["outputs/tune/there", "goal=final_val_loss"], "type another name="),
+        (["outputs/tune/there", "seed=1"], "only the directory of a search"),
     ],
 )
 def test_command_lines_that_cannot_be(monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:
