@@ -81,14 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run directories, or directories of them")
     parser.add_argument("--by", choices=("dataset",), help="show the data sets side by side")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="output directory (default: RUNS if it is a single directory)"
+        "--out", type=Path, metavar="DIR", help="output directory (default: RUNS, if it is one directory)"
     )
     parser.add_argument("--x", choices=AXES, help="unit of cost (default: joules if measured, else flops)")
     parser.add_argument(
         "--margin",
         type=float,
         metavar="POINTS",
-        help="largest difference that counts as equal (default: 0.5; 0.2 on cifar10)",
+        help="largest difference to call equal (default: 0.5; 0.2 on cifar10)",
     )
     parser.add_argument(
         "--tolerance",

@@ -56,7 +56,7 @@ def test_every_planted_fault_is_found(tmp_path, monkeypatch, capsys):
         "label clash: " + f"{root}/train.X4/{FIRST}/{FIRST}_77.JPEG": "are the same image",
         "unreadable image: " + str(broken): "cannot be decoded",
         "same file twice: train has ": f"train.X4/{FIRST}/{FIRST}_10.JPEG; remove one of them",
-        "disk: 0.00 GB free": "checkpoints and logs: free some space",
+        "disk: 0.00 GB free": "checkpoints and logs: free some",
     }
     for begin, rest in expected.items():
         assert any(line.startswith(begin) and rest in line for line in wrong), (begin, wrong)

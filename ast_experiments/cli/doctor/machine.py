@@ -43,7 +43,8 @@ def device_findings() -> Iterator[Finding]:
         fix = "install a CUDA build of torch, or use the one that the platform brings"
         yield Finding("wrong", "device", f"there is an NVIDIA driver, but {this} is built without CUDA; {fix}")
     else:
-        fix = f"type nvidia-smi: if it shows less than CUDA {torch.version.cuda}, update the driver or install a torch for that CUDA"
+        cuda = torch.version.cuda
+        fix = f"type nvidia-smi: if it shows less than CUDA {cuda}, update the driver or install a torch for that CUDA"
         yield Finding("wrong", "device", f"there is an NVIDIA driver, but {this} finds no GPU; {fix}")
 
 
@@ -91,9 +92,7 @@ def disk_findings(config: Config, here: Path) -> Iterator[Finding]:
         parts = ", ".join(f"{size / 1e9:.2f} GB for {what}" for _, size, what in wants)
         text = f"{free / 1e9:.2f} GB free at {wants[0][0]}; the run needs {parts}"
         if free < needed:
-            yield Finding(
-                "wrong", "disk", f"{text}: free some space, or use another disk (hydra.run.dir, dataset.cache)"
-            )
+            yield Finding("wrong", "disk", f"{text}: free some, or use another disk (hydra.run.dir, dataset.cache)")
         else:
             yield Finding("ok", "disk", text)
 
