@@ -1,13 +1,13 @@
-"""What choosing costs: planning, table updates and controller, beside a dense epoch, and by the number of samples.
+"""Measures the cost of selection (planning, history, controller) against a dense epoch and by the number of samples.
 
     python scripts/bench_selection.py
     python scripts/bench_selection.py --dense-rows 50000 --repeats 9
 
-The first table holds the seconds of selection in an epoch of 50,000 rows against an epoch of dense SimpleCNN on images
-of CIFAR-10's shape (of fewer rows, scaled up); less than 1 % is wanted. The second holds the seconds of selection in an
-epoch by the number of samples; less than 0.3 s with the threshold pick and 0.5 s with the proportional ones are wanted
-at 1.28 million, and time that grows no faster than N log N. Times are seconds of the processor on one thread, the best
-of several repeats: what other programs do on the machine counts little, but not nothing.
+The first table compares the seconds of selection in an epoch of 50,000 rows with a dense epoch of SimpleCNN on images
+of CIFAR-10's shape (measured on fewer rows and scaled up); the goal is less than 1 %. The second table shows the
+seconds of selection in an epoch by the number of samples. Its goals: less than 0.3 s at 1.28 million samples with the
+threshold pick and 0.5 s with the other picks, and growth no faster than N log N. Times are CPU seconds on one thread,
+the best of several repeats, so other programs on the machine have little influence.
 """
 
 from __future__ import annotations

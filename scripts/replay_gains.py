@@ -1,25 +1,25 @@
-r"""Replays recorded scores through the published law, over a grid of gains, and compares what it does with theory.
+r"""Replays recorded scores through the published law over a grid of gains, and compares the result with theory.
 
     python scripts/replay_scores.py record scores.npy experiment=cifar10_comparison \
         method.scoring=stale method.score_mode=null method.packing=null method.rate=1 controller=pi
     python scripts/replay_gains.py scores.npy --target 0.1
 
-The law is that of `controller=sundew_comparison` with its clamps open. Scores of your own do as well: an array (epochs,
-samples). Each epoch is gated in a random order, `--passes` times over, each time in a new one.
+The law is that of `controller=sundew_comparison` with its clamps open. You can also use scores of your own: an array
+(epochs, samples). Each epoch is gated `--passes` times, each time in a new random order.
 
-Measured: two replays of the same stream, one begun at the threshold that the target exceeds, the other at the one that
-twice the target exceeds. What they differ by is the swing; the noise of sampling and the drift of the scores, which
-both see, fall out. Its envelope is the largest difference within a period, that of the dominant pole but at least 128
-windows; of swings slower than 32 windows times f^(1/4), by which a swing changes of itself while the density f drifts.
-It fades if it falls to half of the swing at the beginning before it rises to twice its own first value, which holds how
-far the swing shoots over at once; else it grows. If neither ever happens, its last value against the swing at the
-beginning decides.
+Measurement: two replays of the same stream, one from the threshold that the target exceeds, the other from the
+threshold that twice the target exceeds. Their difference is the swing; sampling noise and drift of the scores affect
+both replays and cancel. The envelope is the largest difference within a period. The period is that of the dominant
+pole, but at least 128 windows. Swings slower than 32 windows are multiplied by f^(1/4), because their size changes with
+the density f as it drifts. The swing fades if its envelope falls to half of the initial swing before it rises to twice
+its own first value (which already includes the overshoot). Otherwise it grows. If neither happens, its last value is
+compared with the initial swing.
 
-Predicted: `analysis/stability.py`. The upper bound on kp falls as the density rises. At the threshold the density is f,
-here the mean over the epochs; but a swing takes the level to where the scores lie denser. So a second density is looked
-at: the steepest line from the working point to any other point of the curve of rate against level, in any epoch. With
-gains below the bound for it the poles lie inside the unit circle for every density that a swing meets. Pairs within a
-factor of 1.5 in kp of the boundary are not counted.
+Prediction: `ast_experiments/analysis/gains/stability.py`. The upper bound on kp falls as the density rises. At the
+threshold the density is f, here the mean over the epochs, but a swing reaches levels with denser scores. A second
+density is therefore the steepest line from the working point to any other point of the curve of rate against level, in
+any epoch. With gains below the bound for it, the poles lie inside the unit circle for every density that a swing
+reaches. Pairs within a factor of 1.5 in kp of the boundary are not counted.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def swings(
     scores: np.ndarray, kp: np.ndarray, ki: np.ndarray, target: float, *,
     alpha: float = 0.3, window: int = 128, passes: int = 1, seed: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """The difference of the thresholds of the two replays, all pairs of gains at once.
+    """Returns the difference of the thresholds of the two replays, for all pairs of gains at once.
 
     Args:
         scores: Shape (epochs, samples), none of them NaN.
@@ -56,9 +56,9 @@ def swings(
         ki: Shape (pairs,).
         target: In (0, 1/2).
         alpha: Weight of the newest window in the EMA.
-        window: Rows a window; what fills none at the end of an epoch is left out.
-        passes: Times that each epoch is gated.
-        seed: Of the orders.
+        window: Rows per window; an epoch leaves out rows at its end that fill no window.
+        passes: How often each epoch is gated.
+        seed: Seed of the random orders.
 
     Returns:
         Shape (windows, pairs).
@@ -83,12 +83,12 @@ def swings(
 
 
 def grows(swing: np.ndarray, period: float, stiffness: np.ndarray) -> bool:
-    """Whether the envelope of a swing grows, as the module says.
+    """Returns whether the envelope of a swing grows, as the module docstring defines it.
 
     Args:
-        swing: Shape (windows,), not 0 at the beginning.
+        swing: Shape (windows,), not 0 at the start.
         period: In windows.
-        stiffness: Density of the scores, relative to that at the beginning, shape (windows,).
+        stiffness: Density of the scores relative to the start, shape (windows,).
     """
     length = int(np.clip(period, WINDOWS, len(swing) // 4))
     size = np.abs(swing) * (stiffness**0.25 if period > SLOW else 1.0)
@@ -99,13 +99,13 @@ def grows(swing: np.ndarray, period: float, stiffness: np.ndarray) -> bool:
 
 
 class Grid(NamedTuple):
-    """Measured and predicted, each of shape (kp, ki).
+    """Measurement and prediction, each of shape (kp, ki).
 
     Attributes:
         kp: Shape (kp,).
         ki: Shape (ki,).
-        growing: Measured.
-        margins: Of theory, above 0 where stable: by the density at the threshold, and by the steepest line.
+        growing: Whether the measured swing grows.
+        margins: Margins of theory, above 0 where stable: by the density at the threshold, and by the steepest line.
     """
 
     kp: np.ndarray
@@ -114,7 +114,7 @@ class Grid(NamedTuple):
     margins: tuple[np.ndarray, np.ndarray]
 
     def agreement(self, which: int) -> tuple[int, int]:
-        """Pairs on which theory and measurement agree, and pairs that count."""
+        """Returns the number of pairs on which theory and measurement agree, and of all pairs that count."""
         counted = np.abs(self.margins[which]) > np.log(FACTOR)
         return int(((self.margins[which] < 0) == self.growing)[counted].sum()), int(counted.sum())
 
@@ -137,7 +137,7 @@ def measure(
 
 
 def show(grid: Grid, which: int) -> str:
-    """The grid as text: + grows, - fades, ! against theory, in brackets within a factor of 1.5 of the boundary."""
+    """Formats the grid: + grows, - fades, ! against theory, in brackets within a factor of 1.5 of the boundary."""
     lines = [" ki \\ kp " + "".join(f"{kp:>8.2g}" for kp in grid.kp)]
     for j in reversed(range(len(grid.ki))):
         cells = []
@@ -150,20 +150,20 @@ def show(grid: Grid, which: int) -> str:
 
 
 def main() -> None:
-    """Replay and print."""
+    """Replays and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help="scores, as replay_scores.py records them")
     parser.add_argument("--target", type=float, default=0.1)
     parser.add_argument("--window", type=int, default=128, help="rows that the law sees at a time")
-    parser.add_argument("--passes", type=int, default=1, help="times that each epoch is gated")
+    parser.add_argument("--passes", type=int, default=1, help="how often each epoch is gated")
     parser.add_argument("--alpha", type=float, default=0.3)
     parser.add_argument("--kp", type=float, nargs=2, default=[1e-4, 30.0], metavar=("FROM", "TO"))
     parser.add_argument("--ki", type=float, nargs=2, default=[5e-5, 5e-3], metavar=("FROM", "TO"))
-    parser.add_argument("--size", type=int, nargs=2, default=[12, 7], metavar=("KP", "KI"), help="of the grid")
-    parser.add_argument("--seed", type=int, default=0, help="of the orders")
+    parser.add_argument("--size", type=int, nargs=2, default=[12, 7], metavar=("KP", "KI"), help="size of the grid")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random orders")
     args = parser.parse_args()
     if not 0 < args.target < 0.5:
-        raise UserError(f"--target: {args.target} is wrong; expected a share between 0 and 1/2")
+        raise UserError(f"--target: {args.target} must be a share between 0 and 1/2, e.g. 0.1")
     torch.set_num_threads(1)
     scores = load(args.path)
     kp = np.geomspace(args.kp[0], args.kp[1], args.size[0])

@@ -4,14 +4,15 @@
     python scripts/replay_scores.py replay scores.npy
     python scripts/replay_scores.py replay scores.npy --targets 0.05 --controllers pi "quantile controller.eta=1"
 
-`record` trains what the overrides say (`method=ast`, or another method that keeps scores) and writes one row of scores
-an epoch: an array (epochs, samples), NaN where a sample has no score yet. Scores of your own do as well. `replay` puts
-the epochs in which every sample has a score before each controller as a planned epoch does: in a new random order,
-window by window. Nothing is trained and nothing explored: the rates are those of the gate alone.
+`record` trains with the given overrides (`method=ast`, or another method that keeps scores) and writes one row of
+scores per epoch: an array (epochs, samples), NaN where a sample has no score yet. You can also use scores of your own.
+`replay` passes the epochs in which every sample has a score through each controller, as a planned epoch does: in a new
+random order, window by window. It trains and explores nothing, so the rates are those of the gate alone.
 
-Printed are the mean rate and its distance from the target; how large that may be, if the controller promises anything;
-and, of the means over consecutive rows (an epoch's, but at least 5,000): the epochs before the first from which on all
-lie within 20 % of the target, and the largest deviation, as a share of the target, of those after two epochs.
+The output shows the mean rate, its distance from the target, and the controller's bound on this distance, if it
+guarantees one. The last two columns use means over consecutive rows, as many as an epoch has but at least 5,000.
+`settled` is the number of epochs until all means stay within 20 % of the target. `deviation` is the largest deviation
+of a mean after two epochs, as a share of the target.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ SETTLED_EPOCHS = 2
 
 
 def record(path: Path, overrides: list[str]) -> None:
-    """Train, and save the committed scores of every epoch."""
+    """Trains, and saves the committed scores of every epoch."""
     config = load_config([*overrides, "tracking=jsonl"])
     scores: list[np.ndarray] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -64,11 +65,11 @@ def record(path: Path, overrides: list[str]) -> None:
 
 
 class Replay(NamedTuple):
-    """What a controller made of recorded scores.
+    """Recorded scores after a controller has gated them.
 
     Attributes:
         statistics: Measured rate, to compare with the guarantee.
-        shares: Share let through, of each window, shape (windows,).
+        shares: Share of each window that passed, shape (windows,).
         rows: Rows of each window, shape (windows,).
     """
 
@@ -78,7 +79,7 @@ class Replay(NamedTuple):
 
 
 def replay(controller: Controller, scores: np.ndarray, target: float, *, window: int = 32, seed: int = 0) -> Replay:
-    """Gate scores (epochs, samples), none of them NaN, epoch by epoch."""
+    """Gates scores (epochs, samples), none of them NaN, epoch by epoch."""
     state, statistics = None, RateStatistics()
     rows, shares = Windows(scores.shape[1], window).sizes, []
     for epoch, values in enumerate(scores):
@@ -91,11 +92,11 @@ def replay(controller: Controller, scores: np.ndarray, target: float, *, window:
 
 
 class Quality(NamedTuple):
-    """How well a target was held; the module says how it is measured.
+    """How well a controller held its target; the module docstring defines the measures.
 
     Attributes:
-        settled: Epochs before the rate holds; None if it never does.
-        deviation: Largest deviation after two epochs, as a share of the target; None if there are too few.
+        settled: Epochs until the rate stays near the target; None if it never does.
+        deviation: Largest deviation after two epochs, as a share of the target; None if there are fewer epochs.
     """
 
     settled: float | None
@@ -103,7 +104,7 @@ class Quality(NamedTuple):
 
 
 def quality(result: Replay, samples: int, target: float) -> Quality:
-    """Judge a replay of epochs of `samples` rows."""
+    """Measures a replay of epochs of `samples` rows."""
     stretch = max(samples, SMOOTHING_ROWS)
     means = moving_mean(result.shares, result.rows, stretch)
     deviations = np.abs(means / target - 1)[np.isfinite(means)]
@@ -118,35 +119,35 @@ def quality(result: Replay, samples: int, target: float) -> Quality:
 
 
 def build_controller(words: str) -> Controller:
-    """A controller from its name and overrides, as on the command line."""
+    """Builds a controller from its name and overrides, as on the command line."""
     choice = load_config(["method=ast", *f"controller={words}".split()]).controller
     return build.builder("controller", choice.name)(**build.settings_of(choice))
 
 
 def load(path: Path) -> np.ndarray:
-    """The epochs of a recording in which every sample has a score, shape (epochs, samples)."""
+    """Loads the epochs of a recording in which every sample has a score, shape (epochs, samples)."""
     scores = np.load(path)
     if scores.ndim != 2:
         raise UserError(f"{path}: has shape {scores.shape}, expected (epochs, samples)")
     complete = scores[~np.isnan(scores).any(axis=1)].astype(np.float32)
     if not len(complete):
-        raise UserError(f"{path}: in no epoch every sample has a score; record more epochs")
+        raise UserError(f"{path}: no epoch has a score for every sample; record more epochs")
     return complete
 
 
 def main() -> None:
-    """Record or replay."""
+    """Records or replays."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record", help="train and save the scores of every epoch")
     recording.add_argument("path", type=Path)
     recording.add_argument("overrides", nargs="*")
-    replaying = commands.add_parser("replay", help="put saved scores before controllers")
+    replaying = commands.add_parser("replay", help="replay saved scores through controllers")
     replaying.add_argument("paths", type=Path, nargs="+")
     replaying.add_argument("--controllers", nargs="+", default=["pi", "quantile", "topk"])
     replaying.add_argument("--targets", type=float, nargs="+", default=[0.1, 0.4])
     replaying.add_argument("--window", type=int, default=32, help="rows that a controller sees at a time")
-    replaying.add_argument("--seed", type=int, default=0, help="of the orders")
+    replaying.add_argument("--seed", type=int, default=0, help="seed of the random orders")
     args = parser.parse_args()
     if args.command == "record":
         record(args.path, args.overrides)

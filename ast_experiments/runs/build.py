@@ -29,7 +29,7 @@ from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.models import build as models
 from ast_experiments.selection.method import Context, hooks_of
-from ast_experiments.selection.rate_schedule import Budget, SetPoint, check_dense_epochs
+from ast_experiments.selection.rate_schedule import Budget, RateSchedule, check_dense_epochs
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.auto_batch import rows_at_once
 from ast_experiments.training.budget import control_for
@@ -91,7 +91,7 @@ def _check_batches(config: Config, samples: int) -> None:
         )
 
 
-def _never_scored(config: Config, setpoint: SetPoint) -> bool:
+def _never_scored(config: Config, setpoint: RateSchedule) -> bool:
     """Whether a run on stale scores ends before all samples have one."""
     epochs = config.recipe.epochs
     stale = config.method.name == "ast" and config.method.scoring == "stale"
@@ -117,13 +117,13 @@ def build_selector(config: Config) -> Any:
     return builder("method", name)(**settings)
 
 
-def build_setpoint(config: Config) -> SetPoint | None:
+def build_setpoint(config: Config) -> RateSchedule | None:
     """The set-point of a method that is given a rate."""
     method = config.method
     if not hasattr(method, "rate"):
         return None
     check_dense_epochs(method.warmup_epochs, method.final_epochs, config.recipe.epochs)
-    return SetPoint(method.rate, method.rate_final, method.rate_schedule, method.warmup_epochs, method.final_epochs)
+    return RateSchedule(method.rate, method.rate_final, method.rate_schedule, method.warmup_epochs, method.final_epochs)
 
 
 def _budget(config: Config) -> Budget | None:

@@ -1,4 +1,4 @@
-"""Set-points: which activation rate is wanted now, by a schedule or by what is left of a budget."""
+"""Target rates by epoch: a schedule, and its scaling to what is left of a budget."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ast_experiments.core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class SetPoint:
+class RateSchedule:
     """The target rate by epoch.
 
     Attributes:
         rate: Target after the warm-up, in (0, 1].
         final: Target before the final epochs; None keeps `rate`.
         schedule: `constant`, or `linear` or `cosine` from `rate` to `final`.
-        warmup_epochs: Leading epochs in which every sample is trained.
-        final_epochs: Last epochs in which every sample is trained.
+        warmup_epochs: Number of leading epochs that train every sample.
+        final_epochs: Number of last epochs that train every sample.
     """
 
     rate: float
@@ -29,11 +29,11 @@ class SetPoint:
     final_epochs: int = 0
 
     def dense(self, epoch: int, epochs: int) -> bool:
-        """Whether an epoch (counted from 0) of a run of `epochs` epochs trains every sample."""
+        """Returns whether an epoch (counted from 0) of a run of `epochs` epochs trains every sample."""
         return epoch < self.warmup_epochs or epoch >= epochs - self.final_epochs
 
     def target(self, epoch: int, epochs: int) -> float:
-        """Target of an epoch (counted from 0) of a run of `epochs` epochs."""
+        """Returns the target of an epoch (counted from 0) of a run of `epochs` epochs."""
         if self.dense(epoch, epochs):
             return 1.0
         if self.schedule == "constant" or self.final is None:
@@ -58,11 +58,11 @@ def check_dense_epochs(warmup_epochs: int, final_epochs: int, epochs: int) -> No
 
 @dataclass(frozen=True, slots=True)
 class EpochCost:
-    """What an epoch costs, in the budget's unit.
+    """Cost of an epoch, in the unit of the budget.
 
     Attributes:
-        whole: Training every sample.
-        choosing: Choosing in an epoch that does not train every sample: scoring passes and side networks.
+        whole: Cost of training every sample.
+        choosing: Cost of choosing in an epoch that does not train every sample: scoring passes and side networks.
     """
 
     whole: float
@@ -82,39 +82,41 @@ class Budget:
     amount: float
 
 
-def budget_range(setpoint: SetPoint, epochs: int, cost: EpochCost, lowest: float) -> tuple[float, float]:
-    """The least and the most that a run of `epochs` epochs can spend at rates in [lowest, 1]."""
-    dense = sum(setpoint.dense(epoch, epochs) for epoch in range(epochs))
+def budget_range(schedule: RateSchedule, epochs: int, cost: EpochCost, lowest: float) -> tuple[float, float]:
+    """Returns the least and the most that a run of `epochs` epochs can spend at rates in [lowest, 1]."""
+    dense = sum(schedule.dense(epoch, epochs) for epoch in range(epochs))
     sparse = epochs - dense
     fixed = dense * cost.whole + sparse * cost.choosing
     return fixed + sparse * lowest * cost.whole, fixed + sparse * cost.whole
 
 
-def budgeted(setpoint: SetPoint, epoch: int, epochs: int, left: float, cost: EpochCost, lowest: float) -> float:
-    """The target rate of an epoch that is to be followed by others, all of which together spend what is left.
+def budgeted_rate(
+    schedule: RateSchedule, epoch: int, epochs: int, left: float, cost: EpochCost, lowest: float
+) -> float:
+    """Returns the target rate of an epoch such that this and all later epochs together spend what is left.
 
-    The set-point's own rates are multiplied by one factor for all epochs to come, and kept in [lowest, 1]; the factor
-    is the one at which the expected cost of these epochs equals what is left.
+    One factor multiplies the scheduled rates of these epochs, which are then limited to [lowest, 1]. With the right
+    factor, the expected cost of these epochs equals what is left.
 
     Args:
-        setpoint: Gives the shape.
+        schedule: Shape of the rate over the run.
         epoch: Epoch to plan, counted from 0.
         epochs: Planned epochs.
         left: What is left of the budget.
         cost: Expected cost of an epoch.
-        lowest: Smallest rate that trains at all.
+        lowest: Smallest rate that trains anything.
     """
-    if setpoint.dense(epoch, epochs):
+    if schedule.dense(epoch, epochs):
         return 1.0
     to_come = range(epoch, epochs)
-    shape = [setpoint.target(e, epochs) for e in to_come if not setpoint.dense(e, epochs)]
+    shape = [schedule.target(e, epochs) for e in to_come if not schedule.dense(e, epochs)]
     fixed = (len(to_come) - len(shape)) * cost.whole + len(shape) * cost.choosing
     factor = _factor(shape, (left - fixed) / cost.whole, lowest)
     return min(1.0, max(lowest, factor * shape[0]))
 
 
 def _factor(shape: Sequence[float], wanted: float, lowest: float) -> float:
-    """The factor at which the rates of a shape, kept in [lowest, 1], add up to `wanted`; by bisection."""
+    """Returns the factor at which the rates of a shape, limited to [lowest, 1], add up to `wanted`; by bisection."""
     low, high = 0.0, 1.0 / min(shape)
 
     def total(factor: float) -> float:
@@ -124,3 +126,7 @@ def _factor(shape: Sequence[float], wanted: float, lowest: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if total(middle) < wanted else (low, middle)
     return (low + high) / 2
+
+
+SetPoint, budgeted = RateSchedule, budgeted_rate
+"""Former names."""

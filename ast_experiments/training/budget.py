@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ast_experiments.core.errors import ConfigError, UserError
 from ast_experiments.energy.flops import Flops
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.selection.rate_schedule import Budget, EpochCost, SetPoint, budget_range, budgeted
+from ast_experiments.selection.rate_schedule import Budget, EpochCost, RateSchedule, budget_range, budgeted_rate
 
 UNITS = {"samples": "rows", "flops": "FLOPs", "seconds": "s", "joules": "J"}
 COARSE = 0.02  # share of the budget that a batch may be before that is said
@@ -85,7 +85,7 @@ class BudgetControl:
     """
 
     budget: Budget
-    setpoint: SetPoint
+    setpoint: RateSchedule
     epochs: int
     samples: int
     batch_size: int
@@ -158,7 +158,7 @@ class BudgetControl:
         if math.isnan(self.expected.whole) and not history:
             return self.setpoint.target(epoch, self.epochs)
         left = self.budget.amount - (history[-1].total if history else 0.0)
-        return budgeted(self.setpoint, epoch, self.epochs, left, self.cost(history), self.lowest)
+        return budgeted_rate(self.setpoint, epoch, self.epochs, left, self.cost(history), self.lowest)
 
     def cost(self, history: list[Spent]) -> EpochCost:
         """Expected cost of an epoch, from those that were seen; of training, the newest count most.
@@ -185,7 +185,7 @@ class BudgetControl:
 
 def control_for(
     budget: Budget,
-    setpoint: SetPoint,
+    setpoint: RateSchedule,
     *,
     epochs: int,
     samples: int,

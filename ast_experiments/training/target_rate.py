@@ -9,7 +9,7 @@ from typing import Any
 
 from ast_experiments.core import distributed
 from ast_experiments.selection.plan import Plan
-from ast_experiments.selection.rate_schedule import SetPoint
+from ast_experiments.selection.rate_schedule import RateSchedule
 from ast_experiments.training.budget import BudgetControl, Spent
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class TargetRate:
         budget: Sets the rates instead, if the run has a budget.
     """
 
-    setpoint: SetPoint | None
+    setpoint: RateSchedule | None
     epochs: int
     budget: BudgetControl | None = None
 

@@ -19,7 +19,7 @@ from ast_experiments.energy.probe import ProbeResult
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.runs import result as results
-from ast_experiments.selection.rate_schedule import SetPoint
+from ast_experiments.selection.rate_schedule import RateSchedule
 from ast_experiments.training.progress import EpochHistory, Progress
 from ast_experiments.training.target_rate import TargetRate
 
@@ -66,7 +66,7 @@ def run_of(history: EpochHistory, *, trained: int, offered: int, scored: int = 0
     meter, hooks = Meter(ProbeResult(None, "off"), ProbeResult(None, "off")), SimpleNamespace(facts=dict)
     return SimpleNamespace(
         history=history, ledger=ledger, progress=progress, cost=RowCost(), hooks=hooks, meter=meter,
-        goal=TimeToAccuracy(80.0), target=TargetRate(SetPoint(0.3), 8),
+        goal=TimeToAccuracy(80.0), target=TargetRate(RateSchedule(0.3), 8),
     )  # fmt: skip
 
 

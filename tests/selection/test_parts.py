@@ -17,7 +17,7 @@ from ast_experiments.selection.methods.dense import Dense
 from ast_experiments.selection.methods.random import Random
 from ast_experiments.selection.numeric import clip, exp, generator, where
 from ast_experiments.selection.plan import Plan
-from ast_experiments.selection.rate_schedule import SetPoint
+from ast_experiments.selection.rate_schedule import RateSchedule
 
 
 class Idle:
@@ -98,15 +98,15 @@ def test_random_resumes():
 @pytest.mark.parametrize(
     ("setpoint", "epochs", "expected"),
     [
-        (SetPoint(0.4), 4, [0.4, 0.4, 0.4, 0.4]),
-        (SetPoint(0.4, warmup_epochs=2), 4, [1.0, 1.0, 0.4, 0.4]),
-        (SetPoint(0.6, 0.2), 3, [0.6, 0.6, 0.6]),
-        (SetPoint(0.6, None, "linear"), 3, [0.6, 0.6, 0.6]),
-        (SetPoint(0.6, 0.2, "linear"), 5, [0.6, 0.5, 0.4, 0.3, 0.2]),
-        (SetPoint(0.6, 0.2, "linear", 2), 5, [1.0, 1.0, 0.6, 0.4, 0.2]),
-        (SetPoint(0.2, 0.9, "linear", 1), 3, [1.0, 0.2, 0.9]),
-        (SetPoint(0.6, 0.2, "linear"), 1, [0.2]),
-        (SetPoint(0.6, 0.2, "linear", 1), 2, [1.0, 0.2]),
+        (RateSchedule(0.4), 4, [0.4, 0.4, 0.4, 0.4]),
+        (RateSchedule(0.4, warmup_epochs=2), 4, [1.0, 1.0, 0.4, 0.4]),
+        (RateSchedule(0.6, 0.2), 3, [0.6, 0.6, 0.6]),
+        (RateSchedule(0.6, None, "linear"), 3, [0.6, 0.6, 0.6]),
+        (RateSchedule(0.6, 0.2, "linear"), 5, [0.6, 0.5, 0.4, 0.3, 0.2]),
+        (RateSchedule(0.6, 0.2, "linear", 2), 5, [1.0, 1.0, 0.6, 0.4, 0.2]),
+        (RateSchedule(0.2, 0.9, "linear", 1), 3, [1.0, 0.2, 0.9]),
+        (RateSchedule(0.6, 0.2, "linear"), 1, [0.2]),
+        (RateSchedule(0.6, 0.2, "linear", 1), 2, [1.0, 0.2]),
     ],
 )
 def test_setpoint(setpoint, epochs, expected):

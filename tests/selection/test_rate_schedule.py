@@ -8,43 +8,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ast_experiments.selection.rate_schedule import EpochCost, SetPoint, budget_range, budgeted
+from ast_experiments.selection.rate_schedule import EpochCost, RateSchedule, budget_range, budgeted_rate
 
 HALF = 0.2 + 0.4 * (1 + math.cos(math.pi / 4)) / 2
 
 SCHEDULES = {
-    "constant": (SetPoint(0.4), 5, [0.4] * 5),
-    "linear": (SetPoint(0.6, 0.2, "linear"), 5, [0.6, 0.5, 0.4, 0.3, 0.2]),
-    "cosine": (SetPoint(0.6, 0.2, "cosine"), 5, [0.6, HALF, 0.4, 0.8 - HALF, 0.2]),
-    "warm-up and final": (SetPoint(0.6, 0.2, "linear", 1, 2), 6, [1, 0.6, 0.4, 0.2, 1, 1]),
-    "rising": (SetPoint(0.2, 0.6, "linear"), 3, [0.2, 0.4, 0.6]),
-    "one epoch between": (SetPoint(0.6, 0.2, "linear", 1, 1), 3, [1, 0.2, 1]),
+    "constant": (RateSchedule(0.4), 5, [0.4] * 5),
+    "linear": (RateSchedule(0.6, 0.2, "linear"), 5, [0.6, 0.5, 0.4, 0.3, 0.2]),
+    "cosine": (RateSchedule(0.6, 0.2, "cosine"), 5, [0.6, HALF, 0.4, 0.8 - HALF, 0.2]),
+    "warm-up and final": (RateSchedule(0.6, 0.2, "linear", 1, 2), 6, [1, 0.6, 0.4, 0.2, 1, 1]),
+    "rising": (RateSchedule(0.2, 0.6, "linear"), 3, [0.2, 0.4, 0.6]),
+    "one epoch between": (RateSchedule(0.6, 0.2, "linear", 1, 1), 3, [1, 0.2, 1]),
 }
 
 
 @pytest.mark.parametrize(("setpoint", "epochs", "expected"), SCHEDULES.values(), ids=SCHEDULES.keys())
-def test_schedules(setpoint: SetPoint, epochs: int, expected: list[float]) -> None:
+def test_schedules(setpoint: RateSchedule, epochs: int, expected: list[float]) -> None:
     assert [setpoint.target(epoch, epochs) for epoch in range(epochs)] == pytest.approx(expected)
 
 
 def test_a_budget_scales_the_shape() -> None:
     # 100 rows an epoch cost 200; 4 epochs of shape .6 .5 .4 .3 and half of their cost.
-    setpoint, cost = SetPoint(0.6, 0.3, "linear"), EpochCost(200.0)
-    assert budgeted(setpoint, 0, 4, 0.9 * 200, cost, 0.01) == pytest.approx(0.3)
-    assert budgeted(setpoint, 3, 4, 0.15 * 200, cost, 0.01) == pytest.approx(0.15)
+    setpoint, cost = RateSchedule(0.6, 0.3, "linear"), EpochCost(200.0)
+    assert budgeted_rate(setpoint, 0, 4, 0.9 * 200, cost, 0.01) == pytest.approx(0.3)
+    assert budgeted_rate(setpoint, 3, 4, 0.15 * 200, cost, 0.01) == pytest.approx(0.15)
 
 
 def test_choosing_and_dense_epochs_are_paid_first() -> None:
     # One dense epoch of 100 and two that choose for 10 each leave 80 of 200 for two rates that add up to 0.8.
-    setpoint, cost = SetPoint(0.5, warmup_epochs=1), EpochCost(100.0, choosing=10.0)
-    assert budgeted(setpoint, 0, 3, 200.0, cost, 0.01) == 1.0
-    assert budgeted(setpoint, 1, 3, 100.0, cost, 0.01) == pytest.approx(0.4)
+    setpoint, cost = RateSchedule(0.5, warmup_epochs=1), EpochCost(100.0, choosing=10.0)
+    assert budgeted_rate(setpoint, 0, 3, 200.0, cost, 0.01) == 1.0
+    assert budgeted_rate(setpoint, 1, 3, 100.0, cost, 0.01) == pytest.approx(0.4)
     assert budget_range(setpoint, 3, cost, 0.01) == pytest.approx((122.0, 320.0))
 
 
 @pytest.mark.parametrize(("left", "rate"), [(-5.0, 0.02), (0.0, 0.02), (1e9, 1.0)])
 def test_rates_stay_where_training_is_possible(left: float, rate: float) -> None:
-    assert budgeted(SetPoint(0.5), 0, 4, left, EpochCost(100.0), 0.02) == pytest.approx(rate)
+    assert budgeted_rate(RateSchedule(0.5), 0, 4, left, EpochCost(100.0), 0.02) == pytest.approx(rate)
 
 
 @given(
@@ -61,13 +61,13 @@ def test_a_run_ends_on_its_budget(
     """Also where the first expectation of the cost is wrong by a factor of up to two."""
     if sum(dense) + 2 > epochs:
         return
-    setpoint = SetPoint(shape[0], shape[1], "linear", *dense)
+    setpoint = RateSchedule(shape[0], shape[1], "linear", *dense)
     true, lowest = EpochCost(100.0, choosing), 0.01
     low, high = budget_range(setpoint, epochs, true, lowest)
     amount = low + where * (high - low)
     spent, cost = 0.0, EpochCost(100.0 * wrong_by, choosing)
     for epoch in range(epochs):
-        rate = budgeted(setpoint, epoch, epochs, amount - spent, cost, lowest)
+        rate = budgeted_rate(setpoint, epoch, epochs, amount - spent, cost, lowest)
         assert lowest <= rate <= 1
         spent += rate * true.whole + (0 if setpoint.dense(epoch, epochs) else choosing)
         cost = true
@@ -77,9 +77,9 @@ def test_a_run_ends_on_its_budget(
 
 
 def test_a_wrong_expectation_is_mended() -> None:
-    setpoint, amount = SetPoint(0.6, 0.2, "linear"), 400.0
+    setpoint, amount = RateSchedule(0.6, 0.2, "linear"), 400.0
     spent, cost = 0.0, EpochCost(50.0)
     for epoch in range(10):
-        spent += 100.0 * budgeted(setpoint, epoch, 10, amount - spent, cost, 0.01)
+        spent += 100.0 * budgeted_rate(setpoint, epoch, 10, amount - spent, cost, 0.01)
         cost = EpochCost(100.0)
     assert spent == pytest.approx(amount, rel=1e-6)

@@ -11,7 +11,7 @@ from run_tools import assert_same_run, interrupt_at, run
 from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError, Interrupted
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.selection.rate_schedule import Budget, EpochCost, SetPoint
+from ast_experiments.selection.rate_schedule import Budget, EpochCost, RateSchedule
 from ast_experiments.training.budget import BudgetControl, Spent, spent
 
 DIGITS = ["dataset.train_rows=null", "recipe.epochs=10", "eval_every=10"]
@@ -86,7 +86,7 @@ def test_a_resumed_budget_run_is_bit_equal(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_seconds_are_steered_by_what_epochs_took() -> None:
-    control = BudgetControl(Budget("seconds", 100.0), SetPoint(0.4), 10, 1000, 10, EpochCost(20.0), exact=False)
+    control = BudgetControl(Budget("seconds", 100.0), RateSchedule(0.4), 10, 1000, 10, EpochCost(20.0), exact=False)
     assert control.target(0, []) == pytest.approx(0.5)
     # The first epoch of 500 rows took 20 s instead of 10: 40 s an epoch, and 80 s left for nine.
     assert control.target(1, [Spent(500, 20.0)]) == pytest.approx(80 / 9 / 40)
@@ -110,7 +110,7 @@ def test_spending_is_read_in_the_unit_of_the_budget() -> None:
 def test_a_coarse_budget_says_so() -> None:
     def told(amount: float) -> str:
         budget, whole = Budget("samples", amount), EpochCost(1000.0)
-        return BudgetControl(budget, SetPoint(0.4), 4, 1000, 30, whole, True).check()
+        return BudgetControl(budget, RateSchedule(0.4), 4, 1000, 30, whole, True).check()
 
     assert told(1000).endswith("outside dense epochs; met to a batch, which is 3.0 % of it")
     assert told(2000).endswith("outside dense epochs")
@@ -125,6 +125,6 @@ def test_a_coarse_budget_says_so() -> None:
     ],
 )
 def test_what_is_left_may_be_out_of_reach(amount: float, spent_so_far: Spent, expected: str | None) -> None:
-    control = BudgetControl(Budget("joules", amount), SetPoint(0.4), 4, 1000, 20, EpochCost(float("nan")), False)
+    control = BudgetControl(Budget("joules", amount), RateSchedule(0.4), 4, 1000, 20, EpochCost(float("nan")), False)
     said = control.beyond(1, [spent_so_far])
     assert (said is None) if expected is None else (said is not None and expected in said), said

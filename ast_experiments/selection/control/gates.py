@@ -1,4 +1,4 @@
-"""Gates: from scores and a threshold to the rows that are trained, with a fallback when too few pass."""
+"""Parts of gates: exact counts, the fallback when too few rows pass, and the published gate."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 
 
 def exact_count(share: float, rows: int, fraction: float) -> tuple[int, float]:
-    """Whole rows in `share` of `rows`, and the fraction to carry on, so that counts never drift.
+    """Returns the whole rows in `share` of `rows` and the fraction to carry on, so that counts never drift.
 
     Args:
         share: In [0, 1].
         rows: Rows to choose from.
-        fraction: What the last call left over, in [0, 1).
+        fraction: Fraction that the last call carried on, in [0, 1).
     """
     wanted = share * rows + fraction
     count = min(rows, math.floor(wanted + 1e-9))
@@ -26,13 +26,13 @@ def exact_count(share: float, rows: int, fraction: float) -> tuple[int, float]:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """Rows trained when the gate lets too few through.
+    """Rows to train when too few pass the gate.
 
     Attributes:
-        by: `random` rows, or the `top` ones by score.
-        rows: How many, at least.
-        share: The same as a share of the batch, rounded down; the larger of both holds.
-        below: Falls back when fewer rows than this are active; None means fewer than would be trained.
+        by: `random` rows, or the `top` rows by score.
+        rows: Smallest number of rows.
+        share: The number as a share of the batch, rounded down; the larger of the two counts.
+        below: Falls back when fewer rows than this are active; None means fewer than the fallback would train.
     """
 
     by: Literal["random", "top"] = "random"
@@ -41,15 +41,15 @@ class Fallback:
     below: int | None = 1
 
     def apply(self, active: Tensor, scores: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """The mask after the fallback, and whether it was used.
+        """Returns the mask after the fallback, and whether the fallback was used.
 
         Args:
             active: Gate decisions, bool, shape (n,).
             scores: Shape (n,).
-            keys: Random keys, shape (n,); the largest are the random rows.
+            keys: Random keys, shape (n,); the random rows are those with the largest keys.
 
         Returns:
-            The mask, bool, shape (n,), and a 0-d bool tensor. Nothing is read back from the device.
+            Mask, bool, shape (n,), and a 0-d bool tensor; reads nothing from the device.
         """
         n = active.shape[0]
         rows = min(n, max(self.rows, math.floor(self.share * n)))
@@ -64,11 +64,19 @@ class Fallback:
 class ReservoirGate:
     """The published stochastic gate with an energy reservoir.
 
-    A row is kept if its score exceeds the threshold, a uniform draw lies under
-    sigmoid((score - threshold) / temperature), and the reservoir holds more than `cost`. A kept row takes `cost`
-    out of the reservoir; after every row, kept or not, a uniform amount flows back, up to the capacity. With the
-    published values no more than a fifth of the rows can be kept in the long run.
+    A row passes if its score exceeds the threshold, a uniform draw lies below
+    sigmoid((score - threshold) / temperature), and the reservoir holds more than `cost`. A row that passes takes `cost`
+    out of the reservoir. After every row a uniform amount flows in, up to the capacity. With the published values at
+    most a fifth of the rows can pass in the long run.
+
     Source: `process_batch` of the public release behind the CIFAR-10 figures.
+
+    Attributes:
+        temperature: Width of the sigmoid, in units of the scores.
+        capacity: Largest level of the reservoir.
+        cost: Energy of one row.
+        inflow_low: Least energy that flows in after a row.
+        inflow_high: Most energy that flows in after a row.
     """
 
     temperature: float = 0.15
@@ -85,20 +93,20 @@ class ReservoirGate:
         uniforms: np.ndarray,
         inflows: np.ndarray,
     ) -> tuple[np.ndarray, float]:
-        """Gate decisions for rows in batch order.
+        """Decides rows in batch order.
 
-        Rows that the first two conditions reject only let the reservoir fill, so the sequential part walks over
-        the candidates alone.
+        Rows that fail the first two conditions only let the reservoir fill, so the sequential part visits the other
+        rows alone.
 
         Args:
             scores: Shape (n,).
             threshold: In units of the scores.
-            level: What the reservoir holds.
+            level: Level of the reservoir.
             uniforms: Draws from U(0, 1), shape (n,).
             inflows: Draws from U(inflow_low, inflow_high), shape (n,).
 
         Returns:
-            The mask, bool, shape (n,), and the level after the last row.
+            Mask, bool, shape (n,), and the level after the last row.
         """
         with np.errstate(over="ignore"):
             odds = 1.0 / (1.0 + np.exp(-(scores - threshold) / self.temperature))
@@ -115,5 +123,5 @@ class ReservoirGate:
         return kept, min(self.capacity, level + float(filled[-1] - filled[row]))
 
     def draw(self, rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """The uniforms and inflows that `decide` needs for so many rows, each of shape (rows,)."""
+        """Returns the uniforms and inflows that `decide` needs for `rows` rows, each of shape (rows,)."""
         return rng.random(rows), rng.uniform(self.inflow_low, self.inflow_high, rows)

@@ -1,4 +1,4 @@
-"""The parts that the published control laws share.
+"""The part that the published control laws share.
 
 `sundew_report`, `sundew_comparison` and `sundew_two_stage` are the three laws that were published under the name
 Adaptive Sparse Training, faults included. They are written from the public releases at
@@ -9,12 +9,14 @@ and in their gate. In all of them the threshold integrates, so the "proportional
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ast_experiments.selection.numeric import Number, clip, where
 
 DECAY = 0.9
 
 
-def accumulate(integral: Number, error: Number, inside: Number | bool, limit: float) -> Number:
+def accumulate(integral: Number, error: Number, inside: Tensor | bool, limit: float) -> Number:
     """Returns the next accumulated error; outside the bounds of the threshold it decays.
 
     Args:
@@ -23,4 +25,4 @@ def accumulate(integral: Number, error: Number, inside: Number | bool, limit: fl
         inside: Whether the threshold lies within its bounds.
         limit: Bound on the accumulated error.
     """
-    return where(inside, clip(integral + error, -limit, limit), DECAY * integral)  # pyright: ignore[reportArgumentType]
+    return where(inside, clip(integral + error, -limit, limit), DECAY * integral)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.ranges import NonNegative, Positive, Smoothing
 from ast_experiments.selection.control.controller import law_signals
 from ast_experiments.selection.control.gates import Fallback
@@ -50,6 +51,9 @@ class SundewComparison(ThresholdController[SundewState]):
         integral_limit: Bound on the accumulated error.
         low: Smallest threshold.
         high: Largest threshold.
+
+    Raises:
+        ConfigError: If the first threshold lies outside its bounds.
     """
 
     kp: NonNegative = 0.0015
@@ -64,6 +68,13 @@ class SundewComparison(ThresholdController[SundewState]):
     trains_every_batch: ClassVar[bool] = True
     fallback: ClassVar[Fallback] = Fallback(by="random", rows=2)
     counts_fallback: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.start <= self.high:
+            raise ConfigError(
+                f"controller.start: {self.start} must lie between controller.low={self.low} "
+                f"and controller.high={self.high}"
+            )
 
     def begin_epoch(
         self, state: SundewState | None, scores: np.ndarray, target: float, *, frozen: bool = False
