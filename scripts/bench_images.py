@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_loop import framework_arm
+from bench_tools import endless_run
 from torch.nn import functional
 
 from ast_experiments.config.compose import load_config
@@ -108,11 +108,11 @@ def main() -> None:
         arms: dict[str, Callable[[], int | None]] = {
             "bare": bare_arm(config, dataset, hardware),
             "loader alone": loader_arm(config, dataset, hardware),
-            "dense": framework_arm(dataset, Path(scratch, "dense"), *overrides, "method=dense"),
-            f"stale {args.rate:g}": framework_arm(
+            "dense": endless_run(dataset, Path(scratch, "dense"), *overrides, "method=dense").run_epoch,
+            f"stale {args.rate:g}": endless_run(
                 dataset, Path(scratch, "stale"), *overrides, "method=ast", f"method.rate={args.rate}",
                 "method.warmup_epochs=1",
-            ),
+            ).run_epoch,
         }  # fmt: skip
         seconds: dict[str, list[float]] = {name: [] for name in arms}
         rows = dict.fromkeys(arms, 0)

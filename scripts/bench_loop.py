@@ -1,12 +1,12 @@
-"""Cost of an epoch: a bare PyTorch loop, `dense`, and stale `ast`, side by side in one run.
+"""Compares the time of an epoch: a bare PyTorch loop, `dense`, and `ast`, in one process.
 
     python scripts/bench_loop.py                        # synthetic images of CIFAR-10's shape
     AST_DATA_DIR=... python scripts/bench_loop.py --real
 
-All arms train SimpleCNN with the same precision, memory format, augmentation, batch size and optimiser, and take
-turns, one epoch each, so that drift of the machine hits them alike. Printed are medians over the rounds, as ratios:
-the bare loop's seconds over dense's (at least 0.95 is wanted) and stale's over dense's at each rate r
-(at most 1.05 r + 0.03 is wanted).
+All arms train SimpleCNN with the same precision, memory format, augmentation, batch size and optimiser. They take
+turns, one epoch each, so that drift of the machine affects them alike. The script prints medians over the rounds as
+ratios: the bare loop's seconds over those of dense (goal: at least 0.95), and those of `ast` over those of dense at
+each rate r (goal: at most 1.05 r + 0.03).
 """
 
 from __future__ import annotations
@@ -14,55 +14,25 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
+from bench_tools import endless_run, synthetic, take_turns
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ast_experiments.config.compose import compose, load_config
-from ast_experiments.config.validate import validate
+from ast_experiments.config.compose import load_config
 from ast_experiments.data.dataset import Dataset, Images
 from ast_experiments.data.in_memory.transforms import pad
 from ast_experiments.data.loaders.normalise import Normalise
 from ast_experiments.models.simple_cnn import SimpleCNN
 from ast_experiments.runs import build
-from ast_experiments.tracking import Trackers
-from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.training.optim import build_optimizer
 
 
-def synthetic(rows: int) -> Dataset:
-    """Random images in CIFAR-10's shape: the arithmetic costs the same, whatever is in the pictures."""
-    rng = np.random.default_rng(0)
-
-    def images(n: int) -> Images:
-        return Images(rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, n, dtype=np.int64))
-
-    return Dataset("synthetic", images(rows), images(100), tuple("0123456789"), "random pixels")
-
-
-def framework_arm(dataset: Dataset, folder: Path, *overrides: str) -> Callable[[], None]:
-    """A function that runs one epoch of this project's loop; without checkpoints, which come by the minute."""
-    config = validate(
-        compose(
-            ["experiment=cifar10_dense", "tracking=jsonl", "tracking.report=false", "recipe.epochs=1000", *overrides]
-        )
-    )
-    folder.mkdir()
-    tracker = Trackers([JsonlTracker(folder / "metrics.jsonl")])
-    run = build.build_run(config, folder, lambda _: tracker, dataset=dataset)
-    run.tracker.load_state_dict({})
-    run.checkpoints._saved = float("inf")
-    run.stepper.model.train()
-    return run.run_epoch
-
-
 def bare_arm(dataset: Dataset) -> Callable[[], None]:
-    """A function that runs one epoch of a hand-written loop: no log, no ids kept, no hooks, draws from a stream."""
+    """Returns a function that runs one epoch of a hand-written loop: no log, no ids, no hooks."""
     config = load_config(["experiment=cifar10_dense"])
     recipe, data = config.recipe, config.dataset
     hardware = build.hardware_of(config)
@@ -107,40 +77,32 @@ def bare_arm(dataset: Dataset) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Run the arms in turns and print the ratios."""
+    """Runs the arms in turns and prints the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=50_000, help="training rows of an epoch")
     parser.add_argument("--rounds", type=int, default=3, help="timed epochs of each arm")
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.4, 0.1], help="rates of the stale arms")
-    parser.add_argument("--real", action="store_true", help="CIFAR-10 itself, found through AST_DATA_DIR")
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.4, 0.1], help="rates of the ast arms")
+    parser.add_argument("--real", action="store_true", help="train on CIFAR-10, found through AST_DATA_DIR")
     args = parser.parse_args()
     dataset = build.build_dataset(load_config(["experiment=cifar10_dense"])) if args.real else synthetic(args.rows)
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        arms = {"bare": bare_arm(dataset), "dense": framework_arm(dataset, folder / "dense")}
+        arms = {"bare": bare_arm(dataset), "dense": endless_run(dataset, folder / "dense").run_epoch}
         for rate in args.rates:
-            arms[f"stale {rate}"] = framework_arm(
-                dataset, folder / f"stale{rate}", "method=ast", f"method.rate={rate}", "method.warmup_epochs=1"
-            )
-        seconds: dict[str, list[float]] = {name: [] for name in arms}
-        for turn in range(args.rounds + 1):
-            for name, epoch in arms.items():
-                if turn == 0 and name.startswith("stale"):
-                    epoch()  # the warm-up epoch, which is dense and gives every sample a score
-                begin = time.perf_counter()
-                epoch()
-                if turn:
-                    seconds[name].append(time.perf_counter() - begin)
+            overrides = ["method=ast", f"method.rate={rate}", "method.warmup_epochs=1"]
+            arms[f"stale {rate}"] = endless_run(dataset, folder / f"stale{rate}", *overrides).run_epoch
+            arms[f"stale {rate}"]()  # the warm-up epoch, which is dense and gives every sample a score
+        seconds = take_turns(arms, args.rounds)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"{torch.get_num_threads()} threads, {len(dataset.train):,} rows, medians of {args.rounds} rounds")
-    print(f"{'arm':12} {'s/epoch':>8} {'of dense':>9} {'wanted':>10}")
+    print(f"{'arm':12} {'s/epoch':>8} {'of dense':>9} {'goal':>10}")
     for name, value in median.items():
         ratio = value / median["dense"]
-        wanted = ">= 0.950" if name == "bare" else ""
+        goal = ">= 0.950" if name == "bare" else ""
         if name.startswith("stale"):
-            wanted = f"<= {1.05 * float(name.split()[1]) + 0.03:.3f}"
-        print(f"{name:12} {value:8.2f} {ratio:9.3f} {wanted:>10}")
+            goal = f"<= {1.05 * float(name.split()[1]) + 0.03:.3f}"
+        print(f"{name:12} {value:8.2f} {ratio:9.3f} {goal:>10}")
 
 
 if __name__ == "__main__":

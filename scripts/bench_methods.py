@@ -1,15 +1,18 @@
-"""What an epoch of every method costs, relative to `dense`, beside what it costs in theory; one run.
+"""Compares the measured cost of every method's epoch with theory, relative to `dense`.
 
     python scripts/bench_methods.py                        # synthetic images of CIFAR-10's shape
     AST_DATA_DIR=... python scripts/bench_methods.py --real
 
-Every method trains SimpleCNN with the same recipe at a rate of 0.4, or as near as its definition allows, and takes
-turns with the others, one epoch each. By its definition a method loads, trains and scores so many rows of those that
-it is offered, and lets a narrow network score or learn so many; theory is the sum of these at their prices. In FLOPs
-loading is free and the rest is counted. In seconds each price is what the bare piece of work takes a row, without a
-method around it: it is measured beside the arms, once a round. What an epoch takes is counted in FLOPs too, and in
-seconds of training, scoring, planning and loading, as medians over the rounds. Validation is in neither. All are
-relative to `dense`.
+Every method trains SimpleCNN with the same recipe at a rate of 0.4, or as close to it as its definition allows. The
+methods take turns, one epoch each.
+
+Theory: its definition says how many of the offered rows a method loads, trains and scores, and how many a narrow
+network scores or trains. Theory adds these up at their prices. In FLOPs, loading is free and the rest is counted. In
+seconds, a price is the time that the bare operation takes for one row, without a method around it, measured once a
+round between the arms.
+
+Measurement: FLOPs of an epoch, and its seconds of training, scoring, planning and loading as medians over the rounds,
+without validation.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_loop import synthetic
+from bench_tools import endless_run, synthetic
 
 from ast_experiments.config.compose import load_config
 from ast_experiments.core.batch import Batch
@@ -36,8 +39,6 @@ from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.models.build import side_model
 from ast_experiments.runs import build
-from ast_experiments.tracking import Trackers
-from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.training.loop import Trainer
 from ast_experiments.training.optim import Schedule, build_optimizer
 from ast_experiments.training.side_model import SideNet, side_net_maker
@@ -49,14 +50,14 @@ PHASES = ("train", "score", "plan", "data_wait")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done to rows; of an epoch in rows for each row offered, or as prices for one row.
+    """Amounts of each operation in an epoch, per row offered; or prices of the operations, per row.
 
     Attributes:
-        load: Made into a batch.
-        train: Trained on.
-        score: Scored by the network itself.
-        narrow_score: Scored by a narrow network.
-        narrow_train: Trained on by a narrow network.
+        load: Loading into a batch.
+        train: Training.
+        score: Scoring by the network itself.
+        narrow_score: Scoring by a narrow network.
+        narrow_train: Training of a narrow network.
     """
 
     load: float
@@ -66,7 +67,7 @@ class Work:
     narrow_train: float = 0.0
 
     def at(self, prices: Work) -> float:
-        """The sum of all, at these prices."""
+        """Returns the total cost at these prices."""
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(prices), strict=True)
         return sum(amount * price for amount, price in pairs)
 
@@ -76,11 +77,10 @@ class Arm:
     """A method in the table.
 
     Attributes:
-        overrides: What is typed for it.
-        work: Of an epoch, by the method's definition, from the share of rows that it trains.
-        rate: Rows trained for each row offered, by its definition; None takes what was measured, where the definition
-            depends on the losses.
-        epochs: Epochs that make a period of the method; so many are timed together.
+        overrides: Settings of the method.
+        work: Returns the work of an epoch at a rate, by the method's definition.
+        rate: Rate by the method's definition; None for the measured one, if the definition depends on the losses.
+        epochs: Period of the method in epochs, which are timed together.
     """
 
     overrides: tuple[str, ...]
@@ -124,7 +124,7 @@ ARMS = {
 
 @dataclass(slots=True)
 class Entry:
-    """What was measured of an arm: rows, FLOPs and seconds of each timed period."""
+    """Measurements of an arm: rows, FLOPs and seconds of its timed periods."""
 
     run: Trainer
     trained: int = 0
@@ -133,7 +133,7 @@ class Entry:
     seconds: list[float] = dataclasses.field(default_factory=list)
 
     def step(self, epochs: int) -> None:
-        """Run a period and note it."""
+        """Runs and measures one period."""
         ledger = self.run.ledger
         before, rows, work = ledger.now(), (ledger.trained, ledger.offered), sum(_flops(ledger))
         for _ in range(epochs):
@@ -150,26 +150,21 @@ def _flops(ledger: Ledger) -> tuple[int, int]:
 
 
 def start(dataset: Dataset, folder: Path, arm: Arm, threads: int | None) -> Entry:
-    """A run that is past its first epochs, in which methods learn what they choose by."""
-    fixed = ["experiment=cifar10_dense", "tracking=jsonl", "tracking.report=false", f"recipe.batch_size={BATCH}"]
+    """Starts a run and trains the first epochs, in which methods collect their first scores."""
+    fixed = [f"recipe.batch_size={BATCH}", "eval_every=1000"]
     if threads:
         fixed.append(f"hardware.threads={threads}")
-    config = load_config([*fixed, "recipe.epochs=1000", "eval_every=1000", *arm.overrides])
-    folder.mkdir()
-    tracker = Trackers([JsonlTracker(folder / "metrics.jsonl")])
-    run = build.build_run(config, folder, lambda _: tracker, dataset=dataset)
-    run.tracker.load_state_dict({})
-    run.stepper.model.train()
+    run = endless_run(dataset, folder, *fixed, *arm.overrides)
     for _ in range(max(3, arm.epochs)):
         run.run_epoch()
     return Entry(run)
 
 
 class Bare:
-    """The pieces of work that epochs are made of, done by themselves: an epoch of each, in seconds a row.
+    """Times the operations that epochs consist of, each on its own, in seconds per row.
 
     Args:
-        run: A dense run, whose network, loader and optimiser are used.
+        run: A dense run, whose network, loader and optimiser this uses.
         rows: Training samples.
     """
 
@@ -208,7 +203,7 @@ class Bare:
         self._times: list[Work] = []
 
     def step(self) -> None:
-        """Time an epoch of each piece of work."""
+        """Times an epoch of each operation."""
         run = self._run
         epoch, size = len(self._times), BATCH
         rows = self._samples // size * size
@@ -226,11 +221,11 @@ class Bare:
         )
 
     def seconds(self) -> Work:
-        """Prices in seconds a row: medians."""
+        """Returns median prices in seconds per row."""
         return Work(*(statistics.median(each) for each in zip(*map(dataclasses.astuple, self._times), strict=True)))
 
     def flops(self) -> Work:
-        """Prices in FLOPs a row."""
+        """Returns prices in FLOPs per row."""
         own, narrow = self._run.cost.flops, self._flops
         assert own is not None
         return Work(0, own.forward + own.backward, own.forward, narrow.forward, narrow.forward + narrow.backward)
@@ -245,13 +240,13 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    """Run the arms in turns and print the table."""
+    """Runs the arms in turns and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=12_800, help="training rows of an epoch")
     parser.add_argument("--rounds", type=int, default=5, help="timed periods of each arm")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads")
-    parser.add_argument("--only", nargs="+", default=list(ARMS), choices=list(ARMS), help="arms beside dense")
-    parser.add_argument("--real", action="store_true", help="CIFAR-10 itself, found through AST_DATA_DIR")
+    parser.add_argument("--only", nargs="+", default=list(ARMS), choices=list(ARMS), help="arms in addition to dense")
+    parser.add_argument("--real", action="store_true", help="train on CIFAR-10, found through AST_DATA_DIR")
     args = parser.parse_args()
     real = ["experiment=cifar10_dense", f"dataset.train_rows={args.rows}", "dataset.val_rows=100"]
     dataset = build.build_dataset(load_config(real)) if args.real else synthetic(args.rows)
@@ -286,9 +281,9 @@ def _print(arms: dict[str, Arm], entries: dict[str, Entry], bare: Bare, rows: in
         shares = (
             f"{name} {value / every.at(of):.3f}" for name, value in zip(names, dataclasses.astuple(of), strict=True)
         )
-        print(f"prices in {unit}, of a dense row: {', '.join(shares)}")
+        print(f"prices in {unit}, relative to a dense row: {', '.join(shares)}")
     loop = base_s / rows / every.at(seconds)
-    print(f"{what}; dense takes {loop:.3f} of its bare pieces")
+    print(f"{what}; dense takes {loop:.3f} times its bare operations")
     heads = ("rate", "theory", "FLOPs", "theory, s", "seconds", "seconds / theory, s")
     print(f"{'method':28}" + "".join(f"{head:>{max(9, len(head) + 2)}}" for head in heads))
     for name, entry in entries.items():

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_loop import framework_arm, synthetic
+from bench_tools import endless_run, synthetic
 
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.selection import significance
@@ -87,7 +87,7 @@ def best(samples: int, batch_size: int, rate: float, repeats: int, settings: dic
 def dense_seconds(rows: int, repeats: int) -> float:
     """The fastest of several dense epochs of SimpleCNN on images of CIFAR-10's shape, scaled to 50,000 rows."""
     with tempfile.TemporaryDirectory() as folder:
-        epoch = framework_arm(synthetic(rows), Path(folder) / "dense", "hardware=cpu", "hardware.threads=1")
+        epoch = endless_run(synthetic(rows), Path(folder) / "dense", "hardware=cpu", "hardware.threads=1").run_epoch
         epoch()
         times = []
         for _ in range(repeats):
