@@ -28,6 +28,7 @@ from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.models import build as models
+from ast_experiments.selection.control.controller import AVERAGED
 from ast_experiments.selection.method import Context, hooks_of
 from ast_experiments.selection.rate_schedule import Budget, RateSchedule, check_dense_epochs
 from ast_experiments.tracking import Tracker
@@ -291,6 +292,7 @@ def build_run(
         checkpoints=Checkpointer(folder, fingerprint, config.checkpoint_every_s),
         cost=RowCost(flops, config.energy.active_cost, config.energy.skipped_cost),
         log_every=config.tracking.log_every,
+        averaged=AVERAGED,
         eval_every=config.eval_every,
         eval_views=config.eval_views,
         max_steps=config.max_steps,

@@ -52,6 +52,7 @@ class TrainingState:
         checkpoints: Saves and restores the run.
         cost: FLOPs and nominal cost of a row.
         log_every: Steps that a log row covers.
+        averaged: Signals that a log row averages over its steps.
         eval_every: Epochs between validations.
         eval_views: Whether the last validation also measures accuracy by six views of each image.
         max_steps: Stop after this many training steps.
@@ -78,6 +79,7 @@ class TrainingState:
     checkpoints: Checkpointer
     cost: RowCost = field(default_factory=RowCost)
     log_every: int = 1
+    averaged: frozenset[str] = frozenset()
     eval_every: int = 1
     eval_views: bool = False
     max_steps: int | None = None
@@ -87,7 +89,7 @@ class TrainingState:
     def __post_init__(self) -> None:
         self.progress = Progress()
         self.history = EpochHistory()
-        self.log = StepLog(self.log_every)
+        self.log = StepLog(self.log_every, self.averaged)
 
     @property
     def done(self) -> bool:

@@ -10,6 +10,7 @@ import torch
 
 from ast_experiments.training.step_log import StepLog, check_loss
 
+AVERAGED = frozenset({"control/gate_share", "control/fallback"})
 EPOCHS, STEPS = 3, 11
 
 
@@ -50,7 +51,7 @@ def records(tensors: bool = False) -> list[dict[str, Any]]:
 
 def write(made: list[dict[str, Any]], every: int, flush_after: set[int]) -> tuple[list[Any], list[Any], StepLog]:
     """All rows and the entries of each epoch; flushed after these steps and at the end of every epoch."""
-    log, rows, epochs = StepLog(every), [], []
+    log, rows, epochs = StepLog(every, AVERAGED), [], []
     for record in made:
         log.add(record)
         if record["step"] in flush_after or record["last"]:
@@ -126,6 +127,17 @@ def test_picked_rows_make_the_rate_where_some_were_picked_before() -> None:
     assert second["train/loss"] == 1.0
 
 
+def test_signals_of_any_name_pass_through() -> None:
+    log = StepLog(2, frozenset({"mine/kept"}))
+    base = {"epoch": 0.5, "progress": 0.5, "last": 0, "time": 0.0, "loss_sum": 8.0, "trained": 8, "offered": 10}
+    log.add(base | {"step": 1, "mine/margin": torch.tensor(0.25), "mine/kept": 1.0, "mine/seldom": 3.0})
+    log.add(base | {"step": 2, "mine/margin": 0.75, "mine/kept": torch.tensor(False), "offered": 30})
+    (row,) = log.flush()
+    assert (row["mine/margin"], row["mine/kept"], row["mine/seldom"]) == (0.75, 0.5, 3.0)
+    assert not row.keys() & {"trained", "offered", "loss_sum", "picked", "last", "time"}
+    assert log.end_epoch()["epoch/kept_share"] == 0.25
+
+
 def test_sums_of_an_epoch() -> None:
     made = records()
     _, epochs, log = write(made, 4, set())
@@ -164,14 +176,14 @@ def test_an_epoch_without_a_step() -> None:
 def test_the_state_goes_on_in_the_middle_of_a_row(stop: int, every: int) -> None:
     made = records(tensors=True)
     whole, whole_epochs, _ = write(made, every, set())
-    first, rows, epochs = StepLog(every), [], []
+    first, rows, epochs = StepLog(every, AVERAGED), [], []
     log = first
     for record in made:
         log.add(record)
         if record["step"] == stop:
             rows += log.flush()
             state = torch_round_trip(log.state_dict())
-            log = StepLog(every)
+            log = StepLog(every, AVERAGED)
             log.load_state_dict(state)
         if record["last"]:
             rows += log.flush()
