@@ -1,4 +1,4 @@
-"""Side networks: small ones that a method trains beside the run's own, charged to scoring."""
+"""Auxiliary models: small networks that a method trains alongside the run's own, charged to scoring."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from ast_experiments.training.step import mode_of, per_sample_loss, shrunk
 
 
 class SideNet:
-    """A small network with its own optimiser; see `selection.protocol.SideNet`.
+    """A small network with its own optimiser; see `selection.method`.
 
-    In a data-parallel run the loss is the mean over the rows of all ranks, so that all have the same network.
+    In a data-parallel run the loss is the mean over the rows of all ranks, so that every rank has the same weights.
+    Under float16 the gradients are scaled, as those of the run's own network are.
 
     Args:
         model: On its device.
         optimizer: Of its parameters.
         schedule: Of its learning rate, by progress.
         hardware: Precision.
-        ledger: What is charged.
-        flops: Of one sample, at the size that the network sees.
-        size: Pixels that images are shrunk to; None takes them as they are.
+        ledger: Charged for everything that the model does.
+        flops: FLOPs of one sample, at the size that the network sees.
+        size: Width and height in pixels to shrink images to; None keeps them.
     """
 
     def __init__(
@@ -45,24 +46,28 @@ class SideNet:
         self.model = model.train()
         self._optimizer, self._schedule, self._hardware = optimizer, schedule, hardware
         self._ledger, self._flops, self._size = ledger, flops, size
+        self._scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.dtype == torch.float16)
 
     def learn(self, batch: Batch, progress: float) -> None:
-        """One training step on the mean loss; `progress` in [0, 1) sets the learning rate."""
+        """Trains one step on the mean loss; `progress` in [0, 1) sets the learning rate."""
         self._ledger.charge_score(0, 0, (self._flops.forward + self._flops.backward) * len(batch))
         with self._ledger.phase("score"):
             self._schedule.set(progress)
             if len(batch):
                 with self._hardware.autocast():
                     logits = self.model(shrunk(batch.images, self._size))
-                (per_sample_loss(logits, batch.labels).sum() / batch.rows).backward()
-            self._add_up()
-            self._optimizer.step()
+                self._scaler.scale(per_sample_loss(logits, batch.labels).sum() / batch.rows).backward()
+            if batch.rows:
+                self._add_up()
+                self._scaler.step(self._optimizer)
+                self._scaler.update()
             self._optimizer.zero_grad(set_to_none=True)
 
     def _add_up(self) -> None:
-        """The gradients of all ranks; one without rows has none of its own."""
+        """Sums the scaled gradients over the ranks; a rank without rows adds zeros."""
         if distributed.size() == 1:
             return
+        self._scaler.scale(torch.zeros((), device=self._hardware.device))  # sets up the scale on a rank without rows
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = distributed.all_reduce_sum(torch.cat([grad.flatten() for grad in own]))
@@ -70,20 +75,22 @@ class SideNet:
             p.grad = total.view_as(p)
 
     def score(self, batch: Batch) -> Outputs:
-        """A forward pass in eval mode without gradients."""
+        """Scores a batch by a forward pass in eval mode, without gradients."""
         self._ledger.charge_score(len(batch), self._flops.forward)
         with self._ledger.phase("score"), torch.no_grad(), mode_of(self.model, "eval"), self._hardware.autocast():
             logits = self.model(shrunk(batch.images, self._size))
             return Outputs(logits, per_sample_loss(logits, batch.labels))
 
     def state_dict(self) -> dict[str, Any]:
-        """Network and optimiser."""
-        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        """Returns the state of network, optimiser and gradient scaler."""
+        states = {"model": self.model, "optimizer": self._optimizer, "scaler": self._scaler}
+        return {name: part.state_dict() for name, part in states.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
+        """Restores what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
 
 
 def side_net_maker(
@@ -93,7 +100,7 @@ def side_net_maker(
     hardware: Hardware,
     ledger: Ledger,
 ) -> Callable[..., SideNet]:
-    """`Context.side_net` from ways to make a network (width, arch, size), its optimiser, and to count its FLOPs."""
+    """Returns `Context.side_net`, given functions that make a network, make its optimiser, and count its FLOPs."""
 
     def side_net(width: float = 0.25, arch: str | None = None, size: int | None = None) -> SideNet:
         model = make_model(width, arch, size)
