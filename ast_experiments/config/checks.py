@@ -103,6 +103,15 @@ def _budget(config: Config) -> None:
         )
 
 
+def _validation(config: Config) -> None:
+    if config.eval_on != "holdout":
+        return
+    if not config.holdout:
+        raise ConfigError("eval_on: holdout needs held-out training samples; type holdout=0.1, or eval_on=val")
+    if config.method.name == "rho_loss":
+        raise ConfigError("eval_on: method=rho_loss trains a network on the held-out samples; type eval_on=val")
+
+
 def _side_network(config: Config) -> None:
     if config.method.name == "rho_loss" and not config.holdout:
         from ast_experiments.selection.methods.rho_loss import NONE_HELD_OUT
@@ -117,6 +126,6 @@ def _side_network(config: Config) -> None:
 
 
 CHECKS: tuple[Callable[[Config], None], ...] = (
-    _batches, _rate, _tracking, _mixing, _budget, _side_network, _model,
+    _batches, _rate, _tracking, _mixing, _budget, _side_network, _validation, _model,
 )  # fmt: skip
 """In the order in which they are made."""

@@ -187,6 +187,8 @@ def build_run(
     setpoint = build_setpoint(config)
     ledger = Ledger(hardware.device)
     dataset, held = data.hold_out(dataset or build_dataset(config), config.holdout)
+    if config.eval_on == "holdout" and held is not None:
+        dataset = dataclasses.replace(dataset, val=held)
     _check_batches(config, len(dataset.train))
     logger.info("data: %s", dataset.source)
     train, val, held_out = data.build_loaders(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import sys
@@ -40,3 +41,30 @@ def test_bench_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     out = table("bench_images.py", settings, monkeypatch, capsys)
     assert "CPU, 0 workers, resnet10t at 32 px, batch 8, 24 images" in out
     assert re.search(r"^loader alone +[\d.]+ +[\d,]+ +[\d.]+", out, re.MULTILINE)
+
+
+def test_save_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    folders = []
+    for seed, accuracy in ((0, 90.0), (1, 91.0)):
+        result = {
+            "status": "finished", "folder": f"run{seed}", "seed": seed, "final_accuracy": accuracy, "rows_trained": 100,
+            "final_accuracy_views": accuracy + 1, "epochs": 2, "flops": {"train": 3e12, "score": 0}, "commit": "abc",
+            "overrides": ["experiment=x", f"seed={seed}", "tracking=jsonl"], "data_fingerprint": "f", "versions": {},
+            "train_samples": 50, "val_samples": 10,
+            "hardware": {"cpu": "c", "device": "cpu", "precision": "bfloat16", "threads": 1},
+        }  # fmt: skip
+        folders.append(tmp_path / f"run{seed}")
+        folders[-1].mkdir()
+        (folders[-1] / "result.json").write_text(json.dumps(result))
+    arguments = [str(tmp_path / "kept.json"), *map(str, reversed(folders)), "--title", "Two seeds"]
+    table("save_measurement.py", arguments, monkeypatch, capsys)
+    kept = json.loads((tmp_path / "kept.json").read_text())
+    assert kept["command"] == "ast-train experiment=x"
+    assert [run["seed"] for run in kept["runs"]] == [0, 1]
+    assert kept["summary"]["accuracy"] == {"mean": 90.5, "sd": 0.70711}
+    assert kept["summary"]["pflop_train"]["mean"] == 0.003
+    assert "seconds" not in json.dumps(kept)
+
+    (folders[1] / "result.json").write_text((folders[1] / "result.json").read_text().replace("=x", "=y"))
+    with pytest.raises(SystemExit, match="another command"):
+        table("save_measurement.py", arguments, monkeypatch, capsys)

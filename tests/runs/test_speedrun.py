@@ -11,6 +11,7 @@ import torch
 from run_tools import assert_same_run, interrupt_at, stable_rows, weights
 
 from ast_experiments.config.compose import load_config
+from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError, Interrupted
 from ast_experiments.runs.run import execute
 
@@ -76,6 +77,16 @@ def test_views_are_reported_beside_the_plain_accuracy(tmp_path: Path, root: str)
     assert result["flops"]["val"] - without["flops"]["val"] == 5 * 64 * forward
 
 
+def test_held_out_samples_are_validated_and_the_test_set_is_not(tmp_path: Path, root: str) -> None:
+    tuned = run(tmp_path / "tuned", "experiment=cifar10_speedrun_dense", root, "holdout=0.25", "eval_on=holdout")
+    other = run(tmp_path / "other", "experiment=cifar10_speedrun_dense", root, "holdout=0.25")
+    assert (tuned["train_samples"], tuned["val_samples"]) == (240, 80)
+    assert (other["train_samples"], other["val_samples"]) == (240, 64)
+    assert tuned["data_fingerprint"] != other["data_fingerprint"]
+    one, two = weights(tmp_path / "tuned"), weights(tmp_path / "other")
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
 def test_rows_move_the_learning_rate(tmp_path: Path, root: str) -> None:
     run(tmp_path, "experiment=cifar10_speedrun", root, "tracking.log_every=1")
     steps = rows(tmp_path, "step")
@@ -114,6 +125,8 @@ def test_a_proxy_of_the_fast_network_is_whitened(tmp_path: Path, root: str) -> N
         (["recipe.schedule_by=epoch"], "recipe.clock: rows are counted within epochs"),
         (["recipe.clock=days"], "recipe.clock: 'days' is wrong"),
         (["recipe.muon_sgd.head_lr=0"], "recipe.muon_sgd.head_lr: 0 is wrong"),
+        (["eval_on=holdout"], "eval_on: holdout needs held-out training samples; type holdout=0.1"),
+        (["eval_on=holdout", "holdout=0.1", "method=rho_loss"], "eval_on: method=rho_loss trains a network"),
         (["model.width=0"], "model.width: 0 is wrong"),
         (["dataset.horizontal_flip=sometimes"], "dataset.horizontal_flip"),
         (["dataset.padding_mode=mirror"], "dataset.padding_mode: 'mirror' is wrong"),
@@ -121,7 +134,7 @@ def test_a_proxy_of_the_fast_network_is_whitened(tmp_path: Path, root: str) -> N
 )
 def test_wrong_settings_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_config(["experiment=cifar10_speedrun", *overrides])
+        preflight(["experiment=cifar10_speedrun_dense", *overrides], multirun=False)
 
 
 def test_settings_of_the_run_are_in_its_config(tmp_path: Path, root: str) -> None:

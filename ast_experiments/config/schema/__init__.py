@@ -7,7 +7,7 @@ dataclass, unless an existing one fits).
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
 from pydantic.dataclasses import dataclass
@@ -63,6 +63,7 @@ class Config:
     tags: list[str]
     checkpoint_every_s: Positive
     eval_every: Count
+    eval_on: Literal["val", "holdout"]
     eval_views: bool
     max_steps: Count | None
     profile: bool
