@@ -158,10 +158,10 @@ def relative(folders: Sequence[Path]) -> Iterator[tuple[str, dict[str, float]]]:
     loaded = load(folders)
     for name in sorted({run.dataset for run in loaded.runs}):
         comparison = compare(loaded, name)
-        for judged in comparison.judged:
-            found = figures(comparison, judged)
+        for results in comparison.results:
+            found = figures(comparison, results)
             told = {f"relative/{key}": found[key] for key in RELATIVE if key in found}
-            for run in judged.arm.runs if told else ():
+            for run in results.arm.runs if told else ():
                 yield run.record.result["run_id"], told
 
 

@@ -15,7 +15,7 @@ from ast_experiments.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from ast_experiments.comparison.compare import Comparison
-    from ast_experiments.comparison.runs import Loaded
+    from ast_experiments.comparison.runs import LoadedRuns
 
 NAME = "compare"
 WIDTH = 160  # of tables that are written to a file
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _datasets(loaded: Loaded, paths: Sequence[Path], *, across: bool) -> list[str]:
+def _datasets(loaded: LoadedRuns, paths: Sequence[Path], *, across: bool) -> list[str]:
     """Returns the data sets to compare on.
 
     Raises:

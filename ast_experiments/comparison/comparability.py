@@ -1,4 +1,4 @@
-"""What must agree before two arms are compared, and what a claim needs beside it; all answers in words."""
+"""Comparability checks: what must match between two arms, and what a claim still requires."""
 
 from __future__ import annotations
 
@@ -7,120 +7,120 @@ from collections.abc import Sequence
 import numpy as np
 
 from ast_experiments.comparison.arms import UNIFORM, Arm
-from ast_experiments.comparison.runs import MEASURED, METERS
+from ast_experiments.comparison.runs import MEASURED, METERS, axis_name
 
 SEEDS = 3
-"""That two arms must share at least."""
+"""Minimum number of seeds that two arms must share."""
 
 PROTOCOL_SEEDS = {"cifar10": 5}
-"""How many seeds a claim needs, by data set; elsewhere `SEEDS`."""
+"""Seeds that a claim requires, by data set; `SEEDS` for others."""
 
 SAME_RATE = 0.05
-"""Two arms have the same activation rate if they differ by at most this share of it."""
+"""Relative difference up to which activation rates count as equal."""
 
 
 def is_baseline(arm: Arm, arms: Sequence[Arm]) -> bool:
-    """Whether an arm belongs to the uniform line and is not judged; random is judged where there is rs2."""
+    """Returns whether an arm is part of the uniform line and gets no verdict. Random gets one if there is rs2."""
     uniform = ("dense", "rs2") if any(other.method == "rs2" for other in arms) else UNIFORM
-    return arm.extra or arm.method in uniform
+    return arm.baseline_only or arm.method in uniform
 
 
 def candidates(arm: Arm, arms: Sequence[Arm]) -> list[Arm]:
-    """The uniform arms of other methods, whether or not they can be compared with."""
+    """Returns the uniform arms of other methods, comparable or not."""
     return [other for other in arms if other.method in UNIFORM and other.method != arm.method]
 
 
 def usable(arm: Arm, arms: Sequence[Arm], axis: str, seeds: int) -> list[Arm]:
-    """The candidates that an arm may be compared with."""
-    return [other for other in candidates(arm, arms) if not hindrances(arm, other, axis, seeds)]
+    """Returns the candidates that an arm can be compared with."""
+    return [other for other in candidates(arm, arms) if not blockers(arm, other, axis, seeds)]
 
 
-def hindrances(arm: Arm, other: Arm, axis: str, seeds: int) -> list[str]:
-    """All that keeps an arm from being compared with another one on an axis, its own faults left out."""
-    found = obstacles(arm, other, axis) + [f"{other.label}: {text}" for text in own_obstacles(other, axis, seeds)]
+def blockers(arm: Arm, other: Arm, axis: str, seeds: int) -> list[str]:
+    """Returns why two arms cannot be compared on an axis, except for reasons within the first arm."""
+    found = pair_blockers(arm, other, axis) + [f"{other.label}: {text}" for text in arm_blockers(other, axis, seeds)]
     together = shared(arm, other, axis)
     if not found and together < seeds:
-        found.append(f"{together} seeds shared with {other.label}; at least {seeds} are needed")
+        found.append(f"only {together} seeds in common with {other.label}; at least {seeds} are needed")
     return found
 
 
-def obstacles(arm: Arm, other: Arm, axis: str) -> list[str]:
-    """The facts in which two arms differ and must not on an axis."""
+def pair_blockers(arm: Arm, other: Arm, axis: str) -> list[str]:
+    """Returns the facts that must match on an axis but differ between two arms."""
     found = []
     sides = [_facts(each, axis) for each in (arm, other)]
     for name in sorted(set(sides[0]) | set(sides[1])):
-        one, two = (side.get(name, "not told") for side in sides)
+        one, two = (side.get(name, "unknown") for side in sides)
         shown = {"data": "data fingerprint"}.get(name, name.replace(".", " "))
         if one != two:
-            found.append(f"other {shown} ({one}, there {two})")
+            found.append(f"different {shown} ({one} and {two})")
         elif " and " in one:
             found.append(f"several values of {shown} in one arm ({one})")
     return [*found[:3], f"and {len(found) - 3} more differences"] if len(found) > 3 else found
 
 
-def own_obstacles(arm: Arm, axis: str, seeds: int) -> list[str]:
-    """What keeps an arm from any comparison on an axis."""
+def arm_blockers(arm: Arm, axis: str, seeds: int) -> list[str]:
+    """Returns why an arm cannot be compared with any other on an axis."""
     having = [run for run in arm.runs if axis in run.figures]
     if not having:
         if axis == "joules":
             return ["energy was not measured" + next((f" ({run.why_not})" for run in arm.runs if run.why_not), "")]
-        return [f"its {'FLOPs' if axis == 'flops' else axis} were not counted"]
+        return [f"its {axis_name(axis)} are not recorded"]
     found = []
-    told = len({run.seed for run in having})
-    if told < seeds:
-        found.append("one seed" if told == 1 else f"{told} seeds; at least {seeds} are needed")
-    guessed = {run.source for run in having if not run.source.startswith(METERS)} if axis == "joules" else set()
-    if guessed:
-        found.append(f"its joules are estimates (source {', '.join(sorted(guessed)) or 'not told'})")
+    seen = len({run.seed for run in having})
+    if seen < seeds:
+        found.append(f"{seen} seed{'' if seen == 1 else 's'}; at least {seeds} are needed")
+    estimated = {run.source for run in having if not run.source.startswith(METERS)} if axis == "joules" else set()
+    if estimated:
+        found.append(f"its joules are estimates (source {', '.join(sorted(estimated)) or 'unknown'})")
     unknown = [run for run in having if run.hardware.get("device") == "cuda" and "GPU UUID" not in run.hardware]
     if axis in MEASURED and unknown:
-        found.append("the GPU's UUID is not told")
+        found.append("the GPU's UUID is unknown")
     return found
 
 
 def shared(arm: Arm, other: Arm, axis: str) -> int:
-    """How many seeds of two arms can be compared on an axis."""
+    """Counts the seeds for which two arms can be compared on an axis."""
     return int(np.isfinite(arm.values(axis) + other.values(axis, arm.seeds)).sum())
 
 
-def caveats(arm: Arm, beside: Sequence[Arm], axis: str) -> list[str]:
-    """What a claim about an arm would need more, given the baselines it was compared with."""
+def claim_requirements(arm: Arm, baselines: Sequence[Arm], axis: str) -> list[str]:
+    """Returns what a claim about an arm still requires, given the baselines it was compared with."""
     found = []
-    together = (arm, *beside)
+    together = (arm, *baselines)
     if axis == "joules" and any("idle_power_w" not in run.figures for run in arm.runs):
-        found.append("the idle power")
-    if axis in MEASURED and not all(_interleaved(arm, other) for other in beside):
+        found.append("a measurement of idle power")
+    if axis in MEASURED and not all(_interleaved(arm, other) for other in baselines):
         found.append("runs interleaved with those of its baselines")
     if axis in MEASURED and any(run.record.result.get("resumed") for each in together for run in each.runs):
-        found.append("runs that were not interrupted")
+        found.append("uninterrupted runs")
     if len({run.record.result.get("commit") for each in together for run in each.runs}) > 1:
-        found.append("one commit of the code")
+        found.append("runs of the same commit")
     rate = arm.mean("rate")
-    chance = [other for other in beside if other.method != "dense"]
+    chance = [other for other in baselines if other.method != "dense"]
     if not any(abs(other.mean("rate") - rate) <= SAME_RATE * rate for other in chance):
-        found.append("an rs2 or random run at its rate")
-    asked = PROTOCOL_SEEDS.get(arm.runs[0].dataset, SEEDS)
-    if len(arm.seeds) < asked:
-        found.append(f"{asked} seeds")
+        found.append("an rs2 or random run at the same activation rate")
+    required = PROTOCOL_SEEDS.get(arm.runs[0].dataset, SEEDS)
+    if len(arm.seeds) < required:
+        found.append(f"{required} seeds")
     return found
 
 
 def _facts(arm: Arm, axis: str) -> dict[str, str]:
-    """What must agree on an axis; where the runs of the arm do not agree, all their values."""
+    """Returns the facts that must match on an axis; if the runs of an arm disagree, all their values."""
     found: dict[str, set[str]] = {}
     for run in arm.runs:
-        told = dict(run.facts)
+        facts = dict(run.facts)
         if axis in MEASURED:
-            told |= run.hardware
+            facts |= run.hardware
         if axis == "joules":
-            told["energy source"] = run.source or "none"
-        for name, value in told.items():
+            facts["energy source"] = run.source or "none"
+        for name, value in facts.items():
             found.setdefault(name, set()).add(value)
     return {name: " and ".join(sorted(values)) for name, values in found.items()}
 
 
 def _interleaved(arm: Arm, other: Arm) -> bool:
-    """Whether the spans of time in which two arms were made overlap."""
+    """Returns whether the periods in which two arms ran overlap."""
     spans = [
         [str(run.record.result.get(key) or "") for run in each.runs for key in ("started", "finished")]
         for each in (arm, other)

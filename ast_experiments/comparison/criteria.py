@@ -1,7 +1,7 @@
-"""The success criteria published with AST, applied to runs.
+"""Applies the success criteria published with AST.
 
-Source: https://github.com/oluwafemidiakhoa/adaptive-sparse-training. They were set for CIFAR-10, and its "savings" are
-the share of rows skipped: a figure of the rate, not energy. For ImageNet-100 a range was predicted.
+Source: https://github.com/oluwafemidiakhoa/adaptive-sparse-training. They apply to CIFAR-10. Their "savings"
+are the share of rows skipped, which follows from the rate and is not energy. For ImageNet-100 ranges were predicted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CIFAR10 = "cifar10"
 NONE = "not met"
 EDGE = 1e-9
 
-# From the hardest to the easiest: accuracy in percent, share of rows skipped, range of the activation rate.
+# Hardest first: accuracy in percent, share of rows skipped, range of the activation rate.
 LEVELS: tuple[tuple[str, float, float, tuple[float, float] | None], ...] = (
     ("excellent", 78.0, 0.90, (0.095, 0.105)),
     ("target", 75.0, 0.88, (0.09, 0.12)),
@@ -23,18 +23,18 @@ LEVELS: tuple[tuple[str, float, float, tuple[float, float] | None], ...] = (
 )
 
 PREDICTED = {"imagenet100": {"accuracy": (75.0, 80.0), "skipped_share": (0.88, 0.91), "rate": (0.09, 0.12)}}
-"""What was predicted: data set, figure, range."""
+"""Predicted ranges by data set and figure."""
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
-    """What an arm meets.
+class CriteriaResult:
+    """Criteria that an arm meets.
 
     Attributes:
         arm: The arm.
         level: The hardest level that all of its runs meet; "not met" if a run failed.
         by_run: The level of each run.
-        predicted: Figure to "below", "as predicted" or "above", where something was predicted.
+        predicted: "below", "as predicted" or "above" by figure, for figures with a prediction.
     """
 
     arm: Arm
@@ -44,10 +44,10 @@ class Met:
 
 
 def level(accuracy: float, skipped: float, rate: float) -> str:
-    """The hardest level that figures meet.
+    """Returns the hardest level that figures meet.
 
     Args:
-        accuracy: Percent.
+        accuracy: In percent.
         skipped: Share of rows skipped.
         rate: Activation rate.
     """
@@ -58,21 +58,21 @@ def level(accuracy: float, skipped: float, rate: float) -> str:
     return NONE
 
 
-def criteria(arms: list[Arm]) -> list[Met]:
-    """What each arm that skips rows meets; arms whose runs do not tell their rate are left out."""
+def criteria(arms: list[Arm]) -> list[CriteriaResult]:
+    """Applies the criteria to each arm that skips rows and has recorded its rate."""
     found = []
     for arm in arms:
         figures = [run.figures for run in arm.runs]
         if (
             not all({"skipped_share", "rate"} <= set(each) for each in figures)
             or arm.mean("skipped_share") <= 0
-            or arm.extra
+            or arm.baseline_only
         ):
             continue
         by_run = tuple(level(each["accuracy"], each["skipped_share"], each["rate"]) for each in figures)
         order = [name for name, *_ in LEVELS] + [NONE]
         worst = NONE if arm.failed else max(by_run, key=order.index)
-        found.append(Met(arm, worst, by_run, _predicted(arm)))
+        found.append(CriteriaResult(arm, worst, by_run, _predicted(arm)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Data sets side by side: curves over the progress of a run, relative to dense training on the same data."""
+"""Compares data sets: curves over training progress, relative to dense training on the same data."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.runs import MEASURED, Run
 from ast_experiments.comparison.stats import Floats
 from ast_experiments.comparison.tables import Table
-from ast_experiments.comparison.verdicts import Judged
-from ast_experiments.comparison.wording import kinds_of_saving, number, signed, spread
+from ast_experiments.comparison.verdicts import ArmResult
+from ast_experiments.comparison.wording import number, savings_cells, signed, spread
 from ast_experiments.runs.record import read_run
 
 GRID = np.linspace(0, 1, 201)
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 
 Curves = Mapping[str, Mapping[str, Floats]]
-"""By run and name, over `GRID`."""
+"""Curves by run and name, over `GRID`."""
 
 
 def side_by_side(comparisons: Sequence[Comparison]) -> Table:
-    """Every judged arm of every data set, a row each, ordered by method."""
+    """Returns a table of the arms of all data sets, one per row, ordered by method."""
     rows = [
         [
             each.arm.label,
             comparison.dataset,
             each.verdict.word,
-            spread(each.beside.dense, "accuracy") if each.beside else "",
+            spread(each.vs_dense.dense, "accuracy") if each.vs_dense else "",
             spread(each.arm, "accuracy"),
-            signed(each.beside.gap) if each.beside else "",
+            signed(each.vs_dense.gap) if each.vs_dense else "",
             number(each.arm.mean("rate"), ".3f"),
-            *kinds_of_saving(each),
+            *savings_cells(each),
         ]
         for method in methods(comparisons)
         for comparison, each in _of(comparisons, method)
@@ -45,24 +45,24 @@ def side_by_side(comparisons: Sequence[Comparison]) -> Table:
 
 
 def methods(comparisons: Sequence[Comparison]) -> list[str]:
-    """The methods that are neither dense nor mere baselines, on any data set."""
-    judged = [each for comparison in comparisons for each in comparison.judged]
-    return sorted({each.arm.method for each in judged if each.arm.method != "dense" and not each.arm.extra})
+    """Returns the methods on any data set that are neither dense nor only baselines."""
+    results = [each for comparison in comparisons for each in comparison.results]
+    return sorted({each.arm.method for each in results if each.arm.method != "dense" and not each.arm.baseline_only})
 
 
 def read_curves(comparisons: Sequence[Comparison]) -> Curves:
-    """Reads the curves of all runs of the methods and of the dense arms beside them; of every file only these stay."""
+    """Reads the curves of all runs of the methods and of the dense arms that they are compared with."""
     runs = {}
     for comparison in comparisons:
-        for each in comparison.judged:
-            if each.arm.method != "dense" and not each.arm.extra:
-                beside = each.beside.dense.runs if each.beside else ()
-                runs |= {run.name: run for run in (*each.arm.runs, *beside)}
+        for each in comparison.results:
+            if each.arm.method != "dense" and not each.arm.baseline_only:
+                vs_dense = each.vs_dense.dense.runs if each.vs_dense else ()
+                runs |= {run.name: run for run in (*each.arm.runs, *vs_dense)}
     return {name: _read(run) for name, run in runs.items()}
 
 
 def charts(comparisons: Sequence[Comparison], method: str, curves: Curves) -> list[tuple[str, str, str]]:
-    """Title, caption and drawing of each chart of a method that there are curves for."""
+    """Returns title, caption and drawing of each chart of a method that has curves."""
     pairs = _of(comparisons, method)
     several = len(pairs) > len({comparison.dataset for comparison, _ in pairs})
     names = [f"{c.dataset}, {each.arm.label}" if several else c.dataset for c, each in pairs]
@@ -74,12 +74,14 @@ def charts(comparisons: Sequence[Comparison], method: str, curves: Curves) -> li
     return drawn
 
 
-def _of(comparisons: Sequence[Comparison], method: str) -> list[tuple[Comparison, Judged]]:
-    return [(c, each) for c in comparisons for each in c.judged if each.arm.method == method and not each.arm.extra]
+def _of(comparisons: Sequence[Comparison], method: str) -> list[tuple[Comparison, ArmResult]]:
+    return [
+        (c, each) for c in comparisons for each in c.results if each.arm.method == method and not each.arm.baseline_only
+    ]
 
 
 def _read(run: Run) -> dict[str, Floats]:
-    """The curves of a run over its progress, on `GRID`; NaN before the first row that tells them."""
+    """Reads the curves of a run on `GRID`; NaN before the first row with the key."""
     record = read_run(run.record.directory)
     found = {}
     own = {} if run.hardware.get("device") == "cuda" else {"joules": ("energy/cpu_joules",)}
@@ -93,7 +95,7 @@ def _read(run: Run) -> dict[str, Floats]:
 
 
 def _sum(row: Mapping[str, Any], keys: Sequence[str]) -> float | None:
-    """The sum of those that are there; None without the first. A key that ends in / stands for all that begin so."""
+    """Sums the keys that are present; None without the first. A key ending in / matches all keys with that prefix."""
     if keys[0].endswith("/"):
         keys = [key for key in row if key.startswith(keys[0])]
     if not keys or _number(row, keys[0]) is None:
@@ -106,15 +108,15 @@ def _number(row: Mapping[str, Any], key: str) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
-def _combined(judged: Judged, key: str, how: str, curves: Curves) -> Floats | None:
-    """The mean over runs of a curve: as it is, or as points above or share saved of the dense run of the same seed."""
-    own = [(run.seed, curves[run.name][key]) for run in judged.arm.runs if key in curves[run.name]]
-    if how == "as it is":
+def _combined(result: ArmResult, key: str, how: str, curves: Curves) -> Floats | None:
+    """Averages a curve over runs: unchanged, or as points above or share saved of the dense run of the same seed."""
+    own = [(run.seed, curves[run.name][key]) for run in result.arm.runs if key in curves[run.name]]
+    if how == "plain":
         return np.mean([values for _, values in own], axis=0) if own else None
-    beside = judged.beside
-    if beside is None or (key in MEASURED and (key != beside.measured.axis or beside.measured.saving is None)):
+    vs_dense = result.vs_dense
+    if vs_dense is None or (key in MEASURED and (key != vs_dense.measured.axis or vs_dense.measured.saving is None)):
         return None
-    dense = {run.seed: curves[run.name][key] for run in beside.dense.runs if key in curves[run.name]}
+    dense = {run.seed: curves[run.name][key] for run in vs_dense.dense.runs if key in curves[run.name]}
     pairs = [(values, dense[seed]) for seed, values in own if seed in dense]
     above = how == "above"
     found = [one - other if above else 1 - one / np.where(other > 0, other, np.nan) for one, other in pairs]
@@ -140,7 +142,7 @@ def _drawing(names: Sequence[str], curves: Sequence[Floats | None], salt: str, *
     return chart(draw, salt)
 
 
-_SO_FAR = "so far, as a share of dense at the same progress."
+_SO_FAR = "so far, as a share of dense training at the same progress."
 
 _ROWS: dict[str, tuple[str, ...]] = {
     "rate": ("epoch/activation_rate",),
@@ -151,14 +153,20 @@ _ROWS: dict[str, tuple[str, ...]] = {
     "seconds": ("time/",),
     "joules": ("energy/gpu_joules",),
 }
-"""Curves, and the keys of the rows that add up to them."""
+"""Row keys that add up to each curve."""
 
-# Title, caption, curve, what is made of it, and whether that is a share.
+# Title, caption, curve, transformation, and whether the result is a share.
 _CHARTS = (
-    ("activation rate", "Rows trained / rows offered, by epoch.", "rate", "as it is", True),
-    ("threshold", "The controller's, on significance.", "threshold", "as it is", False),
-    ("points above dense", "Validation accuracy above dense at the same progress.", "accuracy", "above", False),
-    ("rows skipped", "Share of the rows offered so far. Nominal, not energy.", "skipped", "as it is", True),
+    ("activation rate", "Rows trained / rows offered, by epoch.", "rate", "plain", True),
+    ("threshold", "The controller's threshold on the score.", "threshold", "plain", False),
+    (
+        "points above dense",
+        "Validation accuracy above dense at the same progress.",
+        "accuracy",
+        "above",
+        False,
+    ),
+    ("rows skipped", "Share of the rows offered so far. Nominal, not energy.", "skipped", "plain", True),
     ("FLOPs saved", f"Counted, {_SO_FAR}", "flops", "saved", True),
     ("seconds saved", f"Measured, {_SO_FAR}", "seconds", "saved", True),
     ("joules saved", f"Measured, {_SO_FAR}", "joules", "saved", True),

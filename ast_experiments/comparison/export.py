@@ -1,4 +1,4 @@
-"""A comparison as raw figures: CSV with an arm a row, and JSON with everything."""
+"""Exports a comparison as raw figures: CSV with one arm per row, and JSON with everything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.runs import AXES, Run
 from ast_experiments.comparison.stats import CONFIDENCE, Interval, interval
-from ast_experiments.comparison.verdicts import Judged
+from ast_experiments.comparison.verdicts import ArmResult
 from ast_experiments.comparison.wording import join, remarks
 
 COSTS = (*AXES, "joules_above_idle", "cpu_joules")
@@ -21,8 +21,8 @@ SHARES = ("rate", "nominal_savings", "skipped_share", "compute_savings")
 
 
 def write_csv(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Writes an arm a row; there is no column for what no arm has."""
-    rows = [figures(comparison, each) for comparison in comparisons for each in comparison.judged]
+    """Writes one arm per row; columns without values are left out."""
+    rows = [figures(comparison, each) for comparison in comparisons for each in comparison.results]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns)
@@ -31,7 +31,7 @@ def write_csv(comparisons: Sequence[Comparison], path: Path) -> None:
 
 
 def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Writes rules, arms with their figures and runs, and notes, for each data set."""
+    """Writes the rules, the arms with their figures and runs, and the notes of each data set."""
     content = [
         {
             "dataset": comparison.dataset,
@@ -45,7 +45,7 @@ def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
                     "on_front": each.on_front,
                     "runs": [_run(run) for run in each.arm.runs],
                 }
-                for each in comparison.judged
+                for each in comparison.results
             ],
         }
         for comparison in comparisons
@@ -53,9 +53,9 @@ def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
     path.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def figures(comparison: Comparison, judged: Judged) -> dict[str, Any]:
-    """What is known of an arm; what is not is absent, as are ends of intervals that are open."""
-    arm, verdict, beside = judged.arm, judged.verdict, judged.beside
+def figures(comparison: Comparison, result: ArmResult) -> dict[str, Any]:
+    """Returns the known figures of an arm; unknown figures and open ends of intervals are absent."""
+    arm, verdict, vs_dense = result.arm, result.verdict, result.vs_dense
     levels = {met.arm.number: met.level for met in comparison.criteria}
     row: dict[str, Any] = {
         "dataset": comparison.dataset,
@@ -75,11 +75,11 @@ def figures(comparison: Comparison, judged: Judged) -> dict[str, Any]:
         **_ends("saved_at_equal_accuracy", verdict.saving),
         **{key: arm.mean(key) for key in SHARES},
     }
-    if beside is not None:
-        row |= {"dense": beside.dense.label, **_ends("points_above_dense", beside.gap)}
-        row |= {"p_equal_to_dense": beside.p_equal, **_ends("flops_saved", beside.compute.saving)}
-        row |= {**_ends(f"{beside.measured.axis}_saved", beside.measured.saving)}
-        row["measured_not_comparable"] = join(beside.measured.reasons)
+    if vs_dense is not None:
+        row |= {"dense": vs_dense.dense.label, **_ends("points_above_dense", vs_dense.gap)}
+        row |= {"p_equal_to_dense": vs_dense.p_equal, **_ends("flops_saved", vs_dense.compute.saving)}
+        row |= {**_ends(f"{vs_dense.measured.axis}_saved", vs_dense.measured.saving)}
+        row["measured_not_comparable"] = join(vs_dense.measured.reasons)
     for key in COSTS:
         row |= _ends(key, interval(arm.values(key)))
     row["published_criteria"] = levels.get(arm.number)
@@ -97,7 +97,7 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """Without NaN and infinities, which JSON has not."""
+    """Replaces NaN and infinities by None; JSON has neither."""
     if isinstance(value, Mapping):
         return {key: _finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,11 +1,11 @@
-"""A comparison as one self-contained page."""
+"""The self-contained page of a comparison."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from ast_experiments.analysis.report import render
+from ast_experiments.analysis.page import embed, render
 from ast_experiments.comparison import datasets
 from ast_experiments.comparison.charts import (
     accuracy_chart,
@@ -14,27 +14,25 @@ from ast_experiments.comparison.charts import (
     savings_chart,
 )
 from ast_experiments.comparison.compare import Comparison
-from ast_experiments.comparison.runs import AXES, Run
+from ast_experiments.comparison.runs import AXES, Run, axis_name
 from ast_experiments.comparison.tables import tables
-from ast_experiments.comparison.wording import number, remarks, spelt
+from ast_experiments.comparison.wording import number, remarks
 from ast_experiments.core.text import amount
 
 PHASES = {
-    "joules": ("Joules by phase", "Mean over the runs of an arm, as metered; train is all but validation."),
-    "seconds": ("Seconds by phase", "Mean over the runs of an arm; setup is left out."),
-    "flops": ("FLOPs by phase", "Mean over the runs of an arm, as counted."),
+    "joules": ("Joules by phase", "Measured, mean over the runs of an arm; train includes all but validation."),
+    "seconds": ("Seconds by phase", "Mean over the runs of an arm, without setup."),
+    "flops": ("FLOPs by phase", "Counted, mean over the runs of an arm."),
 }
 
 
 def render_page(comparisons: Sequence[Comparison], *, across: bool) -> str:
-    """Returns the page as HTML.
+    """Renders the page as HTML.
 
     Args:
-        comparisons: One for each data set.
-        across: Whether the data sets are also put side by side.
+        comparisons: One per data set.
+        across: Whether to compare the data sets with each other as well.
     """
-    from markupsafe import Markup
-
     cross = None
     if across:
         curves = datasets.read_curves(comparisons)
@@ -43,12 +41,13 @@ def render_page(comparisons: Sequence[Comparison], *, across: bool) -> str:
         ]
         cross = {
             "table": datasets.side_by_side(comparisons),
-            "charts": [(title, caption, Markup(drawing)) for title, caption, drawing in drawn],
+            "charts": embed(drawn),
         }
     notes = list(dict.fromkeys(note for comparison in comparisons for note in comparison.notes))
     return render(
         "compare.html.j2",
         title=f"Comparison: {', '.join(comparison.dataset for comparison in comparisons)}",
+        subtitle="",
         cross=cross,
         notes=notes,
         sections=[_section(comparison) for comparison in comparisons],
@@ -56,14 +55,12 @@ def render_page(comparisons: Sequence[Comparison], *, across: bool) -> str:
 
 
 def _section(comparison: Comparison) -> dict[str, Any]:
-    from markupsafe import Markup
-
     rules = comparison.rules
     drawn = [
         (
             f"Accuracy against {AXES[axis][0]}",
-            "Means and 95 % intervals; band: that of the uniform line. Small dots: seeds. Hollow: baselines. "
-            "Numbers: those of the table.",
+            "Means and 95 % intervals, with the band of the uniform line. Small dots: seeds. Hollow: baselines. "
+            "Numbers: as in the table.",
             accuracy_chart(comparison, axis),
         )
         for axis in dict.fromkeys([rules.x, *comparison.axes])
@@ -71,12 +68,12 @@ def _section(comparison: Comparison) -> dict[str, Any]:
     drawn += [
         (
             f"{AXES[rules.x][0].capitalize()} saved at equal accuracy",
-            "Against the uniform line, with 95 % intervals. An interval that holds 0: no significant saving.",
+            "Against the uniform line, with 95 % intervals. If an interval contains 0, the saving is not significant.",
             equal_accuracy_chart(comparison),
         ),
         (
-            "Savings against dense, three kinds",
-            "Nominal figures are formulas of the rate; FLOPs are counted; the last is measured.",
+            "Savings against dense training, three kinds",
+            "Nominal savings are formulas of the rate; FLOPs are counted; the last kind is measured.",
             savings_chart(comparison),
         ),
     ]
@@ -85,11 +82,11 @@ def _section(comparison: Comparison) -> dict[str, Any]:
     return {
         "dataset": comparison.dataset,
         "energy": comparison.energy,
-        "subtitle": f"{sum(len(arm.runs) for arm in comparison.arms)} runs, {len(comparison.arms)} arms; costs are "
-        f"{x_name} ({spelt(rules.x)}); equal: within ± {rules.margin:g} points",
+        "subtitle": f"{sum(len(arm.runs) for arm in comparison.arms)} runs, {len(comparison.arms)} arms; cost axis: "
+        f"{x_name} ({axis_name(rules.x)}); equal means within ± {rules.margin:g} points",
         "tables": tables(comparison),
-        "remarks": [(each.arm, line) for each in comparison.judged for line in remarks(each, rules.x)],
-        "charts": [(title, caption, Markup(drawing)) for title, caption, drawing in drawn if drawing],
+        "remarks": [(each.arm, line) for each in comparison.results for line in remarks(each, rules.x)],
+        "charts": embed(drawn),
         "runs": [(arm, run, _run_cells(run)) for arm in comparison.arms for run in arm.runs],
         "axes": [AXES[axis][0] for axis in comparison.axes],
         "cells": comparison.axes,

@@ -1,4 +1,4 @@
-"""Runs of a comparison as their files tell them: figures, and the facts that have to agree."""
+"""Loads runs to compare: their figures, and the facts that must match."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ AXES = {
     "flops": ("arithmetic", "FLOPs"),
     "samples": ("sample-visits", "rows"),
 }
-"""What a cost is counted in: its name and its unit."""
+"""Cost axes: name and unit by key."""
 
 MEASURED = ("joules", "seconds")
 TRIAL = "trial"
-"""The tag of runs that only choose a learning rate."""
+"""Tag of runs that only search for a learning rate."""
 
 METERS = ("nvml", "rapl", "zeus")
-"""How the names of energy sources begin that read a meter; others are estimates."""
+"""Prefixes of energy sources that are meters; other sources are estimates."""
 
 _FREE = ("setup",)
 _LENGTH = ("name", "epochs", "lr", "min_lr", "warmup_lr", "warmup_epochs")
@@ -35,24 +35,29 @@ _NAMES = frozenset(
 _PLACES = ("dataset.root", "dataset.download")
 
 
+def axis_name(axis: str) -> str:
+    """Returns the name of an axis within a sentence."""
+    return "FLOPs" if axis == "flops" else axis
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One finished or failed run.
 
     Attributes:
-        name: Its directory, as short as it can be.
-        dataset: The data set's name.
-        method: The method's name.
-        seed: Its seed.
-        settings: What determines its numbers, beside seed and hardware: dotted key to text.
-        facts: What must agree in every comparison: name to text.
-        hardware: What must agree where seconds or joules are compared.
-        source: Where its joules come from; empty without a meter.
-        why_not: Why they were not measured; empty if that is not told.
-        figures: `accuracy`, costs by the keys of `AXES`, rates and savings; an absent key was not measured.
+        name: Shortest path of its directory.
+        dataset: Name of the data set.
+        method: Name of the method.
+        seed: Seed.
+        settings: Settings that affect results, except seed and hardware: dotted key to text.
+        facts: Facts that must match in every comparison: name to text.
+        hardware: Facts that must match to compare seconds or joules.
+        source: Source of its joules; empty without a meter.
+        why_not: Why energy was not measured; empty if unknown.
+        figures: `accuracy`, costs under the keys of `AXES`, rates and savings; figures not measured are absent.
         phases: Costs by phase, under `joules`, `seconds` and `flops`.
-        tags: As in the config.
-        record: The content of the files, without the rows of metrics.
+        tags: Tags of the config.
+        record: Content of the files, without the metric rows.
     """
 
     name: str
@@ -71,14 +76,14 @@ class Run:
 
 
 @dataclass(slots=True)
-class Loaded:
-    """What was found.
+class LoadedRuns:
+    """Runs found at some paths.
 
     Attributes:
         runs: Finished runs.
         failed: Failed runs.
-        trials: How many more only try a learning rate.
-        notes: A line for every other run that is left out.
+        trials: Number of learning-rate trials, which are skipped.
+        notes: One line for every other run that is skipped.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -87,46 +92,46 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
 
 
-def load(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
-    """Reads the runs at and below the paths; what cannot be compared is named in the notes."""
-    found, seen = Loaded(), {}
+def load(paths: Iterable[str | os.PathLike[str]]) -> LoadedRuns:
+    """Reads the runs at and below the paths; notes name the runs that cannot be compared."""
+    found, seen = LoadedRuns(), {}
     for path in paths:
         below = find_runs(path) if Path(path).is_dir() else []
         if not below:
-            found.notes.append(f"{path}: no run at or below it; left out")
+            found.notes.append(f"{path}: no run at or below it; skipped")
         for directory in below:
             if directory.resolve() not in seen.values():
                 _add(found, read_run(directory, metrics=False), seen)
     if found.trials:
-        found.notes.append(f"trials of learning rates, left out: {found.trials}")
+        found.notes.append(f"learning-rate trials skipped: {found.trials}")
     return found
 
 
-def _add(found: Loaded, record: RunRecord, seen: dict[str, Path]) -> None:
+def _add(found: LoadedRuns, record: RunRecord, seen: dict[str, Path]) -> None:
     name = os.path.relpath(record.directory)
     name = name if len(name) <= len(str(record.directory)) else str(record.directory)
     identity = str(record.result.get("run_id") or record.directory.resolve())
     if identity in seen:
-        found.notes.append(f"{name}: a copy of {os.path.relpath(seen[identity])}; left out")
+        found.notes.append(f"{name}: a copy of {os.path.relpath(seen[identity])}; skipped")
         return
     seen[identity] = record.directory.resolve()
     run = _run(name, record)
-    lacking = "no result.json" if not (record.directory / RESULT).exists() else f"{RESULT} is no JSON object"
+    missing = "no result.json" if not (record.directory / RESULT).exists() else f"{RESULT} is not a JSON object"
     if not record.result:
-        found.notes.append(f"{name}: {lacking}; left out")
+        found.notes.append(f"{name}: {missing}; skipped")
     elif TRIAL in run.tags:
         found.trials += 1
     elif record.status == "failed":
         found.failed.append(run)
-        found.notes.append(f"{name}: failed; left out, but counted as failed")
+        found.notes.append(f"{name}: failed; skipped, but counted as failed")
     elif record.status != "finished":
-        found.notes.append(f"{name}: {record.status}; left out")
+        found.notes.append(f"{name}: {record.status}; skipped")
     elif not run.dataset or not run.method or run.seed < 0 or "accuracy" not in run.figures:
-        found.notes.append(f"{name}: {RESULT} tells no dataset, method, seed or final_accuracy; left out")
+        found.notes.append(f"{name}: {RESULT} lacks dataset, method, seed or final_accuracy; skipped")
     else:
         found.runs.append(run)
         if not record.config:
-            found.notes.append(f"{name}: {CONFIG} is missing or cannot be read; the settings are those of {RESULT}")
+            found.notes.append(f"{name}: {CONFIG} is missing or unreadable; settings are taken from {RESULT}")
 
 
 def _run(name: str, record: RunRecord) -> Run:
@@ -155,7 +160,7 @@ def _run(name: str, record: RunRecord) -> Run:
 def _figures(result: Mapping[str, Any], energy: Mapping[str, Any], on_gpu: bool) -> dict[str, float]:
     seconds, flops = _numbers(_mapping(result, "seconds")), _numbers(_mapping(result, "flops"))
     counted = [flops[phase] for phase in ("score", "train", "val") if phase in flops]
-    # The processor's joules are those of a run only where the processor trains; they never stand in for a GPU's.
+    # CPU joules count only for a run that trains on the CPU; they never replace a GPU's.
     raw = {
         "accuracy": result.get("final_accuracy"),
         "joules": energy.get("gpu_joules" if on_gpu else "cpu_joules"),
@@ -176,7 +181,7 @@ def _figures(result: Mapping[str, Any], energy: Mapping[str, Any], on_gpu: bool)
         "joules_to_accuracy": result.get("joules_to_accuracy"),
     }
     figures = _numbers(raw)
-    for axis in AXES:  # a cost of 0 is none
+    for axis in AXES:  # a cost of 0 means unknown
         if figures.get(axis, 1.0) <= 0:
             del figures[axis]
     return figures
@@ -192,9 +197,9 @@ def _phases(result: Mapping[str, Any], energy: Mapping[str, Any], joules: str) -
 
 
 def _settings(record: RunRecord) -> dict[str, str]:
-    """The config without names and hardware, dotted; without a config, what the result tells of it.
+    """Returns the config without names and hardware, flattened; without a config, the settings in the result.
 
-    What is null is left out: a setting that did not exist yet is no other one.
+    Null values are dropped, so that a run from before a setting existed matches one that has it unset.
     """
     kept = {key: value for key, value in record.config.items() if key not in _NAMES}
     if not kept:
@@ -210,12 +215,12 @@ def _facts(result: Mapping[str, Any], settings: Mapping[str, str], hardware: Map
     facts = {"data": result.get("data_fingerprint"), "model": result.get("model")}
     facts["torch"] = _mapping(result, "versions").get("torch")
     facts["precision"] = hardware.get("precision")
-    told = {key: str(value) for key, value in facts.items() if value is not None}
+    known = {key: str(value) for key, value in facts.items() if value is not None}
     for key, value in settings.items():
         group, _, inner = key.partition(".")
         if (group in ("dataset", "model", "recipe") and inner not in _LENGTH) or key == "eval_every":
-            told[key] = value
-    return told
+            known[key] = value
+    return known
 
 
 def _hardware(hardware: Mapping[str, Any], ranks: object) -> dict[str, str]:
@@ -254,7 +259,7 @@ def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers among the values."""
+    """Returns the finite numbers among the values."""
     return {
         key: float(value)
         for key, value in values.items()

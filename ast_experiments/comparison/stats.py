@@ -1,8 +1,8 @@
-"""Statistics of a comparison: pure functions on figures by seed.
+"""Statistics of a comparison, as pure functions on figures by seed.
 
-Figures of one seed are paired: seeds share the initial weights and the augmentation, so their common noise cancels
-in a difference. Intervals are Student's t over seeds. Equality needs two one-sided tests (Schuirmann 1987,
-J. Pharmacokinet. Biopharm. 15): a difference that is merely not significant is not equality.
+Figures of the same seed are paired: they share initial weights and augmentation, so the common noise cancels in a
+difference. Intervals are Student's t intervals over seeds. Equality requires two one-sided tests (Schuirmann 1987,
+J. Pharmacokinet. Biopharm. 15): a non-significant difference is not equality.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GRID = 1001
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and its confidence interval; what is not known is NaN."""
+    """A mean and its confidence interval; unknown values are NaN."""
 
     mean: float
     low: float
@@ -30,18 +30,18 @@ class Interval:
 
     @property
     def significant(self) -> bool:
-        """Whether 0 lies outside."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Accuracy against cost of a family of baselines, a curve for every seed.
+    """Accuracy over cost of a family of baselines, one curve per seed.
 
     Attributes:
-        name: What it is called.
-        costs: Above 0, shape (arms, seeds); NaN where a seed is missing.
-        accuracies: Percent, shape (arms, seeds).
+        name: Name of the family.
+        costs: Positive, shape (arms, seeds); NaN for a missing seed.
+        accuracies: In percent, shape (arms, seeds).
     """
 
     name: str
@@ -49,16 +49,16 @@ class Line:
     accuracies: Floats
 
     def at(self, costs: ArrayLike) -> Floats:
-        """The accuracy that each seed reaches at a cost.
+        """Interpolates the accuracy of each seed at a cost.
 
-        Linear in the logarithm of the cost between arms. Beyond the costliest arm its accuracy stays, since nobody
-        has to spend what he has; below the cheapest it is NaN.
+        Between arms it is linear in the logarithm of the cost. Above the costliest arm it stays constant, since a
+        budget need not be used up; below the cheapest arm it is NaN.
 
         Args:
             costs: Shape (..., seeds).
 
         Returns:
-            Shape of `costs`; NaN beside an arm that a seed is missing in.
+            Shape of `costs`; NaN next to an arm without that seed.
         """
         costs = np.asarray(costs, dtype=np.float64)
         found = np.full(costs.shape, np.nan)
@@ -71,10 +71,10 @@ class Line:
             found[..., seed] = np.where(at >= own[order[0]], values, np.nan)
         return found
 
-    def reaching(self, costs: ArrayLike, tolerance: float) -> Line:
-        """The line with its cheapest arm at `costs`, shape (seeds,), if that is `tolerance` more costly at most.
+    def extended_to(self, costs: ArrayLike, tolerance: float) -> Line:
+        """Moves the cheapest arm to `costs`, shape (seeds,), if it is at most `tolerance` more expensive.
 
-        What is made to cost the same never does exactly. In doubt the baseline is taken to be the cheaper.
+        Runs matched in cost never cost exactly the same. The shift favours the baseline.
         """
         costs = np.asarray(costs, dtype=np.float64)
         cheapest = int(np.nanmean(self.costs, axis=1).argmin())
@@ -85,7 +85,7 @@ class Line:
 
 
 def interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """Mean and t interval of values, shape (n,), NaN left out; of one value the ends are NaN."""
+    """Computes mean and t interval of values, shape (n,), ignoring NaN; for a single value the ends are NaN."""
     values = np.asarray(values, dtype=np.float64)
     values = values[~np.isnan(values)]
     if not len(values):
@@ -95,7 +95,7 @@ def interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
 
 
 def half_width(values: Floats, confidence: float = CONFIDENCE) -> Floats:
-    """Half the t interval of each row; NaN are left out.
+    """Computes half the width of each row's t interval, ignoring NaN.
 
     Args:
         values: Shape (rows, n).
@@ -114,14 +114,14 @@ def half_width(values: Floats, confidence: float = CONFIDENCE) -> Floats:
 
 
 def equivalence(differences: ArrayLike, margin: float) -> float:
-    """The p value of two one-sided t tests that the mean difference lies within ± `margin`.
+    """Computes the p value of two one-sided t tests that the mean difference is within ± `margin`.
 
     Args:
-        differences: Paired, shape (n,), NaN left out.
-        margin: Above 0, in the unit of the differences.
+        differences: Paired, shape (n,); NaN is ignored.
+        margin: Positive, in the unit of the differences.
 
     Returns:
-        The larger of the two p values; below 0.05 the arms are equal. NaN for fewer than two values.
+        The larger of the two p values; below 0.05, the arms are equal. NaN for fewer than two values.
     """
     from scipy.stats import t
 
@@ -137,7 +137,7 @@ def equivalence(differences: ArrayLike, margin: float) -> float:
 
 
 def pareto(costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.bool_]:
-    """Which points no other beats: none is as cheap and as accurate, and better in one of the two.
+    """Marks the points on the Pareto front: no other point is at least as good in both and better in one.
 
     Args:
         costs: Shape (n,).
@@ -153,19 +153,19 @@ def pareto(costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.bool_]:
 def differences(
     accuracies: Floats, costs: Floats, lines: Sequence[Line], *, least: int
 ) -> tuple[Floats, NDArray[np.intp]]:
-    """How much more accurate an arm is than the best of the lines at equal cost, paired by seed.
+    """Computes an arm's accuracy above the best line at equal cost, paired by seed.
 
-    The best line at a cost is the one that leaves the smallest mean difference.
+    The best line at a cost is the one with the smallest mean difference.
 
     Args:
-        accuracies: Of the arm, shape (seeds,).
-        costs: Shape (points, seeds): where the lines are read.
-        lines: Over the same seeds.
-        least: Seeds that a line must share with the arm to be used.
+        accuracies: Accuracies of the arm, shape (seeds,).
+        costs: Costs at which to read the lines, shape (points, seeds).
+        lines: Lines over the same seeds.
+        least: Minimum number of seeds that a line must share with the arm.
 
     Returns:
-        The differences, shape (points, seeds), NaN where a seed is missing or no line can be used; and the index of
-        the line used, shape (points,), -1 for none.
+        The differences, shape (points, seeds), NaN for a missing seed or without a usable line; and the index of the
+        line used, shape (points,), -1 for none.
     """
     if not lines:
         return np.full(costs.shape, np.nan), np.full(len(costs), -1)
@@ -181,22 +181,22 @@ def differences(
 def saving_at_equal_accuracy(
     accuracies: Floats, costs: Floats, lines: Sequence[Line], *, least: int
 ) -> Interval | None:
-    """The share of the cost that an arm saves against the baselines that are as accurate.
+    """Computes the share of cost that an arm saves against equally accurate baselines.
 
-    The baselines are read at k times the arm's cost; the interval holds the savings 1 - 1/k of all k at which the
-    paired t test does not tell the two apart. At k = 1 that is the test of equal cost, so a saving is significant
-    if and only if the accuracy at equal cost is. An end is minus infinity or 1 where the baselines end before the
-    test decides.
+    The baselines are read at k times the arm's cost. The interval contains the savings 1 - 1/k for all k at which the
+    paired t test does not distinguish the two. At k = 1 this is the test at equal cost, so a saving is significant if
+    and only if the difference in accuracy at equal cost is. An end is minus infinity or 1 if the baselines end before
+    the test decides.
 
     Args:
-        accuracies: Of the arm, shape (seeds,).
-        costs: Of the arm, shape (seeds,).
-        lines: Over the same seeds.
-        least: As in `differences`.
+        accuracies: Accuracies of the arm, shape (seeds,).
+        costs: Costs of the arm, shape (seeds,).
+        lines: Lines over the same seeds.
+        least: As for `differences`.
 
     Returns:
-        The saving, its mean NaN where the accuracy lies outside the range of the baselines; None without a line
-        that can be read.
+        The saving, with a NaN mean if the accuracy is outside the range of the baselines; None without a usable
+        line.
     """
     if not lines:
         return None
@@ -210,7 +210,7 @@ def saving_at_equal_accuracy(
         return None
     factors, found = factors[used >= 0], found[used >= 0]
     mean, half = np.nanmean(found, axis=1), half_width(found)
-    # Lower end: from where the arm is no longer significantly better. Upper: up to where it is not significantly worse.
+    # Lower end: where the arm stops being significantly better. Upper end: where it becomes significantly worse.
     better, not_worse = mean - half >= 0, mean + half >= 0
     low = _root(factors, mean - half, int(better.argmin()) - 1) if not better.all() else factors[-1]
     high = _root(factors, mean + half, int(np.flatnonzero(not_worse)[-1])) if not_worse.any() else factors[0]
@@ -221,7 +221,7 @@ def saving_at_equal_accuracy(
 
 
 def _root(factors: Floats, values: Floats, i: int) -> float:
-    """Where values fall through 0 after point i; 0 or infinite if that is before the first or after the last point."""
+    """Finds where values cross 0 after point i; 0 before the first point, infinity after the last."""
     if i < 0:
         return 0.0
     if i + 1 == len(factors):

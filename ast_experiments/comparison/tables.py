@@ -1,4 +1,4 @@
-"""A comparison as tables, for terminal and page."""
+"""Tables of a comparison, for terminal and page."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ast_experiments.comparison.arms import Arm
 from ast_experiments.comparison.compare import Comparison
-from ast_experiments.comparison.criteria import Met
-from ast_experiments.comparison.runs import AXES
+from ast_experiments.comparison.criteria import CriteriaResult
+from ast_experiments.comparison.runs import AXES, axis_name
 from ast_experiments.comparison.stats import CONFIDENCE
-from ast_experiments.comparison.verdicts import Judged
+from ast_experiments.comparison.verdicts import ArmResult
 from ast_experiments.comparison.wording import (
-    kinds_of_saving,
     number,
     remarks,
     saved,
+    savings_cells,
     signed,
-    spelt,
     spread,
 )
 from ast_experiments.core.text import amount
@@ -30,12 +29,12 @@ STYLES = {"wins": "green", "loses": "red", "baseline": "dim"}
 
 
 class Table(NamedTuple):
-    """Texts in rows.
+    """A table of texts.
 
     Attributes:
-        title: What they say.
-        headings: Of the columns.
-        rows: As many texts each as there are headings.
+        title: Title.
+        headings: Column headings.
+        rows: One text per column.
     """
 
     title: str
@@ -44,16 +43,16 @@ class Table(NamedTuple):
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """Returns verdicts, savings, costs of a preset accuracy and AST's published criteria, each where it has rows."""
+    """Returns the tables that have rows: verdicts, savings, cost of a target accuracy, AST's published criteria."""
     found = [_verdicts(comparison), _savings(comparison), _to_accuracy(comparison), _criteria(comparison)]
     return [table for table in found if table.rows]
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Prints the tables, what has to be said beside them, and whether energy was measured."""
+    """Prints the tables, the remarks, and whether energy was measured."""
     for table in tables(comparison):
         print_table(table._replace(title=f"{comparison.dataset}: {table.title}"), console)
-    for each in comparison.judged:
+    for each in comparison.results:
         for line in remarks(each, comparison.rules.x):
             print_line(f"{each.arm.number} {each.arm.label}: {line}", console)
     print_line(f"{comparison.dataset}: {comparison.energy}", console)
@@ -73,7 +72,7 @@ def print_table(table: Table, console: Console) -> None:
 
 
 def print_line(line: str, console: Console) -> None:
-    """Prints a line as it is."""
+    """Prints a line verbatim."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -89,10 +88,10 @@ def _verdicts(comparison: Comparison) -> Table:
             signed(each.verdict.difference),
             saved(each.verdict.saving),
         ]
-        for each in comparison.judged
+        for each in comparison.results
     ]
     headings = ["#", "arm", "seeds", "accuracy, %", name, "verdict", "points above uniform"]
-    return Table(f"Verdicts at equal {spelt(x)}", [*headings, f"{spelt(x)} saved at equal accuracy"], rows)
+    return Table(f"Verdicts at equal {axis_name(x)}", [*headings, f"{axis_name(x)} saved at equal accuracy"], rows)
 
 
 def _savings(comparison: Comparison) -> Table:
@@ -100,24 +99,24 @@ def _savings(comparison: Comparison) -> Table:
         [
             *_names(each.arm),
             number(each.arm.mean("rate"), ".3f"),
-            *kinds_of_saving(each),
-            signed(each.beside.gap) if each.beside else "",
+            *savings_cells(each),
+            signed(each.vs_dense.gap) if each.vs_dense else "",
             _equal(each),
         ]
-        for each in comparison.judged
-        if not each.arm.extra
+        for each in comparison.results
+        if not each.arm.baseline_only
     ]
     kinds = ["nominal", "rows skipped", "FLOPs", "measured"]
     headings = ["#", "arm", "rate", *kinds, "points above dense", "equal to dense"]
-    return Table("Savings against dense, of three kinds", headings, rows)
+    return Table("Savings against dense training, three kinds", headings, rows)
 
 
 def _to_accuracy(comparison: Comparison) -> Table:
-    """What the accuracy that the runs were asked for did cost, where all runs of an arm were asked for the same."""
+    """Tabulates the cost of the target accuracy, for arms whose runs share one target."""
     rows = []
     for arm in comparison.arms:
-        wanted = {run.figures.get("target_accuracy") for run in arm.runs}
-        if len(wanted) > 1 or None in wanted:
+        targets = {run.figures.get("target_accuracy") for run in arm.runs}
+        if len(targets) > 1 or None in targets:
             continue
         reached = [run for run in arm.runs if "seconds_to_accuracy" in run.figures]
         costs = [("seconds_to_accuracy", "s"), ("joules_to_accuracy", "J")]
@@ -125,7 +124,7 @@ def _to_accuracy(comparison: Comparison) -> Table:
         rows.append([*_names(arm), f"{arm.mean('target_accuracy'):g} %", f"{len(reached)} of {len(arm.runs)}", *means])
     metered = any(row[-1] for row in rows)
     headings = ["#", "arm", "accuracy", "reached", "time", *(["energy"] if metered else [])]
-    return Table("Cost of a preset accuracy", headings, [row[: len(headings)] for row in rows])
+    return Table("Cost of the target accuracy", headings, [row[: len(headings)] for row in rows])
 
 
 def _criteria(comparison: Comparison) -> Table:
@@ -134,23 +133,23 @@ def _criteria(comparison: Comparison) -> Table:
     if any(met.predicted for met in comparison.criteria):
         headings.append("prediction")
         rows = [[*row, _predicted(met)] for row, met in zip(rows, comparison.criteria, strict=True)]
-    return Table("AST's published criteria (for CIFAR-10; rows skipped, not energy)", headings, rows)
+    return Table("AST's published criteria (CIFAR-10; rows skipped, not energy)", headings, rows)
 
 
 def _names(arm: Arm) -> list[str]:
     return [str(arm.number), arm.label]
 
 
-def _equal(judged: Judged) -> str:
-    if judged.beside is None or not math.isfinite(judged.beside.p_equal):
+def _equal(result: ArmResult) -> str:
+    if result.vs_dense is None or not math.isfinite(result.vs_dense.p_equal):
         return ""
-    return "yes" if judged.beside.p_equal < 1 - CONFIDENCE else "not shown"
+    return "yes" if result.vs_dense.p_equal < 1 - CONFIDENCE else "not shown"
 
 
-def _by_run(met: Met) -> str:
+def _by_run(met: CriteriaResult) -> str:
     found = [f"{met.by_run.count(name)} {name}" for name in dict.fromkeys(met.by_run)]
     return ", ".join([*found, *([f"{met.arm.failed} failed"] if met.arm.failed else [])])
 
 
-def _predicted(met: Met) -> str:
+def _predicted(met: CriteriaResult) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {text}" for key, text in met.predicted.items())

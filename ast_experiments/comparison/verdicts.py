@@ -1,8 +1,8 @@
-"""Verdicts: each method against uniform baselines at its own cost, and against dense training.
+"""Verdicts: each method against uniform baselines at equal cost, and against dense training.
 
-The *uniform line* is the best accuracy that methods which choose no sample (dense trained shorter, rs2, random) reach
-at a cost. A method wins or is equal only where a dense run and an rs2 or random run were made at about its own cost;
-it can lose without. See docs/comparing.md.
+The *uniform line* is the best accuracy at a given cost of methods that ignore what a sample is (dense training cut
+short, rs2, random). The verdicts "wins" and "equal" require a dense run and an rs2 or random run at about the method's
+cost; "loses" does not. See docs/comparing.md.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from ast_experiments.comparison.arms import Arm
 from ast_experiments.comparison.comparability import (
     SEEDS,
+    arm_blockers,
+    blockers,
     candidates,
-    caveats,
-    hindrances,
+    claim_requirements,
     is_baseline,
-    obstacles,
-    own_obstacles,
+    pair_blockers,
     usable,
 )
 from ast_experiments.comparison.runs import AXES, MEASURED
@@ -36,23 +36,23 @@ from ast_experiments.comparison.stats import (
 )
 
 MARGINS = {"cifar10": 0.2, "imagenet100": 0.5}
-"""Points of accuracy within which two arms are equal, by data set; elsewhere `MARGIN`."""
+"""Points of accuracy within which two arms are equal, by data set; `MARGIN` for others."""
 
 MARGIN = 0.5
 
-_DOSE = ("method.", "recipe.epochs", "recipe.warmup_epochs", "max_steps")
+_LENGTH_KEYS = ("method.", "recipe.epochs", "recipe.warmup_epochs", "max_steps")
 _CHANCE = ("rs2", "random")
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How to compare.
+    """Rules of a comparison.
 
     Attributes:
-        x: What costs are counted in, a key of `AXES`.
+        x: Cost axis, a key of `AXES`.
         margin: Points of accuracy within which arms are equal.
-        tolerance: How far the cost of a baseline may be from the method's, as a share of it.
-        seeds: That two arms must share at least.
+        tolerance: Maximum relative difference in cost between a baseline and the method.
+        seeds: Minimum number of seeds that two arms must share.
     """
 
     x: str
@@ -67,12 +67,12 @@ class Verdict:
 
     Attributes:
         word: `wins`, `equal`, `loses`, `undecided`, `not comparable` or `baseline`.
-        reasons: Why it is not comparable, or not decided.
-        needs: What a claim would need more.
-        against: The method that is best among the baselines at the arm's cost.
-        difference: Points above it at equal cost.
-        p_equal: Of the equivalence test of that difference.
-        saving: Share of the cost saved at equal accuracy.
+        reasons: Why it is not comparable or undecided.
+        needs: What a claim still requires.
+        against: Best baseline method at the arm's cost.
+        difference: Points of accuracy above it at equal cost.
+        p_equal: p value of the equivalence test of that difference.
+        saving: Share of cost saved at equal accuracy.
     """
 
     word: str
@@ -85,13 +85,13 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """What an arm saved of what dense training spent, paired by seed.
+class PairedSaving:
+    """Saving of an arm against dense training, paired by seed.
 
     Attributes:
-        axis: What it is counted in.
-        saving: As a share; None where the two cannot be compared.
-        reasons: Why they cannot.
+        axis: Cost axis.
+        saving: Share saved; None if the two cannot be compared.
+        reasons: Why they cannot be compared.
     """
 
     axis: str
@@ -100,67 +100,69 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class BesideDense:
+class DenseComparison:
     """An arm against dense training of full length.
 
     Attributes:
         dense: The dense arm.
-        gap: Points of accuracy above it.
-        p_equal: Of the equivalence test of the gap.
-        compute: FLOPs saved.
-        measured: Joules, or seconds where nothing was metered, saved.
+        gap: Points of accuracy above the dense arm.
+        p_equal: p value of the equivalence test of the gap.
+        compute: Saving in FLOPs.
+        measured: Saving in joules, or in seconds without a meter.
     """
 
     dense: Arm
     gap: Interval
     p_equal: float
-    compute: Pair
-    measured: Pair
+    compute: PairedSaving
+    measured: PairedSaving
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """An arm and what is said of it.
+class ArmResult:
+    """An arm with its verdict.
 
     Attributes:
         arm: The arm.
-        verdict: Against the uniform line.
-        beside: Against dense training; None where no dense arm agrees with it.
-        on_front: By axis, whether no other arm is as cheap and as accurate.
+        verdict: Verdict against the uniform line.
+        vs_dense: Comparison with dense training; None without a comparable dense arm.
+        on_front: Whether it is on the Pareto front, by axis.
     """
 
     arm: Arm
     verdict: Verdict
-    beside: BesideDense | None = None
+    vs_dense: DenseComparison | None = None
     on_front: Mapping[str, bool] = field(default_factory=dict)
 
 
-def judge(arms: Sequence[Arm], rules: Rules) -> list[Judged]:
-    """Returns what is said of each arm, in their order."""
+def evaluate(arms: Sequence[Arm], rules: Rules) -> list[ArmResult]:
+    """Compares each arm with the others; returns the results in the same order."""
     accuracies = [arm.mean("accuracy") for arm in arms]
     fronts = {axis: pareto([arm.mean(axis) for arm in arms], accuracies) for axis in AXES}
     return [
-        Judged(
+        ArmResult(
             arm,
             verdict(arm, arms, rules),
-            beside_dense(arm, arms, rules),
+            compare_with_dense(arm, arms, rules),
             {axis: bool(front[i]) for axis, front in fronts.items() if np.isfinite(arm.mean(axis))},
         )
         for i, arm in enumerate(arms)
     ]
 
 
-def first_told(arms: Sequence[Arm], axes: Sequence[str]) -> str:
-    """The first of the axes that at least half of the runs tell; the last if there is none."""
+def first_recorded(arms: Sequence[Arm], axes: Sequence[str]) -> str:
+    """Returns the first axis that at least half of the runs have recorded; the last one if there is none."""
     runs = [run for arm in arms for run in arm.runs]
     return next((axis for axis in axes if 2 * sum(axis in run.figures for run in runs) >= len(runs)), axes[-1])
 
 
 def lines(arms: Sequence[Arm], axis: str, seeds: Sequence[int]) -> list[Line]:
-    """One line for each set of arms that differ only in how long or how densely they train."""
+    """Returns one line for each set of arms that differ only in how long or how densely they train."""
     grouped: dict[tuple[object, ...], list[Arm]] = {}
     for arm in arms:
-        same = tuple(sorted((key, value) for key, value in arm.runs[0].settings.items() if not key.startswith(_DOSE)))
+        same = tuple(
+            sorted((key, value) for key, value in arm.runs[0].settings.items() if not key.startswith(_LENGTH_KEYS))
+        )
         grouped.setdefault((arm.method, same), []).append(arm)
     return [
         Line(
@@ -173,21 +175,23 @@ def lines(arms: Sequence[Arm], axis: str, seeds: Sequence[int]) -> list[Line]:
 
 
 def verdict(arm: Arm, arms: Sequence[Arm], rules: Rules) -> Verdict:
-    """Judges an arm against the uniform line at its own cost."""
+    """Compares an arm with the uniform line at equal cost."""
     if is_baseline(arm, arms):
         return Verdict("baseline")
-    own = own_obstacles(arm, rules.x, rules.seeds)
+    own = arm_blockers(arm, rules.x, rules.seeds)
     if own:
         return Verdict("not comparable", tuple(own))
-    beside = usable(arm, arms, rules.x, rules.seeds)
-    if not beside:
-        return Verdict("not comparable", tuple(_nothing(arm, candidates(arm, arms), rules)))
+    baselines = usable(arm, arms, rules.x, rules.seeds)
+    if not baselines:
+        return Verdict("not comparable", tuple(_why_no_candidate(arm, candidates(arm, arms), rules)))
     costs, accuracies = arm.values(rules.x), arm.values("accuracy")
-    known = [line.reaching(costs, rules.tolerance) for line in lines(beside, rules.x, arm.seeds)]
+    known = [line.extended_to(costs, rules.tolerance) for line in lines(baselines, rules.x, arm.seeds)]
     found, used = differences(accuracies, costs[None, :], known, least=rules.seeds)
     if used[0] < 0:
-        cheapest = min(beside, key=lambda other: other.mean(rules.x))
-        return Verdict("not comparable", (f"no baseline at that cost: the cheapest, {_times(cheapest, arm, rules.x)}",))
+        cheapest = min(baselines, key=lambda other: other.mean(rules.x))
+        return Verdict(
+            "not comparable", (f"no baseline is as cheap: the cheapest, {_relative_cost(cheapest, arm, rules.x)}",)
+        )
     difference, p_equal = interval(found[0]), equivalence(found[0], rules.margin)
     equal, loses = p_equal < 1 - CONFIDENCE, difference.high < 0
     missing = _missing(arm, arms, rules)
@@ -196,8 +200,8 @@ def verdict(arm: Arm, arms: Sequence[Arm], rules: Rules) -> Verdict:
     word = "equal" if equal else "loses" if loses else "wins" if difference.low > 0 else "undecided"
     return Verdict(
         word,
-        ("neither a difference nor equality is shown; more seeds would decide",) if word == "undecided" else (),
-        tuple(caveats(arm, beside, rules.x)),
+        ("the data show neither a difference nor equality; add seeds",) if word == "undecided" else (),
+        tuple(claim_requirements(arm, baselines, rules.x)),
         known[used[0]].name,
         difference,
         p_equal,
@@ -205,44 +209,44 @@ def verdict(arm: Arm, arms: Sequence[Arm], rules: Rules) -> Verdict:
     )
 
 
-def beside_dense(arm: Arm, arms: Sequence[Arm], rules: Rules) -> BesideDense | None:
-    """Accuracy and savings against the best dense arm that was not made only to be a baseline of another arm."""
-    dense = [other for other in arms if other.method == "dense" and not other.extra and other is not arm]
-    agreeing = [other for other in dense if not obstacles(arm, other, "flops")]
-    if not agreeing:
+def compare_with_dense(arm: Arm, arms: Sequence[Arm], rules: Rules) -> DenseComparison | None:
+    """Compares accuracy and cost with the best dense arm that is not just a baseline of another arm."""
+    dense = [other for other in arms if other.method == "dense" and not other.baseline_only and other is not arm]
+    comparable = [other for other in dense if not pair_blockers(arm, other, "flops")]
+    if not comparable:
         return None
-    axis = first_told(arms, MEASURED)
-    # Of dense arms that differ only in hardware, the one on the arm's own hardware serves.
-    best = max(agreeing, key=lambda other: (not obstacles(arm, other, axis), other.mean("accuracy")))
+    axis = first_recorded(arms, MEASURED)
+    # Of dense arms that differ only in hardware, prefer the one on the arm's own hardware.
+    best = max(comparable, key=lambda other: (not pair_blockers(arm, other, axis), other.mean("accuracy")))
     gaps = arm.values("accuracy") - best.values("accuracy", arm.seeds)
-    return BesideDense(
+    return DenseComparison(
         best,
         interval(gaps),
         equivalence(gaps, rules.margin),
-        _pair(arm, best, "flops", 1),  # counted exactly, so one seed tells
+        _pair(arm, best, "flops", 1),  # exact counts, so one seed is enough
         _pair(arm, best, axis, rules.seeds),
     )
 
 
-def _pair(arm: Arm, dense: Arm, axis: str, seeds: int) -> Pair:
-    reasons = own_obstacles(arm, axis, seeds) or hindrances(arm, dense, axis, seeds)
+def _pair(arm: Arm, dense: Arm, axis: str, seeds: int) -> PairedSaving:
+    reasons = arm_blockers(arm, axis, seeds) or blockers(arm, dense, axis, seeds)
     if reasons:
-        return Pair(axis, None, tuple(reasons))
-    return Pair(axis, interval(1 - arm.values(axis) / dense.values(axis, arm.seeds)))
+        return PairedSaving(axis, None, tuple(reasons))
+    return PairedSaving(axis, interval(1 - arm.values(axis) / dense.values(axis, arm.seeds)))
 
 
-def _nothing(arm: Arm, tried: Sequence[Arm], rules: Rules) -> list[str]:
-    """Why none of the arms can be compared with: what is wrong with the one that is wrong in the fewest ways."""
+def _why_no_candidate(arm: Arm, tried: Sequence[Arm], rules: Rules) -> list[str]:
+    """Explains why no candidate is comparable, by the candidate with the fewest blockers."""
     if not tried:
-        return ["no dense, rs2 or random runs beside it"]
-    return min((hindrances(arm, other, rules.x, rules.seeds) for other in tried), key=len)
+        return ["no dense, rs2 or random runs to compare with"]
+    return min((blockers(arm, other, rules.x, rules.seeds) for other in tried), key=len)
 
 
 def _missing(arm: Arm, arms: Sequence[Arm], rules: Rules) -> list[str]:
-    """In words, which kind of baseline has no arm at the method's cost; empty if both have."""
+    """Explains which kinds of baseline are missing at the method's cost; empty if none is."""
     there = candidates(arm, arms)
-    near = [other for other in usable(arm, there, rules.x, rules.seeds) if _alike(other, arm, rules)]
-    # Where dense training as long as the method's costs as much, rs2 would have to be that dense training.
+    near = [other for other in usable(arm, there, rules.x, rules.seeds) if _similar_cost(other, arm, rules)]
+    # If equally long dense training costs the same, rs2 at that cost would be that dense training.
     as_long = any(other.method == "dense" and other.mean("epochs") >= arm.mean("epochs") for other in near)
     found = []
     for kind, methods, enough in (("dense", ("dense",), False), ("rs2 or random", _CHANCE, as_long)):
@@ -253,17 +257,17 @@ def _missing(arm: Arm, arms: Sequence[Arm], rules: Rules) -> list[str]:
 
 def _why_none(arm: Arm, kind: str, there: Sequence[Arm], rules: Rules) -> list[str]:
     if not there:
-        return [f"no {kind} runs beside it"]
+        return [f"no {kind} runs to compare with"]
     able = usable(arm, there, rules.x, rules.seeds)
     if not able:
-        return [f"{kind}: {text}" for text in _nothing(arm, there, rules)]
+        return [f"{kind}: {text}" for text in _why_no_candidate(arm, there, rules)]
     nearest = min(able, key=lambda other: abs(np.log(other.mean(rules.x) / arm.mean(rules.x))))
-    return [f"no {kind} run at that cost: the nearest, {_times(nearest, arm, rules.x)}"]
+    return [f"no {kind} run at that cost: the closest, {_relative_cost(nearest, arm, rules.x)}"]
 
 
-def _alike(other: Arm, arm: Arm, rules: Rules) -> bool:
+def _similar_cost(other: Arm, arm: Arm, rules: Rules) -> bool:
     return abs(other.mean(rules.x) / arm.mean(rules.x) - 1) <= rules.tolerance
 
 
-def _times(other: Arm, arm: Arm, axis: str) -> str:
+def _relative_cost(other: Arm, arm: Arm, axis: str) -> str:
     return f"{other.label}, costs {other.mean(axis) / arm.mean(axis):.2f} times as much"

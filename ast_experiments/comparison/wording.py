@@ -1,4 +1,4 @@
-"""Figures of a comparison as texts."""
+"""Formats the figures of a comparison as text."""
 
 from __future__ import annotations
 
@@ -7,41 +7,37 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ast_experiments.comparison.arms import Arm
+from ast_experiments.comparison.runs import axis_name
 from ast_experiments.comparison.stats import Interval, interval
-from ast_experiments.comparison.verdicts import Judged, Pair
+from ast_experiments.comparison.verdicts import ArmResult, PairedSaving
 
 NOT_SIGNIFICANT = "no significant saving"
 MARK = "n.s."
-"""Stands for `NOT_SIGNIFICANT` in the cell of a table."""
+"""Short form of `NOT_SIGNIFICANT` for table cells."""
 
 ALL = 1 - 1e-9
-"""More than all cannot be saved, whatever an interval says."""
+"""Upper limit of a saving: nothing saves more than everything."""
 
 
 def number(value: float, form: str) -> str:
-    """A number, or nothing for NaN."""
+    """Formats a number; empty for NaN."""
     return f"{value:{form}}" if math.isfinite(value) else ""
 
 
-def spelt(axis: str) -> str:
-    """An axis as it is written in a sentence."""
-    return "FLOPs" if axis == "flops" else axis
-
-
 def percent(share: float) -> str:
-    """A share in percent, or nothing for NaN."""
+    """Formats a share in percent; empty for NaN."""
     return f"{100 * share:.1f} %" if math.isfinite(share) else ""
 
 
 def spread(arm: Arm, key: str, form: str = ".2f") -> str:
-    """A mean, and half of its interval where there is one."""
+    """Formats a mean and, if known, half of its interval."""
     found = interval(arm.values(key))
     half = f" ± {found.high - found.mean:{form}}" if math.isfinite(found.high) else ""
     return number(found.mean, form) + half
 
 
 def signed(found: Interval | None) -> str:
-    """A difference in points with its interval."""
+    """Formats a difference in points with its interval."""
     if found is None or not math.isfinite(found.mean):
         return ""
     ends = f" [{found.low:+.2f}, {found.high:+.2f}]" if math.isfinite(found.low) else ""
@@ -49,63 +45,62 @@ def signed(found: Interval | None) -> str:
 
 
 def saved(found: Interval | None) -> str:
-    """A saving with its interval, marked if it is not significant; "open" is beyond what the baselines tell."""
+    """Formats a saving with its interval and marks it if not significant; "open" ends exceed the baselines."""
     if found is None or not found.n:
         return ""
     low, high = math.isfinite(found.low), found.high < 1
     if not math.isfinite(found.mean):
         bounds = [f"at least {percent(found.low)}"] * low + [f"at most {percent(found.high)}"] * high
-        return " and ".join(bounds) or "beyond what the baselines tell"
+        return " and ".join(bounds) or "outside the range of the baselines"
     if math.isnan(found.low):
         return percent(found.mean)
     ends = f"{100 * found.low:.1f}" if low else "open", f"{100 * found.high:.1f}" if high else "open"
     return f"{percent(found.mean)} [{', '.join(ends)}]" + ("" if found.significant else f" {MARK}")
 
 
-def paired(pair: Pair) -> str:
-    """A saving against dense training, with what it is counted in."""
+def paired(pair: PairedSaving) -> str:
+    """Formats a saving against dense training with its axis."""
     if pair.saving is not None:
         text = saved(replace(pair.saving, high=min(pair.saving.high, ALL)))
         return text if pair.axis == "flops" else f"{pair.axis}: {text}"
     return "" if pair.axis == "flops" else f"{pair.axis}: not comparable"
 
 
-def kinds_of_saving(judged: Judged) -> list[str]:
-    """The three kinds side by side: nominal and rows skipped, FLOPs, measured."""
-    arm, beside = judged.arm, judged.beside
-    compute = paired(beside.compute) if beside else ""
+def savings_cells(result: ArmResult) -> list[str]:
+    """Formats the three kinds of saving: nominal and rows skipped, FLOPs, measured."""
+    arm, vs_dense = result.arm, result.vs_dense
+    compute = paired(vs_dense.compute) if vs_dense else ""
     if not compute and arm.method != "dense" and math.isfinite(arm.mean("compute_savings")):
-        compute = f"{percent(arm.mean('compute_savings'))}, validation left out"
+        compute = f"{percent(arm.mean('compute_savings'))}, without validation"
     return [
         percent(arm.mean("nominal_savings")),
         percent(arm.mean("skipped_share")),
         compute,
-        paired(beside.measured) if beside else "",
+        paired(vs_dense.measured) if vs_dense else "",
     ]
 
 
-def remarks(judged: Judged, x: str) -> list[str]:
-    """What has to be said beside the figures of an arm, a line each."""
-    verdict, beside = judged.verdict, judged.beside
+def remarks(result: ArmResult, x: str) -> list[str]:
+    """Returns remarks on the figures of an arm, one per line."""
+    verdict, vs_dense = result.verdict, result.vs_dense
     lines = []
     if verdict.reasons:
         lines.append(f"{verdict.word}: {join(verdict.reasons)}")
     if verdict.saving is not None and not verdict.saving.significant:
-        lines.append(f"{NOT_SIGNIFICANT} of {spelt(x)} at equal accuracy")
+        lines.append(f"{NOT_SIGNIFICANT} of {axis_name(x)} at equal accuracy")
     if verdict.needs and verdict.word in ("wins", "equal"):
-        lines.append(f"a claim would need more: {join(verdict.needs)}")
-    if judged.arm.failed:
-        lines.append(f"{judged.arm.failed} more of its runs failed")
-    if beside is not None and not judged.arm.extra:
-        if beside.measured.reasons and beside.measured.reasons != verdict.reasons:
-            lines.append(
-                f"{beside.measured.axis} not comparable with {beside.dense.label}: {join(beside.measured.reasons)}"
-            )
-        elif beside.measured.saving is not None and not beside.measured.saving.significant:
-            lines.append(f"{NOT_SIGNIFICANT} of {beside.measured.axis} against {beside.dense.label}")
+        lines.append(f"before you claim this, add: {join(verdict.needs)}")
+    if result.arm.failed:
+        lines.append(f"{result.arm.failed} more run{'' if result.arm.failed == 1 else 's'} failed")
+    if vs_dense is not None and not result.arm.baseline_only:
+        if vs_dense.measured.reasons and vs_dense.measured.reasons != verdict.reasons:
+            reasons = join(vs_dense.measured.reasons)
+            lines.append(f"{vs_dense.measured.axis} not comparable with {vs_dense.dense.label}: {reasons}")
+        elif vs_dense.measured.saving is not None and not vs_dense.measured.saving.significant:
+            lines.append(f"{NOT_SIGNIFICANT} of {vs_dense.measured.axis} against {vs_dense.dense.label}")
     return lines
 
 
 def join(texts: Iterable[str]) -> str:
-    """Texts in one line."""
+    """Joins texts to one line."""
     return "; ".join(texts)

@@ -51,7 +51,7 @@ def test_metered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert titles == [
         *(f"Accuracy against {axis}" for axis in ("energy", "time", "arithmetic", "sample-visits")),
         "Energy saved at equal accuracy",
-        "Savings against dense, three kinds",
+        "Savings against dense training, three kinds",
         *("Joules by phase", "Seconds by phase", "FLOPs by phase"),
     ]
 
@@ -165,15 +165,15 @@ def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     lines = capsys.readouterr().err.splitlines()
     assert sorted(lines) == sorted(
         [
-            "error: nowhere: no run at or below it; left out",
-            "error: all/unfinished: running; left out",
-            "error: all/stopped: interrupted; left out",
-            "error: all/failed: failed; left out, but counted as failed",
-            "error: all/blank: result.json tells no dataset, method, seed or final_accuracy; left out",
-            "error: all/seedless: result.json tells no dataset, method, seed or final_accuracy; left out",
-            "error: all/broken: result.json is no JSON object; left out",
-            "error: all/listed: result.json is no JSON object; left out",
-            "error: all/bare: no result.json; left out",
+            "error: nowhere: no run at or below it; skipped",
+            "error: all/unfinished: running; skipped",
+            "error: all/stopped: interrupted; skipped",
+            "error: all/failed: failed; skipped, but counted as failed",
+            "error: all/blank: result.json lacks dataset, method, seed or final_accuracy; skipped",
+            "error: all/seedless: result.json lacks dataset, method, seed or final_accuracy; skipped",
+            "error: all/broken: result.json is not a JSON object; skipped",
+            "error: all/listed: result.json is not a JSON object; skipped",
+            "error: all/bare: no result.json; skipped",
             "error: no finished run at or below all, nowhere; type ast-compare outputs/DATASET",
         ]
     )
@@ -186,7 +186,7 @@ def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     (odd / "metrics.jsonl").write_text('{"kind": "epoch", "progress": "half"}\nnonsense\n[1]\n')
     assert call(monkeypatch, "all", "--by", "dataset", "--out", "out") == 0
     printed = capsys.readouterr()
-    assert "all/odd: config.yaml is missing or cannot be read; the settings are those of result.json" in printed.out
+    assert "all/odd: config.yaml is missing or unreadable; settings are taken from result.json" in printed.out
     assert "not comparable" in printed.out
     assert printed.err == ""
 

@@ -76,7 +76,7 @@ def test_line() -> None:
     np.testing.assert_allclose(own.at([1, 2, 4]), [80, 85, 90])  # 2 is half-way in the logarithm
     np.testing.assert_allclose(own.at([[8, 8, 8], [0.99, 1, 1.1]])[0], 90)
     assert np.isnan(own.at([0.99, 1, 1])).tolist() == [True, False, False]
-    near, far = own.reaching([0.9] * 3, 0.15), own.reaching([0.5] * 3, 0.15)
+    near, far = own.extended_to([0.9] * 3, 0.15), own.extended_to([0.5] * 3, 0.15)
     np.testing.assert_allclose(near.at([0.9] * 3), 80)
     assert np.isnan(far.at([0.5] * 3)).all()
 

@@ -11,7 +11,7 @@ from compare_tools import CPU, GPU, write_arm, write_run
 from ast_experiments.comparison.compare import Comparison, compare
 from ast_experiments.comparison.criteria import criteria, level
 from ast_experiments.comparison.runs import load
-from ast_experiments.comparison.verdicts import Judged
+from ast_experiments.comparison.verdicts import ArmResult
 from ast_experiments.comparison.wording import remarks
 
 DENSE, SHORTER, RS2 = (95.0, 95.1, 94.9), (93.0, 93.1, 92.9), (92.8, 92.9, 92.7)
@@ -30,8 +30,8 @@ def compared(root: Path, **options: Any) -> Comparison:
     return compare(load([root]), "cifar10", **options)
 
 
-def judged(root: Path, method: str = "ast", **options: Any) -> Judged:
-    return next(each for each in compared(root, **options).judged if each.arm.method == method)
+def judged(root: Path, method: str = "ast", **options: Any) -> ArmResult:
+    return next(each for each in compared(root, **options).results if each.arm.method == method)
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_words(tmp_path: Path, accuracies: tuple[float, ...], word: str, differe
 
 
 def test_savings_against_dense(tmp_path: Path) -> None:
-    beside = judged(study(tmp_path)).beside
-    assert beside is not None
-    assert beside.dense.label == "dense epochs=10"
-    assert beside.gap.mean == pytest.approx(-1.0)
-    assert (beside.measured.axis, beside.compute.axis) == ("joules", "flops")
-    for pair in (beside.measured, beside.compute):
+    vs_dense = judged(study(tmp_path)).vs_dense
+    assert vs_dense is not None
+    assert vs_dense.dense.label == "dense epochs=10"
+    assert vs_dense.gap.mean == pytest.approx(-1.0)
+    assert (vs_dense.measured.axis, vs_dense.compute.axis) == ("joules", "flops")
+    for pair in (vs_dense.measured, vs_dense.compute):
         assert pair.saving is not None
         assert pair.saving.mean == pytest.approx(0.6)
         assert pair.saving.significant
@@ -83,29 +83,29 @@ def test_identical_arms_save_nothing(tmp_path: Path, cost: float) -> None:
     assert any("no significant saving of joules at equal accuracy" in line for line in remarks(each, "joules"))
     if cost == 100:
         assert any("no significant saving of joules against dense" in line for line in remarks(each, "joules"))
-        assert each.beside is not None
-        assert each.beside.p_equal == 0
+        assert each.vs_dense is not None
+        assert each.vs_dense.p_equal == 0
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"hardware": GPU | {"gpu_uuid": "GPU-2"}}, "other GPU UUID (GPU-2, there GPU-1)"),
-        ({"hardware": GPU | {"driver": "560"}}, "other driver (560, there 550.1)"),
-        ({"hardware": GPU | {"power_limit_w": 350.0}}, "other power limit (350.0, there 700.0)"),
-        ({"hardware": GPU | {"gpu_uuid": None}}, "the GPU's UUID is not told"),
-        ({"ranks": 2}, "other processes (2, there 1)"),
-        ({"energy": {"source": "nvml_power", "gpu_joules": 9e3}}, "other energy source (nvml_power, there nvml)"),
+        ({"hardware": GPU | {"gpu_uuid": "GPU-2"}}, "different GPU UUID (GPU-2 and GPU-1)"),
+        ({"hardware": GPU | {"driver": "560"}}, "different driver (560 and 550.1)"),
+        ({"hardware": GPU | {"power_limit_w": 350.0}}, "different power limit (350.0 and 700.0)"),
+        ({"hardware": GPU | {"gpu_uuid": None}}, "the GPU's UUID is unknown"),
+        ({"ranks": 2}, "different processes (2 and 1)"),
+        ({"energy": {"source": "nvml_power", "gpu_joules": 9e3}}, "different energy source (nvml_power and nvml)"),
         ({"energy": {"source": "tdp", "gpu_joules": 9e3}}, "its joules are estimates (source tdp)"),
-        ({"energy": {"gpu_joules": 9e3}}, "its joules are estimates (source not told)"),
+        ({"energy": {"gpu_joules": 9e3}}, "its joules are estimates (source unknown)"),
         ({"energy": {"source": None, "why_not": "GPU: gone"}}, "energy was not measured (GPU: gone)"),
-        ({"versions": {"torch": "2.7"}}, "other torch (2.7, there 2.6)"),
-        ({"data_fingerprint": "beef"}, "other data fingerprint (beef, there f00d)"),
-        ({"model": "vit"}, "other model (vit, there resnet18)"),
-        ({"cost": 20.0}, "no baseline at that cost: the cheapest, rs2, costs 2.00 times as much"),
-        ({"cost": 60.0}, "no dense run at that cost: the nearest, dense epochs=4, costs 0.68 times as much"),
-        ({"cost": 60.0}, "no rs2 or random run at that cost: the nearest, rs2, costs 0.67 times as much"),
-        ({"accuracies": (94.0,)}, "one seed"),
+        ({"versions": {"torch": "2.7"}}, "different torch (2.7 and 2.6)"),
+        ({"data_fingerprint": "beef"}, "different data fingerprint (beef and f00d)"),
+        ({"model": "vit"}, "different model (vit and resnet18)"),
+        ({"cost": 20.0}, "no baseline is as cheap: the cheapest, rs2, costs 2.00 times as much"),
+        ({"cost": 60.0}, "no dense run at that cost: the closest, dense epochs=4, costs 0.68 times as much"),
+        ({"cost": 60.0}, "no rs2 or random run at that cost: the closest, rs2, costs 0.67 times as much"),
+        ({"accuracies": (94.0,)}, "1 seed; at least 3 are needed"),
         ({"accuracies": (94.0, 94.1)}, "2 seeds; at least 3 are needed"),
     ],
 )
@@ -120,8 +120,8 @@ def test_other_recipe(tmp_path: Path) -> None:
     root = study(tmp_path)
     for path in root.glob("ast*/config.yaml"):
         path.write_text(path.read_text().replace("optimizer: sgd", "optimizer: adamw"))
-    assert judged(root).verdict.reasons == ("other recipe optimizer (adamw, there sgd)",)
-    assert judged(root).beside is None
+    assert judged(root).verdict.reasons == ("different recipe optimizer (adamw and sgd)",)
+    assert judged(root).vs_dense is None
 
 
 def test_one_baseline_is_enough_to_lose_but_not_to_win(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_one_baseline_is_enough_to_lose_but_not_to_win(tmp_path: Path) -> None:
     write_arm(tmp_path, "seta", (94, 94.1, 93.9), 40, rate=0.4)
     assert judged(tmp_path).verdict.word == "loses"
     verdict = judged(tmp_path, "seta").verdict
-    assert (verdict.word, verdict.reasons) == ("not comparable", ("no rs2 or random runs beside it",))
+    assert (verdict.word, verdict.reasons) == ("not comparable", ("no rs2 or random runs to compare with",))
 
 
 def test_costlier_than_all_baselines_can_only_lose(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_where_rs2_would_be_dense_it_is_not_asked_for(tmp_path: Path) -> None:
     write_arm(tmp_path, "ast", (96, 96.1, 95.9), 100, rate=0.4, epochs=10)
     write_arm(tmp_path, "seta", (96, 96.1, 95.9), 100, rate=0.4, epochs=20)
     assert judged(tmp_path).verdict.word == "wins"
-    assert judged(tmp_path, "seta").verdict.reasons == ("no rs2 or random runs beside it",)
+    assert judged(tmp_path, "seta").verdict.reasons == ("no rs2 or random runs to compare with",)
 
 
 def test_trials_are_left_out(tmp_path: Path) -> None:
@@ -151,12 +151,12 @@ def test_trials_are_left_out(tmp_path: Path) -> None:
     write_run(root / "try", method="ast", seed=10**6, accuracy=99.0, cost=40, rate=0.4, tags=["trial"])
     found = compared(root)
     assert found.arms[-1].seeds == [0, 1, 2]
-    assert found.notes == ("trials of learning rates, left out: 1",)
+    assert found.notes == ("learning-rate trials skipped: 1",)
 
 
-def test_nothing_beside_it(tmp_path: Path) -> None:
+def test_nothing_to_compare_with(tmp_path: Path) -> None:
     write_arm(tmp_path, "ast", (94, 94.1, 93.9), 40, rate=0.4)
-    assert judged(tmp_path).verdict.reasons == ("no dense, rs2 or random runs beside it",)
+    assert judged(tmp_path).verdict.reasons == ("no dense, rs2 or random runs to compare with",)
 
 
 def test_hardware_does_not_matter_to_flops(tmp_path: Path) -> None:
@@ -168,11 +168,11 @@ def test_hardware_does_not_matter_to_flops(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "need"),
     [
-        ({"energy": {"source": "nvml", "gpu_joules": 12e3}}, "the idle power"),
+        ({"energy": {"source": "nvml", "gpu_joules": 12e3}}, "a measurement of idle power"),
         ({"started": "2026-02-01", "finished": "2026-02-02"}, "runs interleaved with those of its baselines"),
-        ({"resumed": 1}, "runs that were not interrupted"),
-        ({"commit": "badcafe"}, "one commit of the code"),
-        ({"rate": 0.6}, "an rs2 or random run at its rate"),
+        ({"resumed": 1}, "uninterrupted runs"),
+        ({"commit": "badcafe"}, "runs of the same commit"),
+        ({"rate": 0.6}, "an rs2 or random run at the same activation rate"),
         ({}, "5 seeds"),
     ],
 )
@@ -204,15 +204,15 @@ def test_arms(tmp_path: Path) -> None:
     write_run(root / "dead", method="ast", seed=3, accuracy=0, cost=40, rate=0.4, status="failed")
     found = compared(root)
     assert [arm.label for arm in found.arms] == ["dense epochs=10", "dense epochs=4", "rs2", "ast"]
-    assert [arm.extra for arm in found.arms] == [False, True, True, False]
+    assert [arm.baseline_only for arm in found.arms] == [False, True, True, False]
     ast = found.arms[-1]
     assert ast.values("accuracy", [0, 1, 9]).tolist()[:2] == [95.0, 94.1]  # the mean of two runs of seed 0
     assert ast.failed == 1
-    assert any("repeat the seed" in note for note in found.notes)
-    assert any("1 more of its runs failed" in line for line in remarks(found.judged[-1], "joules"))
+    assert any("repeat a seed" in note for note in found.notes)
+    assert any("1 more run failed" in line for line in remarks(found.results[-1], "joules"))
 
 
-def test_the_processor_stands_in_for_no_gpu(tmp_path: Path) -> None:
+def test_cpu_joules_never_replace_a_gpus(tmp_path: Path) -> None:
     energy = {"source": None, "cpu_source": "rapl", "cpu_joules": 5e3}
     on_gpu = write_run(tmp_path / "gpu", method="ast", seed=0, accuracy=90, cost=40, energy=energy)
     on_cpu = write_run(tmp_path / "cpu", method="ast", seed=0, accuracy=90, cost=40, energy=energy, hardware=CPU)
