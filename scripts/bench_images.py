@@ -24,7 +24,6 @@ from bench_tools import endless_run
 from torch.nn import functional
 
 from ast_experiments.config.compose import load_config
-from ast_experiments.config.resolve import resolved
 from ast_experiments.config.schema import Config
 from ast_experiments.data.build import transform_settings
 from ast_experiments.data.dataset import Dataset
@@ -100,7 +99,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.4, help="rate of the stale arm")
     args = parser.parse_args()
     overrides = [*DEFAULTS, *args.overrides]
-    config = resolved(load_config([*overrides, "method=dense"]))
+    config = load_config([*overrides, "method=dense"])
     hardware = build.hardware_of(config)
     dataset = build.build_dataset(config)
 

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 
 from ast_experiments.config.compose import load_config
-from ast_experiments.config.resolve import resolved
 from ast_experiments.data.build import transform_settings
 from ast_experiments.data.encoded.images import EncodedImages
 from ast_experiments.data.loaders.base import PlannedBatches
@@ -43,7 +42,7 @@ def encoded_images(args: argparse.Namespace) -> tuple[EncodedImages, Any]:
     overrides = [f"dataset={name}", f"dataset.size={args.size}", f"recipe.batch_size={BATCH}"]
     overrides += [f"dataset.root={args.root}"] if args.root else []
     overrides += [f"dataset.{key}=0.4" for key in ("brightness", "contrast", "saturation")] if args.jitter else []
-    config = resolved(load_config(overrides))
+    config = load_config(overrides)
     return build_dataset(config).train.first(args.rows), config.dataset  # pyright: ignore[reportReturnType]
 
 

@@ -1,4 +1,4 @@
-"""What a config leaves to the model: size, normalisation and scaling of the pictures."""
+"""Fills in the settings that a config leaves to others: image settings to the model, batches to the hardware."""
 
 from __future__ import annotations
 
@@ -15,46 +15,68 @@ USUAL: dict[str, Any] = {
     "crop_share": 0.875,
     "interpolation": "bilinear",
 }
-"""Settings of photographs that may be left to the model, and what they are where it says nothing."""
+"""Image settings that may be null, and their values if the model has none."""
 
 
-def resolved(config: Config) -> Config:
-    """The config with what it leaves to the model filled in; one that leaves nothing is returned as it is.
+def resolve(config: Config) -> Config:
+    """Fills in the image settings that are null. Returns the same config if none is.
 
-    Timm keeps with every architecture, random weights or not, how the pictures of its default weights were made.
+    timm records for every architecture how the images of its default weights were prepared.
     """
     dataset = config.dataset
-    left = [key for key in USUAL if isinstance(dataset, EncodedConfig) and getattr(dataset, key) is None]
-    if not left:
+    missing = [key for key in USUAL if isinstance(dataset, EncodedConfig) and getattr(dataset, key) is None]
+    if not missing:
         return config
-    wanted = USUAL | (_of_timm(config.model.arch) if config.model.name == "timm" else {})
-    return dataclasses.replace(config, dataset=dataclasses.replace(dataset, **{key: wanted[key] for key in left}))
+    wanted = _wanted(config.model)
+    return dataclasses.replace(config, dataset=dataclasses.replace(dataset, **{key: wanted[key] for key in missing}))
 
 
-def pictures(config: Config) -> dict[str, Any]:
-    """How the pictures of a resolved config are made, for the record; nothing for images in memory."""
+def scale_batch(config: Config) -> Config:
+    """Applies `hardware.batch_scale` to the recipe. For building a run only: its record keeps both settings."""
+    from ast_experiments.training.hardware import scaled_batch
+
+    recipe = config.recipe
+    rows, factor = scaled_batch(recipe.batch_size, config.hardware.batch_scale, recipe.optimizer)
+    rates = {key: factor * getattr(recipe, key) for key in ("lr", "warmup_lr", "min_lr")}
+    first = recipe.first_stage and dataclasses.replace(recipe.first_stage, min_lr=factor * recipe.first_stage.min_lr)
+    return dataclasses.replace(
+        config,
+        recipe=dataclasses.replace(recipe, batch_size=rows, first_stage=first, **rates),
+        hardware=dataclasses.replace(config.hardware, batch_scale=1.0),
+    )
+
+
+def image_settings(config: Config) -> dict[str, Any]:
+    """Returns how images are prepared, for the record; empty for data sets in memory."""
     return {key: getattr(config.dataset, key) for key in USUAL if isinstance(config.dataset, EncodedConfig)}
 
 
-def told(before: Config, after: Config) -> str | None:
-    """A line about what the model decided; None if that was nothing."""
-    left = [key for key in pictures(before) if getattr(before.dataset, key) is None]
-    if not left:
+def describe_images(config: Config) -> str | None:
+    """Returns a line about the image settings that agree with the model; None if there are none."""
+    settings = image_settings(config)
+    wanted = _wanted(config.model) if settings else {}
+    values = [f"{key} {str(value).replace(',', '')}" for key, value in settings.items() if value == wanted[key]]
+    if not values:
         return None
-    values = ", ".join(f"{key} {str(getattr(after.dataset, key)).replace(',', '')}" for key in left)
-    whose = f"as timm has them for {after.model.arch}" if after.model.name == "timm" else "the usual ones of ImageNet"
-    return f"pictures, {whose}: {values}"
+    timm = config.model.name == "timm"
+    origin = f"as timm has them for {config.model.arch}" if timm else "the usual ones of ImageNet"
+    return f"images, {origin}: {', '.join(values)}"
 
 
-def _of_timm(arch: str) -> dict[str, Any]:
+def _wanted(model: Any) -> dict[str, Any]:
+    if model.name != "timm":
+        return USUAL
     import timm
 
-    known = timm.get_pretrained_cfg(arch)
+    try:
+        known = timm.get_pretrained_cfg(model.arch)
+    except RuntimeError:  # no such weights; a later check names those that exist
+        known = None
     if known is None:
-        return {}
-    said: dict[str, Any] = {"size": max(known.input_size[1:]), "crop_share": min(1.0, known.crop_pct)}
+        return USUAL
+    found: dict[str, Any] = {"size": max(known.input_size[1:]), "crop_share": min(1.0, known.crop_pct)}
     if len(known.mean) == len(known.std) == 3:
-        said |= {"mean": [float(m) for m in known.mean], "std": [float(s) for s in known.std]}
+        found |= {"mean": [float(m) for m in known.mean], "std": [float(s) for s in known.std]}
     if known.interpolation in ("bilinear", "bicubic"):
-        said["interpolation"] = known.interpolation
-    return said
+        found["interpolation"] = known.interpolation
+    return USUAL | found

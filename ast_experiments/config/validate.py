@@ -1,4 +1,4 @@
-"""Checks composed settings against the schema, with one line for each error."""
+"""Checks composed settings against the schema, with one line for each error, and resolves them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def validate(cfg: DictConfig) -> Config:
-    """Returns the typed config of one run.
+    """Returns the typed config of one run, with settings that are left to the model filled in.
 
     Raises:
         ConfigError: One line for each setting that is unknown, has the wrong type or is out of range.
@@ -24,6 +24,7 @@ def validate(cfg: DictConfig) -> Config:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from ast_experiments.config.resolve import resolve
     from ast_experiments.config.schema import CHOICES, SHARED, Config
 
     try:
@@ -38,7 +39,7 @@ def validate(cfg: DictConfig) -> Config:
         settings[group] = _build(choices[name].schema, node, group, f"{group}={name}")
     for group, schema in SHARED.items():
         settings[group] = _build(schema, settings.get(group), group, f"this {group}")
-    return _build(Config, settings, "", "the config")
+    return resolve(_build(Config, settings, "", "the config"))
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

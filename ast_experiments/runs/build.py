@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ast_experiments.config.presets import RATES
-from ast_experiments.config.resolve import pictures, resolved
+from ast_experiments.config.resolve import image_settings, scale_batch
 from ast_experiments.config.schema import CHOICES, Config
 from ast_experiments.core import distributed
 from ast_experiments.core.errors import ConfigError
@@ -37,7 +37,7 @@ from ast_experiments.training.budget import control_for
 from ast_experiments.training.checkpoint import Checkpointer
 from ast_experiments.training.clock import EpochClock, RowClock
 from ast_experiments.training.evaluate import Validation
-from ast_experiments.training.hardware import Hardware, build_hardware, check_shared, scaled_batch, worker_count
+from ast_experiments.training.hardware import Hardware, build_hardware, check_shared, worker_count
 from ast_experiments.training.loop import Trainer
 from ast_experiments.training.muon import MuonSGD
 from ast_experiments.training.optim import FirstStage, Schedule, build_optimizer
@@ -71,7 +71,6 @@ def build_dataset(config: Config) -> Dataset:
         DataError: If the data is missing or damaged.
         ConfigError: If normalisation, soft labels or batch size do not fit it.
     """
-    config = resolved(config)
     dataset = data.build_dataset(config.dataset, config.recipe.soft_labels)
     _check_batches(config, len(dataset.train) - round(config.holdout * len(dataset.train)))
     return dataset
@@ -155,19 +154,6 @@ def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Modu
     return model
 
 
-def scaled(config: Config) -> Config:
-    """The config with `hardware.batch_scale` put into its recipe."""
-    recipe = config.recipe
-    rows, factor = scaled_batch(recipe.batch_size, config.hardware.batch_scale, recipe.optimizer)
-    rates = {key: factor * getattr(recipe, key) for key in ("lr", "warmup_lr", "min_lr")}
-    first = recipe.first_stage and dataclasses.replace(recipe.first_stage, min_lr=factor * recipe.first_stage.min_lr)
-    return dataclasses.replace(
-        config,
-        recipe=dataclasses.replace(recipe, batch_size=rows, first_stage=first, **rates),
-        hardware=dataclasses.replace(config.hardware, batch_scale=1.0),
-    )
-
-
 def build_run(
     config: Config,
     folder: Path,
@@ -182,7 +168,7 @@ def build_run(
         make_tracker: Called with facts about data and hardware when the rest is built.
         dataset: Instead of the one that the config names.
     """
-    config = scaled(resolved(config))
+    config = scale_batch(config)
     hw, hardware = config.hardware, hardware_of(config)
     setpoint = build_setpoint(config)
     ledger = Ledger(hardware.device)
@@ -270,7 +256,7 @@ def build_run(
         "data_source": dataset.source,
         "data_fingerprint": dataset.fingerprint,
         **dataset.facts,
-        **({"pictures": made} if (made := pictures(config)) else {}),
+        **({"pictures": made} if (made := image_settings(config)) else {}),
         "train_samples": len(dataset.train),
         "val_samples": len(dataset.val),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -303,11 +289,8 @@ def build_run(
 
 
 def config_hash(config: Config) -> str:
-    """Identifies what determines a run's numbers: everything but names, tags, meters and where the numbers go.
-
-    What the config leaves to the model is filled in first.
-    """
-    settings = dataclasses.asdict(resolved(config))
+    """Identifies what determines a run's numbers: everything but names, tags, meters and where the numbers go."""
+    settings = dataclasses.asdict(config)
     for key in ("tracking", "group", "tags", "experiment_name", "checkpoint_every_s", "profile"):
         del settings[key]
     for key in ("workers", "processes", "auto_batch", "max_hours"):

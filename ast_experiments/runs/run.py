@@ -45,7 +45,7 @@ def execute(
         Exception: Whatever the run raised, after it was written down.
         Interrupted: If a signal stopped it; everything is saved.
     """
-    from ast_experiments.config.resolve import resolved, told
+    from ast_experiments.config.resolve import describe_images
     from ast_experiments.training.hardware import check_processes
     from ast_experiments.training.stop import Stop
 
@@ -67,10 +67,9 @@ def execute(
         **results.environment(),
     }
     _check_same(config, before, folder)
-    asked, config = config, resolved(config)
     if config.tracking.console:
         print(f"{result['method']} on {result['dataset']}, in {_relative({'': folder})['']}", flush=True)
-        if line := told(asked, config):
+        if line := describe_images(config):
             print(line, flush=True)
     with Stop(config.hardware.max_hours) as stop:
         kept = _kept(folder)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ast_experiments.config.compose import load_config
-from ast_experiments.config.resolve import USUAL, pictures, resolved, told
+from ast_experiments.config.resolve import USUAL, describe_images, image_settings, resolve
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.runs.build import build_dataset, build_run, config_hash
@@ -42,15 +42,15 @@ def config_of(*overrides: str) -> Config:
 @pytest.mark.parametrize("overrides", WANTED)
 def test_what_is_left_is_what_the_model_says(overrides: str) -> None:
     config = config_of("dataset=folder", *overrides.split())
-    after = resolved(config)
-    assert pictures(after) == USUAL | WANTED[overrides]
-    assert resolved(after) is after
+    after = resolve(config)
+    assert image_settings(after) == USUAL | WANTED[overrides]
+    assert resolve(after) is after
     assert config_hash(config) == config_hash(after)
 
 
 def test_the_hash_is_of_the_values_wherever_they_come_from() -> None:
     left = config_of("dataset=folder", "model=timm", "model.arch=test_vit")
-    typed_in = [f"dataset.{key}={value}" for key, value in pictures(resolved(left)).items()]
+    typed_in = [f"dataset.{key}={value}" for key, value in image_settings(resolve(left)).items()]
     assert config_hash(config_of("dataset=folder", "model=timm", "model.arch=test_vit", *typed_in)) == config_hash(left)
     assert config_hash(config_of("dataset=folder", "model=timm", "model.arch=test_vit", "dataset.size=64")) != (
         config_hash(left)
@@ -59,19 +59,19 @@ def test_the_hash_is_of_the_values_wherever_they_come_from() -> None:
 
 def test_images_in_memory_leave_nothing() -> None:
     config = config_of("dataset=cifar10", "model=timm")
-    assert resolved(config) is config
-    assert told(config, config) is None
-    assert pictures(config) == {}
+    assert resolve(config) is config
+    assert describe_images(config) is None
+    assert image_settings(config) == {}
 
 
 def test_it_is_told() -> None:
     config = config_of("dataset=folder", "model=timm", "model.arch=test_vit", "dataset.size=32")
-    assert told(config, resolved(config)) == (
-        "pictures, as timm has them for test_vit: mean [0.5 0.5 0.5], std [0.5 0.5 0.5], crop_share 0.95, "
+    assert describe_images(config) == (
+        "images, as timm has them for test_vit: mean [0.5 0.5 0.5], std [0.5 0.5 0.5], crop_share 0.95, "
         "interpolation bicubic"
     )
     small = config_of("dataset=folder", "dataset.crop_share=1", "dataset.interpolation=bicubic")
-    assert "the usual ones of ImageNet: size 224, mean [0.485 0.456 0.406], std [" in str(told(small, resolved(small)))
+    assert "the usual ones of ImageNet: size 224, mean [0.485 0.456 0.406], std [" in str(describe_images(small))
 
 
 @pytest.fixture
@@ -90,10 +90,10 @@ def test_a_run_records_it(tmp_path: Path, encoded_images: list[str], capsys: pyt
     saved = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert {key: saved["dataset"][key] for key in USUAL} == expected
     assert result["config_hash"] == config_hash(config)
-    assert "pictures, as timm has them for test_resnet: size 160, mean" in capsys.readouterr().out
+    assert "images, as timm has them for test_resnet: size 160, mean" in capsys.readouterr().out
 
 
-def test_the_size_of_the_model_is_the_size_of_the_pictures(encoded_images: list[str]) -> None:
+def test_the_size_of_the_model_is_the_size_of_the_image_settings(encoded_images: list[str]) -> None:
     config = config_of(*encoded_images, "model=timm", "model.arch=test_vit")
     assert build_dataset(config).image_shape == (160, 160, 3)
 
