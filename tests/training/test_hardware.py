@@ -283,7 +283,7 @@ def test_a_killed_worker_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest
 
     def killing(self: Trainer, *args: Any) -> None:
         if self.progress.step == 3:
-            (worker,) = self.train._loader._iterator._workers  # pyright: ignore
+            (worker,) = self.train._pool._iterator._workers  # pyright: ignore
             os.kill(worker.pid, signal.SIGKILL)
             worker.join()
         step(self, *args)
