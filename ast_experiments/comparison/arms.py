@@ -29,7 +29,7 @@ _FIRST = (
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class ArmRuns:
     """Runs that differ only in the seed.
 
     Attributes:
@@ -74,7 +74,7 @@ class Arm:
         return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
-def group(runs: Sequence[Run], failed: Sequence[Run] = (), *, measured: bool) -> list[Arm]:
+def group(runs: Sequence[Run], failed: Sequence[Run] = (), *, measured: bool) -> list[ArmRuns]:
     """Groups runs into arms.
 
     Args:
@@ -90,7 +90,7 @@ def group(runs: Sequence[Run], failed: Sequence[Run] = (), *, measured: bool) ->
         hardware = tuple(sorted(run.hardware.items())) if measured else ()
         key = (run.method, tuple(sorted(run.settings.items())), tuple(sorted(run.facts.items())), hardware)
         grouped.setdefault(key, []).append(run)
-    arms = [Arm(0, "", tuple(members)) for members in grouped.values()]
+    arms = [ArmRuns(0, "", tuple(members)) for members in grouped.values()]
     order = {method: i for i, method in enumerate(UNIFORM)}
     arms.sort(key=lambda arm: (order.get(arm.method, len(order)), arm.method, arm.baseline_only, -arm.mean("samples")))
     return [
@@ -99,7 +99,7 @@ def group(runs: Sequence[Run], failed: Sequence[Run] = (), *, measured: bool) ->
     ]
 
 
-def labels(arms: Sequence[Arm]) -> list[str]:
+def labels(arms: Sequence[ArmRuns]) -> list[str]:
     """Labels each arm by its method and the settings that distinguish it from other arms of the method."""
     facts: list[dict[str, str]] = [
         {**arm.runs[0].settings, **arm.runs[0].facts, **arm.runs[0].hardware} for arm in arms
@@ -126,7 +126,7 @@ def _last(key: str) -> str:
     return key.removesuffix(".name").rpartition(".")[2]
 
 
-def repeats(arms: Sequence[Arm]) -> int:
+def repeats(arms: Sequence[ArmRuns]) -> int:
     """Counts the runs that repeat a seed of their arm."""
     return sum(len(arm.runs) - len(arm.seeds) for arm in arms)
 

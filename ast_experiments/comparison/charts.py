@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ast_experiments.analysis.draw import INKS, chart, legend
-from ast_experiments.comparison.arms import UNIFORM, Arm
+from ast_experiments.comparison.arms import UNIFORM, ArmRuns
 from ast_experiments.comparison.comparability import pair_blockers
 from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.runs import AXES, axis_name
@@ -24,7 +24,7 @@ LEGEND = 9
 """Maximum number of arms named in a legend."""
 
 
-def uniform_line(arms: Sequence[Arm], axis: str, seeds: int) -> tuple[Floats, Floats, Floats] | None:
+def uniform_line(arms: Sequence[ArmRuns], axis: str, seeds: int) -> tuple[Floats, Floats, Floats] | None:
     """Computes the best accuracy of uniform baselines by cost, and half the width of its 95 % band.
 
     Args:
@@ -89,7 +89,7 @@ def accuracy_chart(comparison: Comparison, axis: str) -> str | None:
     return chart(draw, f"accuracy-{axis}", 3.0)
 
 
-def phases_chart(arms: Sequence[Arm], key: str) -> str | None:
+def phases_chart(arms: Sequence[ArmRuns], key: str) -> str | None:
     """Draws a cost by phase, the mean over an arm's runs, as stacked bars; None if not recorded."""
     known = [arm for arm in arms if any(run.phases[key] for run in arm.runs)]
     phases = list(dict.fromkeys(phase for arm in known for run in arm.runs for phase in run.phases[key]))
@@ -181,7 +181,7 @@ def on_front(result: ArmResult, axis: str) -> bool:
     return result.on_front.get(axis, False)
 
 
-def _point(axes: Any, arm: Arm, axis: str, *, hollow: bool, named: bool) -> None:
+def _point(axes: Any, arm: ArmRuns, axis: str, *, hollow: bool, named: bool) -> None:
     ink = INKS[COLORS[(arm.number - 1) % 5]]
     cost, accuracy = interval(arm.values(axis)), interval(arm.values("accuracy"))
     axes.plot(arm.values(axis), arm.values("accuracy"), ".", color=ink, markersize=3, alpha=0.5)
@@ -236,5 +236,5 @@ def _half(found: Interval) -> float | None:
     return found.high - found.mean if np.isfinite(found.high) else None
 
 
-def _marker(arm: Arm) -> str:
+def _marker(arm: ArmRuns) -> str:
     return MARKERS[(arm.number - 1) % len(MARKERS)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ast_experiments.comparison.arms import UNIFORM, Arm
+from ast_experiments.comparison.arms import UNIFORM, ArmRuns
 from ast_experiments.comparison.runs import MEASURED, METERS, axis_name
 
 SEEDS = 3
@@ -19,23 +19,23 @@ SAME_RATE = 0.05
 """Relative difference up to which activation rates count as equal."""
 
 
-def is_baseline(arm: Arm, arms: Sequence[Arm]) -> bool:
+def is_baseline(arm: ArmRuns, arms: Sequence[ArmRuns]) -> bool:
     """Returns whether an arm is part of the uniform line and gets no verdict. Random gets one if there is rs2."""
     uniform = ("dense", "rs2") if any(other.method == "rs2" for other in arms) else UNIFORM
     return arm.baseline_only or arm.method in uniform
 
 
-def candidates(arm: Arm, arms: Sequence[Arm]) -> list[Arm]:
+def candidates(arm: ArmRuns, arms: Sequence[ArmRuns]) -> list[ArmRuns]:
     """Returns the uniform arms of other methods, comparable or not."""
     return [other for other in arms if other.method in UNIFORM and other.method != arm.method]
 
 
-def usable(arm: Arm, arms: Sequence[Arm], axis: str, seeds: int) -> list[Arm]:
+def usable(arm: ArmRuns, arms: Sequence[ArmRuns], axis: str, seeds: int) -> list[ArmRuns]:
     """Returns the candidates that an arm can be compared with."""
     return [other for other in candidates(arm, arms) if not blockers(arm, other, axis, seeds)]
 
 
-def blockers(arm: Arm, other: Arm, axis: str, seeds: int) -> list[str]:
+def blockers(arm: ArmRuns, other: ArmRuns, axis: str, seeds: int) -> list[str]:
     """Returns why two arms cannot be compared on an axis, except for reasons within the first arm."""
     found = pair_blockers(arm, other, axis) + [f"{other.label}: {text}" for text in arm_blockers(other, axis, seeds)]
     together = shared(arm, other, axis)
@@ -44,7 +44,7 @@ def blockers(arm: Arm, other: Arm, axis: str, seeds: int) -> list[str]:
     return found
 
 
-def pair_blockers(arm: Arm, other: Arm, axis: str) -> list[str]:
+def pair_blockers(arm: ArmRuns, other: ArmRuns, axis: str) -> list[str]:
     """Returns the facts that must match on an axis but differ between two arms."""
     found = []
     sides = [_facts(each, axis) for each in (arm, other)]
@@ -58,7 +58,7 @@ def pair_blockers(arm: Arm, other: Arm, axis: str) -> list[str]:
     return [*found[:3], f"and {len(found) - 3} more differences"] if len(found) > 3 else found
 
 
-def arm_blockers(arm: Arm, axis: str, seeds: int) -> list[str]:
+def arm_blockers(arm: ArmRuns, axis: str, seeds: int) -> list[str]:
     """Returns why an arm cannot be compared with any other on an axis."""
     having = [run for run in arm.runs if axis in run.figures]
     if not having:
@@ -78,12 +78,12 @@ def arm_blockers(arm: Arm, axis: str, seeds: int) -> list[str]:
     return found
 
 
-def shared(arm: Arm, other: Arm, axis: str) -> int:
+def shared(arm: ArmRuns, other: ArmRuns, axis: str) -> int:
     """Counts the seeds for which two arms can be compared on an axis."""
     return int(np.isfinite(arm.values(axis) + other.values(axis, arm.seeds)).sum())
 
 
-def claim_requirements(arm: Arm, baselines: Sequence[Arm], axis: str) -> list[str]:
+def claim_requirements(arm: ArmRuns, baselines: Sequence[ArmRuns], axis: str) -> list[str]:
     """Returns what a claim about an arm still requires, given the baselines it was compared with."""
     found = []
     together = (arm, *baselines)
@@ -105,7 +105,7 @@ def claim_requirements(arm: Arm, baselines: Sequence[Arm], axis: str) -> list[st
     return found
 
 
-def _facts(arm: Arm, axis: str) -> dict[str, str]:
+def _facts(arm: ArmRuns, axis: str) -> dict[str, str]:
     """Returns the facts that must match on an axis; if the runs of an arm disagree, all their values."""
     found: dict[str, set[str]] = {}
     for run in arm.runs:
@@ -119,7 +119,7 @@ def _facts(arm: Arm, axis: str) -> dict[str, str]:
     return {name: " and ".join(sorted(values)) for name, values in found.items()}
 
 
-def _interleaved(arm: Arm, other: Arm) -> bool:
+def _interleaved(arm: ArmRuns, other: ArmRuns) -> bool:
     """Returns whether the periods in which two arms ran overlap."""
     spans = [
         [str(run.record.result.get(key) or "") for run in each.runs for key in ("started", "finished")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ast_experiments.comparison.arms import Arm, group, repeats
+from ast_experiments.comparison.arms import ArmRuns, group, repeats
 from ast_experiments.comparison.criteria import CriteriaResult, criteria
 from ast_experiments.comparison.runs import AXES, MEASURED, LoadedRuns, Run, axis_name
 from ast_experiments.comparison.verdicts import (
@@ -43,7 +43,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     @property
-    def arms(self) -> list[Arm]:
+    def arms(self) -> list[ArmRuns]:
         """Arms in order."""
         return [each.arm for each in self.results]
 

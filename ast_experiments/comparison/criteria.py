@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ast_experiments.comparison.arms import Arm
+from ast_experiments.comparison.arms import ArmRuns
 
 CIFAR10 = "cifar10"
 NONE = "not met"
@@ -37,7 +37,7 @@ class CriteriaResult:
         predicted: "below", "as predicted" or "above" by figure, for figures with a prediction.
     """
 
-    arm: Arm
+    arm: ArmRuns
     level: str
     by_run: tuple[str, ...]
     predicted: dict[str, str]
@@ -58,7 +58,7 @@ def level(accuracy: float, skipped: float, rate: float) -> str:
     return NONE
 
 
-def criteria(arms: list[Arm]) -> list[CriteriaResult]:
+def criteria(arms: list[ArmRuns]) -> list[CriteriaResult]:
     """Applies the criteria to each arm that skips rows and has recorded its rate."""
     found = []
     for arm in arms:
@@ -76,7 +76,7 @@ def criteria(arms: list[Arm]) -> list[CriteriaResult]:
     return found
 
 
-def _predicted(arm: Arm) -> dict[str, str]:
+def _predicted(arm: ArmRuns) -> dict[str, str]:
     ranges: dict[str, Any] = PREDICTED.get(arm.runs[0].dataset, {})
     return {
         key: "below" if arm.mean(key) < low else "above" if arm.mean(key) > high else "as predicted"

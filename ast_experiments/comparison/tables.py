@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ast_experiments.comparison.arms import Arm
+from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.criteria import CriteriaResult
 from ast_experiments.comparison.runs import AXES, axis_name
@@ -136,7 +136,7 @@ def _criteria(comparison: Comparison) -> Table:
     return Table("AST's published criteria (CIFAR-10; rows skipped, not energy)", headings, rows)
 
 
-def _names(arm: Arm) -> list[str]:
+def _names(arm: ArmRuns) -> list[str]:
     return [str(arm.number), arm.label]
 
 

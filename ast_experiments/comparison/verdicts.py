@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ast_experiments.comparison.arms import Arm
+from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.comparability import (
     SEEDS,
     arm_blockers,
@@ -111,7 +111,7 @@ class DenseComparison:
         measured: Saving in joules, or in seconds without a meter.
     """
 
-    dense: Arm
+    dense: ArmRuns
     gap: Interval
     p_equal: float
     compute: PairedSaving
@@ -129,13 +129,13 @@ class ArmResult:
         on_front: Whether it is on the Pareto front, by axis.
     """
 
-    arm: Arm
+    arm: ArmRuns
     verdict: Verdict
     vs_dense: DenseComparison | None = None
     on_front: Mapping[str, bool] = field(default_factory=dict)
 
 
-def evaluate(arms: Sequence[Arm], rules: Rules) -> list[ArmResult]:
+def evaluate(arms: Sequence[ArmRuns], rules: Rules) -> list[ArmResult]:
     """Compares each arm with the others; returns the results in the same order."""
     accuracies = [arm.mean("accuracy") for arm in arms]
     fronts = {axis: pareto([arm.mean(axis) for arm in arms], accuracies) for axis in AXES}
@@ -150,15 +150,15 @@ def evaluate(arms: Sequence[Arm], rules: Rules) -> list[ArmResult]:
     ]
 
 
-def first_recorded(arms: Sequence[Arm], axes: Sequence[str]) -> str:
+def first_recorded(arms: Sequence[ArmRuns], axes: Sequence[str]) -> str:
     """Returns the first axis that at least half of the runs have recorded; the last one if there is none."""
     runs = [run for arm in arms for run in arm.runs]
     return next((axis for axis in axes if 2 * sum(axis in run.figures for run in runs) >= len(runs)), axes[-1])
 
 
-def lines(arms: Sequence[Arm], axis: str, seeds: Sequence[int]) -> list[Line]:
+def lines(arms: Sequence[ArmRuns], axis: str, seeds: Sequence[int]) -> list[Line]:
     """Returns one line for each set of arms that differ only in how long or how densely they train."""
-    grouped: dict[tuple[object, ...], list[Arm]] = {}
+    grouped: dict[tuple[object, ...], list[ArmRuns]] = {}
     for arm in arms:
         same = tuple(
             sorted((key, value) for key, value in arm.runs[0].settings.items() if not key.startswith(_LENGTH_KEYS))
@@ -174,7 +174,7 @@ def lines(arms: Sequence[Arm], axis: str, seeds: Sequence[int]) -> list[Line]:
     ]
 
 
-def verdict(arm: Arm, arms: Sequence[Arm], rules: Rules) -> Verdict:
+def verdict(arm: ArmRuns, arms: Sequence[ArmRuns], rules: Rules) -> Verdict:
     """Compares an arm with the uniform line at equal cost."""
     if is_baseline(arm, arms):
         return Verdict("baseline")
@@ -209,7 +209,7 @@ def verdict(arm: Arm, arms: Sequence[Arm], rules: Rules) -> Verdict:
     )
 
 
-def compare_with_dense(arm: Arm, arms: Sequence[Arm], rules: Rules) -> DenseComparison | None:
+def compare_with_dense(arm: ArmRuns, arms: Sequence[ArmRuns], rules: Rules) -> DenseComparison | None:
     """Compares accuracy and cost with the best dense arm that is not just a baseline of another arm."""
     dense = [other for other in arms if other.method == "dense" and not other.baseline_only and other is not arm]
     comparable = [other for other in dense if not pair_blockers(arm, other, "flops")]
@@ -228,21 +228,21 @@ def compare_with_dense(arm: Arm, arms: Sequence[Arm], rules: Rules) -> DenseComp
     )
 
 
-def _pair(arm: Arm, dense: Arm, axis: str, seeds: int) -> PairedSaving:
+def _pair(arm: ArmRuns, dense: ArmRuns, axis: str, seeds: int) -> PairedSaving:
     reasons = arm_blockers(arm, axis, seeds) or blockers(arm, dense, axis, seeds)
     if reasons:
         return PairedSaving(axis, None, tuple(reasons))
     return PairedSaving(axis, interval(1 - arm.values(axis) / dense.values(axis, arm.seeds)))
 
 
-def _why_no_candidate(arm: Arm, tried: Sequence[Arm], rules: Rules) -> list[str]:
+def _why_no_candidate(arm: ArmRuns, tried: Sequence[ArmRuns], rules: Rules) -> list[str]:
     """Explains why no candidate is comparable, by the candidate with the fewest blockers."""
     if not tried:
         return ["no dense, rs2 or random runs to compare with"]
     return min((blockers(arm, other, rules.x, rules.seeds) for other in tried), key=len)
 
 
-def _missing(arm: Arm, arms: Sequence[Arm], rules: Rules) -> list[str]:
+def _missing(arm: ArmRuns, arms: Sequence[ArmRuns], rules: Rules) -> list[str]:
     """Explains which kinds of baseline are missing at the method's cost; empty if none is."""
     there = candidates(arm, arms)
     near = [other for other in usable(arm, there, rules.x, rules.seeds) if _similar_cost(other, arm, rules)]
@@ -255,7 +255,7 @@ def _missing(arm: Arm, arms: Sequence[Arm], rules: Rules) -> list[str]:
     return found
 
 
-def _why_none(arm: Arm, kind: str, there: Sequence[Arm], rules: Rules) -> list[str]:
+def _why_none(arm: ArmRuns, kind: str, there: Sequence[ArmRuns], rules: Rules) -> list[str]:
     if not there:
         return [f"no {kind} runs to compare with"]
     able = usable(arm, there, rules.x, rules.seeds)
@@ -265,9 +265,9 @@ def _why_none(arm: Arm, kind: str, there: Sequence[Arm], rules: Rules) -> list[s
     return [f"no {kind} run at that cost: the closest, {_relative_cost(nearest, arm, rules.x)}"]
 
 
-def _similar_cost(other: Arm, arm: Arm, rules: Rules) -> bool:
+def _similar_cost(other: ArmRuns, arm: ArmRuns, rules: Rules) -> bool:
     return abs(other.mean(rules.x) / arm.mean(rules.x) - 1) <= rules.tolerance
 
 
-def _relative_cost(other: Arm, arm: Arm, axis: str) -> str:
+def _relative_cost(other: ArmRuns, arm: ArmRuns, axis: str) -> str:
     return f"{other.label}, costs {other.mean(axis) / arm.mean(axis):.2f} times as much"

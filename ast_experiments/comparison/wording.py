@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ast_experiments.comparison.arms import Arm
+from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.runs import axis_name
 from ast_experiments.comparison.stats import Interval, interval
 from ast_experiments.comparison.verdicts import ArmResult, PairedSaving
@@ -29,7 +29,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if math.isfinite(share) else ""
 
 
-def spread(arm: Arm, key: str, form: str = ".2f") -> str:
+def spread(arm: ArmRuns, key: str, form: str = ".2f") -> str:
     """Formats a mean and, if known, half of its interval."""
     found = interval(arm.values(key))
     half = f" ± {found.high - found.mean:{form}}" if math.isfinite(found.high) else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from ast_experiments.core import distributed
 from ast_experiments.core.errors import UserError
+from ast_experiments.core.files import open_atomic
 
 VERSION = 2
 NAME = "last.pt"
@@ -108,13 +108,9 @@ def save(folder: Path, state: Mapping[str, Any]) -> Path:
         state: Tensors, numbers, strings, and containers of these.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path, unfinished = folder / NAME, folder / f"{NAME}.tmp"
-    with unfinished.open("wb") as file:
+    with open_atomic(folder / NAME) as file:
         torch.save({"version": VERSION, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    return path
+    return folder / NAME
 
 
 def load(folder: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def test_a_failing_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.
 
     target, name, instead = {
         "save": (torch, "save", write_half),
-        "fsync": (checkpoint.os, "fsync", refuse),
+        "fsync": (os, "fsync", refuse),
         "replace": (Path, "replace", refuse),
     }[failing]
     with monkeypatch.context() as patch:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ast_experiments.core.errors import DataError
+from ast_experiments.core.files import exclusive_lock, open_atomic
 from ast_experiments.data import parquet
 from ast_experiments.data.encoded.stores import Packed
 
@@ -88,12 +88,10 @@ def pack(store: ParquetRows, cache: Path) -> Packed:
     Raises:
         DataError: When a file is damaged, an image has no bytes, or the disk has too little space.
     """
-    from filelock import FileLock
-
     path = packed_path(store, cache)
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):  # of the processes of a run, one copies
+    with exclusive_lock(Path(f"{path}.lock"), wait=True):  # one process of a run copies
         if not path.is_file():
             size = packed_bytes(store)
             check_space(size, folder)
@@ -133,19 +131,14 @@ def check_space(needed: int, folder: Path) -> None:
 
 def _write(store: ParquetRows, path: Path) -> None:
     starts, sizes = np.zeros((2, len(store)), np.int64)
-    unfinished = path.with_suffix(f".{os.getpid()}")
     at = 0
-    try:
-        with open(unfinished, "wb") as file:
-            for index, data in store.stream():
-                if not data:
-                    raise DataError(f"{store.where(index)}: the image has no bytes; paths are not followed")
-                starts[index], sizes[index] = at, len(data)
-                at += file.write(data)
+    with open_atomic(path) as file:
+        for index, data in store.stream():
+            if not data:
+                raise DataError(f"{store.where(index)}: the image has no bytes; paths are not followed")
+            starts[index], sizes[index] = at, len(data)
+            at += file.write(data)
         np.save(path.with_suffix(".npy"), np.stack([starts, sizes]))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _key(store: ParquetRows) -> str:
