@@ -34,7 +34,7 @@ def validate(cfg: DictConfig) -> Config:
     for group, choices in CHOICES.items():
         node = settings.get(group)
         name = node.get("name") if isinstance(node, dict) else None
-        if name not in choices:
+        if not isinstance(name, str) or name not in choices:
             raise ConfigError(f"{group}: {name!r} is not a choice{nearest(str(name), choices)}")
         settings[group] = _build(choices[name].schema, node, group, f"{group}={name}")
     for group, schema in SHARED.items():

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.data.choices import DATASETS
 from ast_experiments.data.dataset import Dataset, Samples
+from ast_experiments.data.find import loader
 from ast_experiments.data.loaders.base import Loader
 from ast_experiments.data.loaders.placement import build_loader
 from ast_experiments.data.loaders.transforms import TRANSFORM_SETTINGS, Transform, build_transforms
@@ -48,9 +47,8 @@ def build_dataset(settings: Any, soft_labels: str | None = None) -> Dataset:
         DataError: If the data is missing or damaged.
         ConfigError: If normalisation or soft labels do not fit the data.
     """
-    module, function = DATASETS[settings.name].split(":")
     given = {key: value for key, value in dataclasses.asdict(settings).items() if key not in NOT_FOR_LOADING}
-    dataset = getattr(importlib.import_module(module), function)(**given)
+    dataset = loader(settings.name)(**given)
     channels = dataset.image_shape[2]
     for key in ("mean", "std"):
         values = getattr(settings, key)

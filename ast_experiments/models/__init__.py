@@ -1,1 +1,1 @@
-"""Networks."""
+"""Networks and how they are built."""

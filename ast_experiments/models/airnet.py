@@ -1,4 +1,4 @@
-"""A small network that learns CIFAR-10 fast.
+"""AirNet, a small network that learns CIFAR-10 fast.
 
 The design of K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU" (arXiv 2404.00498, section 3), which goes
 back to D. Page's and tysam-code's speed records.
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.ranges import Positive
 
 BLOCKS = (64, 256, 256)
 """Channels of the three blocks at width 1."""
@@ -19,11 +20,11 @@ WHITENING = 2
 """Height and width of the whitening convolution."""
 
 EPS = 5e-4
-"""Added to the variances of the patches, so that noise is not blown up."""
+"""Added to the variances of the patches, so that noise is not amplified."""
 
 
 class AirNet(nn.Module):
-    """A frozen whitening convolution, three blocks of two 3x3 convolutions each, and a scaled linear head.
+    """Frozen whitening convolution, three blocks of two 3x3 convolutions each, and a scaled linear head.
 
     At width 1, 32 px and 3 channels it has 1,972,792 parameters. Call `whiten` with training images before training.
 
@@ -49,15 +50,15 @@ class AirNet(nn.Module):
         self.scale = 1 / (16 * third**0.5)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, size, size) to logits (n, classes)."""
+        """Maps images (n, channels, size, size) to logits (n, classes)."""
         features = self.blocks(functional.gelu(self.whitening(images)))
         return self.head(features.flatten(1)) * self.scale
 
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:
-        """Make the first convolution a whitening of 2x2 patches: principal directions, each at variance 1.
+        """Makes the first convolution whiten 2x2 patches: it returns their principal components, each with variance 1.
 
-        Its channels are the directions and their negatives, from the smallest variance to the largest.
+        Its channels are the components and their negatives, ordered from the smallest variance to the largest.
 
         Args:
             images: Normalised training images, float, shape (n, channels, h, w).
@@ -78,27 +79,31 @@ class Block(nn.Module):
         self.conv2, self.norm2 = _convolution(after, after), _norm(after)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (n, before, h, w) to (n, after, h // 2, w // 2)."""
+        """Maps features (n, before, h, w) to (n, after, h // 2, w // 2)."""
         x = functional.gelu(self.norm1(functional.max_pool2d(self.conv1(x), 2)))
         return functional.gelu(self.norm2(self.conv2(x)))
 
 
 def _convolution(before: int, after: int) -> nn.Conv2d:
-    """A 3x3 convolution whose first channels pass the input on: an identity for the rest to learn around."""
+    """Returns a 3x3 convolution whose first channels start as the identity."""
     layer = nn.Conv2d(before, after, 3, padding=1, bias=False)
     nn.init.dirac_(layer.weight.data[: min(before, after)])
     return layer
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    """BatchNorm without a scale, whose statistics follow the last few batches."""
+    """Returns BatchNorm without a scale, whose statistics follow the last few batches."""
     layer = nn.BatchNorm2d(channels, eps=1e-12, momentum=0.4)
     layer.weight.requires_grad_(False)
     return layer
 
 
-def airnet(classes: int, channels: int, size: int, *, width: float) -> nn.Module:
-    """Model `airnet`."""
+def airnet(classes: int, channels: int, size: int, *, width: Positive) -> nn.Module:
+    """Builds the model `airnet`; see `AirNet`.
+
+    Raises:
+        ConfigError: If the images are too small.
+    """
     if size < 9:
-        raise ConfigError(f"model=airnet halves the image three times and needs 9 pixels or more, not {size}")
+        raise ConfigError(f"model=airnet halves the image three times, so it needs 9 pixels or more, not {size}")
     return AirNet(classes, channels, width=width)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.models.airnet import AirNet, airnet
-from ast_experiments.models.choices import MODELS
-from ast_experiments.models.cifar_resnet import cifar_resnet, narrow_channels
+from ast_experiments.models.cifar_resnet import narrow_channels, narrow_cifar_resnet
+from ast_experiments.models.find import builder, place
 from ast_experiments.models.simple_cnn import simple_cnn
 from ast_experiments.models.timm import check_arch
 
@@ -64,9 +63,8 @@ def make_model(settings: Any, classes: int, channels: int, size: int) -> nn.Modu
     Raises:
         ConfigError: If the settings do not fit together.
     """
-    module, function = MODELS[settings.name].split(":")
     given = {key: value for key, value in dataclasses.asdict(settings).items() if key != "name"}
-    return getattr(importlib.import_module(module), function)(classes, channels, size, **given)
+    return builder(settings.name)(classes, channels, size, **given)
 
 
 def check_model(settings: Any) -> None:
@@ -82,7 +80,7 @@ def check_model(settings: Any) -> None:
         problem = check_arch(settings.arch)
         if problem:
             raise ConfigError(f"model.arch: {problem}")
-    if MODELS[settings.name].endswith(":cifar_resnet"):
+    if place(settings.name).endswith(":cifar_resnet"):
         with torch.device("meta"):  # without memory for the weights
             make_model(settings, 10, 3, 32)
 
@@ -92,7 +90,7 @@ def whiten(model: nn.Module, images: Callable[[int], Tensor]) -> None:
 
     Args:
         model: The network.
-        images: Returns so many normalised training images, shape (n, channels, h, w).
+        images: Called with n, returns up to n normalised training images, shape (n, channels, h, w).
     """
     if isinstance(model, AirNet):
         model.whiten(images(WHITENING_IMAGES))
@@ -121,15 +119,15 @@ def size_error(model: nn.Module, channels: int, size: int) -> str | None:
 def side_model(
     settings: Mapping[str, Any], classes: int, channels: int, size: int, *, width: float, arch: str | None
 ) -> nn.Module:
-    """A smaller network beside the run's own.
+    """Builds a smaller network that scores samples for the run's own.
 
     Args:
-        settings: Of the run's model, by name.
+        settings: Settings of the run's model, by name.
         classes: Outputs.
         channels: Input channels.
         size: Input height and width in pixels.
         width: Share of the channels that a network of the run's own family keeps, in (0, 1].
-        arch: An architecture of timm instead.
+        arch: Architecture of timm to use instead; None narrows the run's own network.
 
     Raises:
         ConfigError: If the run's model cannot be narrowed and no architecture is given.
@@ -151,7 +149,7 @@ def side_model(
     try:
         if settings["name"] == "timm":
             return timm.create_model(own, num_classes=classes, in_chans=channels, **narrow_channels(width))
-        return cifar_resnet(classes, channels, size, arch=own, drop_path=0.0, width=width)
+        return narrow_cifar_resnet(classes, channels, own, width)
     except (TypeError, RuntimeError) as error:
         raise ConfigError(
             f"method.proxy_width: {own} has no narrower form; name a small network of timm with method.proxy_arch=NAME"

@@ -1,4 +1,4 @@
-"""timm networks with a stem for 32-pixel images."""
+"""ResNets of timm with a stem for 32-pixel images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,39 @@ from typing import Any
 from torch import nn
 
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.ranges import DropRate
+
+
+def cifar_resnet(classes: int, channels: int, size: int, *, arch: str, drop_path: DropRate) -> nn.Module:
+    """Builds the models `resnet18_cifar` and so on: a timm ResNet with a 3x3 stem and without pooling after it.
+
+    Raises:
+        ConfigError: If the architecture is not a ResNet.
+    """
+    del size
+    settings: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    return _with_small_stem(arch, classes, channels, settings)
+
+
+def narrow_cifar_resnet(classes: int, channels: int, arch: str, width: float) -> nn.Module:
+    """Builds such a ResNet with a share `width` of the channels.
+
+    Raises:
+        ConfigError: If the architecture is not a ResNet.
+    """
+    return _with_small_stem(arch, classes, channels, narrow_channels(width) if width != 1 else {})
+
+
+def narrow_channels(width: float) -> dict[str, Any]:
+    """Returns timm's arguments for a ResNet with a share of the channels."""
+    return {"channels": tuple(max(1, round(width * c)) for c in (64, 128, 256, 512))}
 
 
 def small_image_stem(model: nn.Module) -> nn.Module:
-    """Replace the stem of a timm ResNet: one 3x3 convolution with stride 1, no pooling.
+    """Replaces the stem of a timm ResNet by one 3x3 convolution with stride 1, without pooling.
 
-    The usual form for CIFAR (He et al. 2015, section 4.2): at 32 px the ImageNet stem would throw away all but 8 x 8
-    positions before the first block.
+    This is the usual form for CIFAR (He et al. 2015, section 4.2): at 32 px the ImageNet stem would reduce the image to
+    8 x 8 positions before the first block.
 
     Raises:
         ValueError: If the network has no `conv1` and `maxpool` to replace.
@@ -29,24 +55,12 @@ def small_image_stem(model: nn.Module) -> nn.Module:
     return model
 
 
-def cifar_resnet(
-    classes: int, channels: int, size: int, *, arch: str, drop_path: float, width: float = 1.0
-) -> nn.Module:
-    """Models `resnet18_cifar` and friends: a timm ResNet with a 3x3 stem and no pooling behind it."""
-    del size
+def _with_small_stem(arch: str, classes: int, channels: int, settings: dict[str, Any]) -> nn.Module:
     import timm
 
-    settings: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
-    if width != 1:
-        settings |= narrow_channels(width)
     try:
         return small_image_stem(timm.create_model(arch, num_classes=classes, in_chans=channels, **settings))
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"model.arch={arch}: {error}; type a ResNet of timm, or model=timm model.arch={arch}"
         ) from error
-
-
-def narrow_channels(width: float) -> dict[str, Any]:
-    """Timm's arguments for a ResNet with a share of the channels."""
-    return {"channels": tuple(max(1, round(width * c)) for c in (64, 128, 256, 512))}

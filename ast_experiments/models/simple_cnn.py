@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Len
 from torch import Tensor, nn
 
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.ranges import Count, DropRate
 
 
 class SimpleCNN(nn.Module):
@@ -45,13 +49,25 @@ class SimpleCNN(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, size, size) to logits (n, classes)."""
+        """Maps images (n, channels, size, size) to logits (n, classes)."""
         return self.classifier(self.features(images))
 
 
-def simple_cnn(classes: int, channels: int, size: int, *, widths: list[int], hidden: int, dropout: float) -> nn.Module:
-    """Model `simple_cnn`."""
+def simple_cnn(
+    classes: int,
+    channels: int,
+    size: int,
+    *,
+    widths: Annotated[list[Count], Len(3, 3)],
+    hidden: Count,
+    dropout: DropRate,
+) -> nn.Module:
+    """Builds the model `simple_cnn`; see `SimpleCNN`.
+
+    Raises:
+        ConfigError: If the images are too small.
+    """
     if size < 8:
-        raise ConfigError(f"model=simple_cnn halves the image three times and needs 8 pixels or more, not {size}")
+        raise ConfigError(f"model=simple_cnn halves the image three times, so it needs 8 pixels or more, not {size}")
     first, second, third = widths
     return SimpleCNN(classes, channels, size, widths=(first, second, third), hidden=hidden, dropout=dropout)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.ranges import DropRate
 
 
 def timm_model(
@@ -19,13 +20,13 @@ def timm_model(
     arch: str,
     pretrained: bool,
     checkpoint: str | None,
-    drop_rate: float,
-    drop_path: float,
+    drop_rate: DropRate,
+    drop_path: DropRate,
 ) -> nn.Module:
-    """Model `timm`: any architecture that timm knows, with a new head.
+    """Builds the model `timm`: any architecture of timm, with a new head.
 
     Raises:
-        ConfigError: If weights were asked for that cannot be had.
+        ConfigError: If the weights are not available, or a setting does not fit the architecture.
     """
     import timm
 
@@ -59,7 +60,11 @@ def timm_model(
 
 
 def check_arch(arch: str) -> str | None:
-    """None if timm knows the architecture and the tag of its weights, else a line that names the nearest ones."""
+    """Checks that timm has an architecture, and the weights if the name has a tag.
+
+    Returns:
+        None if it has, otherwise a line that names the nearest ones.
+    """
     import difflib
 
     import timm
@@ -73,9 +78,10 @@ def check_arch(arch: str) -> str | None:
 
 
 def _with_weights(arch: str, source: dict[str, str], settings: dict[str, Any]) -> nn.Module:
-    """The network with the weights in a file, which timm takes in several layouts.
+    """Builds a network with the weights in a file, which timm reads in several layouts.
 
-    What timm only warns of is refused: a file of another network. It is known by what it leaves as it was drawn.
+    Timm only warns about the file of another network; here it is an error. Such a file leaves most weights at their
+    random initial values.
     """
     import timm
 

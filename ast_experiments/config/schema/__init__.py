@@ -2,11 +2,13 @@
 
 Values and their meaning live in `conf/<group>/<choice>.yaml`; the module named like the group holds their types and
 ranges, and a table of where each choice is built. A new choice is one yaml file and one row of that table (and a
-dataclass, unless an existing one fits).
+dataclass, unless an existing one fits). The settings of data sets and networks follow from the arguments of the
+functions that load or build them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
@@ -26,7 +28,7 @@ from ast_experiments.core.ranges import Count, Positive, Seed
 
 __all__ = ["CHOICES", "SHARED", "Choice", "Config"]
 
-CHOICES: dict[str, dict[str, Choice]] = {
+CHOICES: dict[str, Mapping[str, Choice]] = {
     "dataset": DATASETS,
     "model": MODELS,
     "method": METHODS,

@@ -1,4 +1,4 @@
-"""Data sets."""
+"""Data sets: the settings of each are those of its transforms and the arguments of its loader."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from annotated_types import Ge, Le
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.fields import STRICT, Choice, Deviations, Means
+from ast_experiments.config.schema.derive import Derived
+from ast_experiments.config.schema.fields import STRICT, Deviations, Means
 from ast_experiments.core.ranges import Count, NonNegative, Positive, Rate, Share
-from ast_experiments.data.choices import DATASETS as LOADERS
+from ast_experiments.data.find import is_encoded, loader, place
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class AnyDatasetConfig:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class InMemoryConfig(AnyDatasetConfig):
-    """Small images, kept in memory."""
+    """Settings of small images that are kept in memory."""
 
     mean: Means
     std: Deviations
@@ -41,16 +42,8 @@ class InMemoryConfig(AnyDatasetConfig):
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class CifarConfig(InMemoryConfig):
-    """CIFAR-10 or CIFAR-100."""
-
-    root: str
-    download: bool
-
-
-@dataclass(config=STRICT, frozen=True, kw_only=True)
 class EncodedConfig(AnyDatasetConfig):
-    """Photographs of any size, decoded when they are asked for; what is None of their pictures, the model says."""
+    """Settings of encoded images of any size; the model decides those of its input that are None."""
 
     root: str
     cache: str
@@ -78,19 +71,8 @@ class EncodedConfig(AnyDatasetConfig):
         return self
 
 
-@dataclass(config=STRICT, frozen=True, kw_only=True)
-class ImageNet100Config(EncodedConfig):
-    """ImageNet-100, of which there are two."""
-
-    class_list: str | None
+def _base(name: str) -> type:
+    return EncodedConfig if is_encoded(name) else InMemoryConfig
 
 
-DATASETS: dict[str, Choice] = {
-    "digits": Choice(InMemoryConfig, LOADERS["digits"]),
-    "cifar10": Choice(CifarConfig, LOADERS["cifar10"]),
-    "cifar100": Choice(CifarConfig, LOADERS["cifar100"]),
-    "imagenette": Choice(EncodedConfig, LOADERS["imagenette"]),
-    "imagenet100": Choice(ImageNet100Config, LOADERS["imagenet100"]),
-    "imagenet1k": Choice(EncodedConfig, LOADERS["imagenet1k"]),
-    "folder": Choice(EncodedConfig, LOADERS["folder"]),
-}
+DATASETS = Derived("dataset", place, loader, base=_base)

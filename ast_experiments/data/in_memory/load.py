@@ -83,7 +83,7 @@ def load_digits(train_rows: int | None = None, val_rows: int | None = None) -> D
 
 
 def load_cifar10(
-    root: str | Path, download: bool = True, train_rows: int | None = None, val_rows: int | None = None
+    root: str, download: bool = True, train_rows: int | None = None, val_rows: int | None = None
 ) -> Dataset:
     """Loads CIFAR-10: 50,000 training and 10,000 validation images of 32x32 pixels in RGB.
 
@@ -101,7 +101,7 @@ def load_cifar10(
 
 
 def load_cifar100(
-    root: str | Path, download: bool = True, train_rows: int | None = None, val_rows: int | None = None
+    root: str, download: bool = True, train_rows: int | None = None, val_rows: int | None = None
 ) -> Dataset:
     """Loads CIFAR-100 with its 100 fine classes; see `load_cifar10`.
 
