@@ -20,14 +20,14 @@ from ast_experiments.data.dataset import Images, check_rows
 
 IMAGE_COLUMNS = ("img", "image")
 _CHUNK = 500
-_FORMATS = ("PNG", "JPEG", "WEBP")  # naming them halves the time that opening an image takes
+_FORMATS = ("PNG", "JPEG", "WEBP")  # naming them halves the time to open an image
 
 
 def find_shards(folder: Path, split: str) -> list[Path]:
-    """Returns the shards of a split in their order; an empty list where there are none.
+    """Returns the shards of a split in order; an empty list if there are none.
 
     Raises:
-        DataError: When some of the shards that the names count are missing.
+        DataError: If shards are missing, according to the total in their names.
     """
     shards = sorted(folder.glob(f"{split}-*.parquet"))
     totals = [int(match[1]) for shard in shards if (match := re.search(r"-of-(\d+)$", shard.stem))]
@@ -45,23 +45,23 @@ def read_split(
     total: int,
     rows: int | None = None,
 ) -> Images:
-    """Decodes a split, or no more than its first rows.
+    """Decodes a split or its first rows.
 
     Args:
         shards: Files of the split, in order.
         shape: Height, width and channels (1 or 3) that every image has.
-        label_columns: Names a label column may have; the first that exists is read.
+        label_columns: Possible names of the label column; the first that exists is read.
         classes: Number of classes.
-        total: Rows that all shards have together; fewer are enough where `rows` are asked for.
-        rows: How many to decode; None for all.
+        total: Rows of all shards together; fewer are enough if they hold `rows` rows.
+        rows: Rows to decode; None for all.
 
     Raises:
-        DataError: When pyarrow is not installed, or a file is damaged, has other columns, another number of
-            rows, images of another size, or labels without a class.
+        DataError: If pyarrow is not installed, or a file is damaged or has other columns, another number of rows,
+            images of another size, or labels without a class.
     """
     found = sum(_open(shard).metadata.num_rows for shard in shards)
     if found != total and (rows is None or found < rows):
-        raise DataError(f"{shards[0].parent}: {shards[0].name} and its like have {found} rows, expected {total}")
+        raise DataError(f"{shards[0].parent}: the files like {shards[0].name} have {found} rows, expected {total}")
     check_rows(rows, total)
     images = np.empty((rows or total, *shape), np.uint8)
     labels = np.empty(len(images), np.int64)
@@ -70,17 +70,17 @@ def read_split(
         if indices.min() < 0 or indices.max() >= classes:
             raise DataError(f"{shard}: labels outside 0..{classes - 1}")
         labels[start : start + len(indices)] = indices
-        # One thread: on images this small, several only wait for each other's turn at the interpreter.
+        # One thread: with images this small, several threads would only wait for the interpreter lock.
         for row, data in enumerate(encoded, start):
             images[row] = _decode(data, shape, shard)
     return Images(images, labels)
 
 
 def class_names(shard: Path, label_columns: Sequence[str]) -> tuple[str, ...] | None:
-    """Returns the class names in the file's `huggingface` or `classes` metadata, or None where it has neither.
+    """Returns the class names in the file's `huggingface` or `classes` metadata, or None if it has neither.
 
     Raises:
-        DataError: When the file is damaged, or has no label column.
+        DataError: If the file is damaged or has no label column.
     """
     file = _open(shard)
     column = _column(file, shard, label_columns)
@@ -98,16 +98,16 @@ def count_rows(shard: Path) -> int:
     """Returns the number of rows of a file.
 
     Raises:
-        DataError: When it is damaged.
+        DataError: If it is damaged.
     """
     return _open(shard).metadata.num_rows
 
 
 def column(shard: Path, names: Sequence[str]) -> str:
-    """Returns the first of some names that a file has a column for.
+    """Returns the first of some names that is a column of a file.
 
     Raises:
-        DataError: When it has none, or is damaged.
+        DataError: If it has none, or is damaged.
     """
     return _column(_open(shard), shard, names)
 
@@ -116,7 +116,7 @@ def batches(shard: Path, columns: Sequence[str], rows: int) -> Iterator[Any]:
     """Yields a file's record batches of at most `rows` rows; `image.bytes` names a field within a column.
 
     Raises:
-        DataError: When the file is damaged.
+        DataError: If the file is damaged.
     """
     file = _open(shard)
     from pyarrow import ArrowException
@@ -140,7 +140,7 @@ def _open(shard: Path) -> Any:
 
 def _damaged(shard: Path, error: Exception) -> DataError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return DataError(f"{shard} cannot be read, fetch it again: {reason}")
+    return DataError(f"{shard} cannot be read; download it again ({reason})")
 
 
 def _column(file: Any, shard: Path, names: Sequence[str]) -> str:
@@ -165,7 +165,7 @@ def _chunks(
         if "bytes" not in fields or not pa.types.is_integer(types[label]):
             raise DataError(
                 f"{shard}: {image} is {types[image]} and {label} is {types[label]}, "
-                "expected a struct with a field bytes and whole numbers"
+                "expected a struct with a field bytes, and integers"
             )
         try:
             for batch in file.iter_batches(batch_size=_CHUNK, columns=[image, label]):
@@ -187,13 +187,13 @@ def _decode(data: bytes | None, shape: tuple[int, int, int], shard: Path) -> np.
     from PIL import Image
 
     if data is None:
-        raise DataError(f"{shard}: an image has no bytes; image paths alone are not followed")
+        raise DataError(f"{shard}: an image has no bytes; paths to images are not followed")
     mode = "RGB" if shape[2] == 3 else "L"
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
         pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow's readers raise on damaged images
+    except (OSError, SyntaxError, ValueError) as error:  # errors of Pillow's readers for damaged images
         raise _damaged(shard, error) from error
     if pixels.shape[:2] != shape[:2]:
-        raise DataError(f"{shard}: an image of {pixels.shape[:2]} pixels, expected {shape[:2]}")
+        raise DataError(f"{shard}: an image has {pixels.shape[:2]} pixels, expected {shape[:2]}")
     return pixels.reshape(shape)

@@ -107,7 +107,7 @@ def test_quick_reads_nothing(tmp_path, monkeypatch, capsys):
     ("classes", "told"),
     [
         (1000, "ok     classes: class list imagenet1k"),
-        (400, "note   classes: these 400 classes are no class list of ImageNet-1K: they hold 400 of 1000"),
+        (400, "note   classes: these 400 classes are no class list of ImageNet-1K: they contain 400 of 1000"),
         (999, "wrong  missing class: n15075141: in the class list, but not in the data"),
     ],
 )

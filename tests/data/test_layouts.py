@@ -104,7 +104,7 @@ def test_a_class_list_takes_its_part_of_a_larger_set(layout, tmp_path, by_hand, 
     assert dataset.facts == {"class_list": str(tmp_path / "mine.txt"), "class_list_hash": hash_of(tools.SYNSETS)}
     whole = load(tmp_path, load_imagenet1k)
     assert len(whole.classes) == len(tools.SYNSETS) + 2
-    assert "these 8 classes are no class list of ImageNet-1K: they hold 6 of 1000 of imagenet1k" in whole.source
+    assert "these 8 classes are no class list of ImageNet-1K: they contain 6 of 1000 of imagenet1k" in whole.source
 
 
 def test_the_two_lists_of_imagenet100():
@@ -145,9 +145,9 @@ def test_named_class_lists(name, imagenet, tmp_path):
 def test_classes_that_are_no_list_are_said_so(tmp_path, imagenet):
     tools.folders(tmp_path, tools.samples())
     dataset = load(tmp_path, load_imagenet100)
-    assert "these 6 classes are no class list of ImageNet-100: they hold 0 of 100 of cmc" in dataset.source
+    assert "these 6 classes are no class list of ImageNet-100: they contain 0 of 100 of cmc" in dataset.source
     assert dataset.facts["class_list"] == "none"
-    with pytest.raises(DataError, match="99 of its 100 classes are not there"):
+    with pytest.raises(DataError, match="99 of its 100 classes are missing"):
         load(tmp_path, load_imagenet100, class_list="kaggle")
     with pytest.raises(DataError, match=r"type dataset.class_list=cmc or dataset.class_list=kaggle"):
         load(imagenet, load_imagenet100)

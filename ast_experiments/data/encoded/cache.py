@@ -1,7 +1,7 @@
-"""Images in parquet files, copied once into one file for random access.
+"""Cache of encoded images from parquet files, copied once into one file for random access.
 
-A row of a parquet file cannot be read without the hundreds around it. The images that a run uses are therefore copied,
-still encoded, to `CACHE/packed/`, from where each is read on its own; runs and processes share the copy.
+A row of a parquet file cannot be read without the hundreds of rows around it. The encoded images that a run uses are
+therefore copied to `CACHE/packed/`, where each can be read alone; runs and processes share the copy.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ParquetRows:
-    """Images of parquet files, which are read for copying alone.
+    """Images in parquet files, which are read only to copy them.
 
     Attributes:
-        shards: Files.
+        shards: Parquet files.
         homes: Index of each image's file, int32, shape (n,).
-        rows: Its row there, int64, shape (n,).
+        rows: Row of each image in its file, int64, shape (n,).
     """
 
     shards: tuple[Path, ...]
@@ -50,7 +50,7 @@ class ParquetRows:
         return next(self.take(np.array([row])).stream())[1]
 
     def where(self, row: int) -> str:
-        """Says which row of which file it is."""
+        """Names file and row of an image."""
         return f"{self.shards[self.homes[row]]}, row {self.rows[row]}"
 
     def take(self, rows: np.ndarray) -> ParquetRows:
@@ -58,10 +58,10 @@ class ParquetRows:
         return ParquetRows(self.shards, self.homes[rows], self.rows[rows])
 
     def stream(self) -> Iterator[tuple[int, bytes]]:
-        """Yields (index, encoded image), file by file, in the order of their rows; no bytes where there are none.
+        """Yields (index, encoded image), file by file, in the order of rows; empty bytes for an image without any.
 
         Raises:
-            DataError: When a file is damaged.
+            DataError: If a file is damaged.
         """
         for home, shard in enumerate(self.shards):
             wanted = np.flatnonzero(self.homes == home)
@@ -79,19 +79,19 @@ class ParquetRows:
 
 
 def pack(store: ParquetRows, cache: Path) -> Packed:
-    """Copies images into one file, or finds the copy that was made before.
+    """Copies images into one file, or finds an earlier copy.
 
     Args:
         store: The images.
-        cache: Folder for copies.
+        cache: Folder of the cache.
 
     Raises:
-        DataError: When a file is damaged, an image has no bytes, or the disk has too little space.
+        DataError: If a file is damaged, an image has no bytes, or the disk has too little space.
     """
     path = packed_path(store, cache)
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(Path(f"{path}.lock"), wait=True):  # one process of a run copies
+    with exclusive_lock(Path(f"{path}.lock"), wait=True):  # one process of a run copies, the others wait
         if not path.is_file():
             size = packed_bytes(store)
             check_space(size, folder)
@@ -104,28 +104,28 @@ def pack(store: ParquetRows, cache: Path) -> Packed:
 
 
 def packed_path(store: ParquetRows, cache: Path) -> Path:
-    """Returns where the copy of some images is or would be."""
+    """Returns the path of the copy of some images, whether it exists or not."""
     return cache.expanduser() / "packed" / f"{_key(store)}.bin"
 
 
 def packed_bytes(store: ParquetRows) -> int:
-    """Estimates the bytes of a copy from the sizes of the files and the share of their rows that is used."""
+    """Estimates the bytes of a copy from the sizes of the files and the share of their rows in use."""
     used = np.bincount(store.homes, minlength=len(store.shards))
     shares = (count / parquet.count_rows(shard) for count, shard in zip(used, store.shards, strict=True))
     return round(sum(share * shard.stat().st_size for share, shard in zip(shares, store.shards, strict=True)))
 
 
 def check_space(needed: int, folder: Path) -> None:
-    """Checks that a disk has room.
+    """Checks that a disk has enough space.
 
     Raises:
-        DataError: When it has not.
+        DataError: If it has not.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
             f"{folder} has {free / 1e9:.1f} GB free, but {needed / 1e9:.1f} GB are needed for a copy of the images; "
-            "make room, or type dataset.cache=FOLDER on another disk"
+            "free some space, or type dataset.cache=FOLDER on another disk"
         )
 
 
@@ -135,7 +135,7 @@ def _write(store: ParquetRows, path: Path) -> None:
     with open_atomic(path) as file:
         for index, data in store.stream():
             if not data:
-                raise DataError(f"{store.where(index)}: the image has no bytes; paths are not followed")
+                raise DataError(f"{store.where(index)}: the image has no bytes; paths to images are not followed")
             starts[index], sizes[index] = at, len(data)
             at += file.write(data)
         np.save(path.with_suffix(".npy"), np.stack([starts, sizes]))

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set of photographs."""
+"""Checks of a data set of encoded images: missing classes, duplicates, wrong labels, broken images."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ _CHUNK = 1024
 
 
 def missing_classes(layout: Layout) -> list[str]:
-    """Names the splits that lack images of a class."""
-    said = []
+    """Lists the splits that lack images of a class."""
+    found = []
     for split, listing in layout.splits.items():
         counts = np.bincount(listing.labels, minlength=len(layout.classes))
         names = [layout.classes[label] for label in np.flatnonzero(counts == 0)]
         if names:
-            said.append(f"{split} has no images of {_some(names)}; every class needs some in both splits")
-    return said
+            found.append(f"{split} has no images of {_some(names)}; every class needs some in both splits")
+    return found
 
 
 def repeated_names(layout: Layout) -> list[str]:
-    """Names the files that are in a class of a split twice, in different parts of it."""
-    said = []
+    """Lists the files that a class of a split contains twice, in different parts."""
+    found = []
     for split, listing in layout.splits.items():
         labels, names, where = listing.labels, listing.names, listing.store.where
         same = (labels[1:] == labels[:-1]) & (names[1:] == names[:-1])
         for row in np.flatnonzero(same).tolist():
-            said.append(f"{split} has {where(row)} and {where(row + 1)}; remove one of them")
-    return said
+            found.append(f"{split} has {where(row)} and {where(row + 1)}; remove one of them")
+    return found
 
 
 def mislabelled(layout: Layout) -> list[str]:
-    """Names the files whose name tells another synset than their label does."""
+    """Lists the files whose name contains another synset than their label."""
     synsets = [name if synset_of(f"{name}_") else None for name in layout.classes]
-    said = []
+    found = []
     for listing in layout.splits.values():
         for row, (label, name) in enumerate(zip(listing.labels.tolist(), listing.names, strict=True)):
-            told = synset_of(os.fsdecode(name))
-            if told and synsets[label] and told != synsets[label]:
-                said.append(f"{listing.store.where(row)} is labelled {synsets[label]}; its name says {told}")
-    return said
+            named = synset_of(os.fsdecode(name))
+            if named and synsets[label] and named != synsets[label]:
+                found.append(f"{listing.store.where(row)} is labelled {synsets[label]}; its name says {named}")
+    return found
 
 
 class Scan(NamedTuple):
-    """What reading and decoding every image of a split told.
+    """Result of reading and decoding every image of a split.
 
     Attributes:
         digests: Hash of each image's bytes, 16 bytes, dtype V16, shape (n,).
-        broken: What is wrong with those that cannot be decoded, by row.
-        modes: How many there are of each kind: RGB, L (grey), CMYK, ...
+        broken: Error of each image that cannot be decoded, by row.
+        modes: Number of images of each mode: RGB, L (grey), CMYK, ...
     """
 
     digests: np.ndarray
@@ -73,7 +73,7 @@ def scan(listing: Listing, tick: Callable[[int], None] = lambda done: None) -> S
 
     Args:
         listing: The images.
-        tick: Called now and then with the number of images done.
+        tick: Called after each chunk with the number of images done.
     """
     digests = np.zeros(len(listing.labels), "V16")
     broken: dict[int, str] = {}
@@ -93,33 +93,33 @@ def scan(listing: Listing, tick: Callable[[int], None] = lambda done: None) -> S
 
 
 def conflicting_labels(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
-    """Names the images that are there under two classes."""
-    said = []
+    """Lists the images that have two classes."""
+    found = []
     for rows in _copies(layout, scans):
         (split, row), *others = rows
         label = layout.splits[split].labels[row]
         other = next(((s, r) for s, r in others if layout.splits[s].labels[r] != label), None)
         if other is not None:
-            said.append(
+            found.append(
                 f"{_where(layout, split, row)} ({layout.classes[label]}) and {_where(layout, *other)} "
                 f"({layout.classes[layout.splits[other[0]].labels[other[1]]]}) are the same image"
             )
-    return said
+    return found
 
 
 def in_both_splits(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
-    """Names the images that are in both splits."""
-    said = []
+    """Lists the images that are in both splits."""
+    found = []
     for rows in _copies(layout, scans):
         first = {split: row for split, row in reversed(rows)}
         if len(first) > 1:
             places = " and ".join(_where(layout, split, row) for split, row in first.items())
-            said.append(f"{places} are the same image")
-    return said
+            found.append(f"{places} are the same image")
+    return found
 
 
 def _copies(layout: Layout, scans: Mapping[str, Scan]) -> Iterator[list[tuple[str, int]]]:
-    """Yields the places, split and row, of each image that is there more than once."""
+    """Yields the places (split and row) of each image that occurs more than once."""
     places = [(split, row) for split in layout.splits for row in range(len(scans[split].digests))]
     digests = np.concatenate([scans[split].digests for split in layout.splits])
     _, group, count = np.unique(digests, return_inverse=True, return_counts=True)
@@ -130,7 +130,7 @@ def _copies(layout: Layout, scans: Mapping[str, Scan]) -> Iterator[list[tuple[st
 
 
 def _encoded(listing: Listing) -> Iterable[tuple[int, bytes | None]]:
-    """Yields (row, encoded image), None where it is yet to be read."""
+    """Yields (row, encoded image); None for an image that is still to be read."""
     if isinstance(listing.store, ParquetRows):
         return listing.store.stream()
     return iter((row, None) for row in range(len(listing.labels)))

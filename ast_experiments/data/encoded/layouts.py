@@ -1,4 +1,4 @@
-"""The layouts that photographs come in; each ends as a listing: label, file name and place of every image."""
+"""Folder layouts of encoded images; each becomes a listing of label, file name and place of every image."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ast_experiments.core.errors import DataError
 from ast_experiments.data.encoded.stores import Files, Store
 
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid", "test")}
-"""What the folders and files of a split may be called; the first that is there counts."""
+"""Possible names of the folders and files of a split; the first that exists is used."""
 EXTENSIONS = (b".jpeg", b".jpg", b".png", b".webp", b".bmp")
 
 ChooseClasses = Callable[[Sequence[str]], Sequence[str]]
-"""Given the classes that are there, returns those that are wanted, in label order."""
+"""Called with the classes that were found, returns the chosen ones in label order."""
 
 
 class Listing(NamedTuple):
@@ -28,7 +28,7 @@ class Listing(NamedTuple):
     Attributes:
         labels: Class indices, int64, shape (n,).
         names: File names in UTF-8, dtype S, shape (n,).
-        store: Where the encoded images are.
+        store: Store of the encoded images.
     """
 
     labels: np.ndarray
@@ -36,7 +36,7 @@ class Listing(NamedTuple):
     store: Store
 
     def ranked(self) -> Listing:
-        """Orders the images by label and file name, so that the row is the same in every layout."""
+        """Orders the images by label and file name, so that an image has the same row in every layout."""
         return self.take(np.lexsort((self.names, self.labels)))
 
     def take(self, rows: np.ndarray) -> Listing:
@@ -49,9 +49,9 @@ class Layout:
     """A data set found on disk or on the hub.
 
     Attributes:
-        kind: Which layout it is, in words, with its place.
-        found: All classes that are there.
-        classes: Those that were chosen, in label order.
+        kind: Description of the layout and its place.
+        found: All classes that were found.
+        classes: The chosen classes, in label order.
         splits: `train` and `val`; only images of the chosen classes, ranked.
     """
 
@@ -62,44 +62,47 @@ class Layout:
 
 
 def class_folders(base: Path, choose: ChooseClasses) -> Layout | None:
-    """Finds folders of classes, `train/CLASS/FILE`, also where a split is in several parts, `train.X1/CLASS/FILE`.
+    """Finds folders of classes, `train/CLASS/FILE`, or a split in several parts, `train.X1/CLASS/FILE`.
 
-    The parts of Kaggle's ImageNet-100 hold different classes each. A label is a place among the sorted classes of
-    all parts and both splits. The validation files of ImageNet-1K may also lie flat, beside Kaggle's list of them.
+    Each part of Kaggle's ImageNet-100 holds different classes. A label is the index in the sorted classes of all parts
+    and both splits. The validation files of ImageNet-1K may also be in one folder, with Kaggle's list of their classes.
+
+    Returns:
+        The layout; None if there are no folders of training classes.
 
     Raises:
-        DataError: When there is no validation split.
+        DataError: If there is no validation split.
     """
     parts = {split: _parts(base, split) for split in SPLITS}
     places = {split: _class_places(folders) for split, folders in parts.items()}
     if not places["train"]:
         return None
-    told = None if places["val"] or not parts["val"] else _told_classes(base)
-    if not places["val"] and told is None:
+    listed = None if places["val"] or not parts["val"] else _listed_classes(base)
+    if not places["val"] and listed is None:
         raise DataError(f"{base} has train/ but no folders of classes in val/; put val/CLASS/FILE there")
     found = tuple(sorted({name for split in places.values() for name in split}))
     classes = tuple(choose(found))
     count = sum(len(folders) for folders in parts.values())
     kind = f"class folders in {base}" + (f" ({count} parts)" if count > len(SPLITS) else "")
     splits = {split: _list_folders(places[split], classes) for split in SPLITS}
-    if told is not None:
-        splits["val"] = _list_told(parts["val"][0], told, classes)
+    if listed is not None:
+        splits["val"] = _list_flat(parts["val"][0], listed, classes)
     return Layout(kind, found, classes, {split: listing.ranked() for split, listing in splits.items()})
 
 
 def synset_of(name: str) -> str | None:
-    """Returns the synset in a file's name, as ImageNet's files have it: at the start, or at the end."""
+    """Returns the synset at the start or at the end of a file's name, as in ImageNet's files."""
     match = re.match(r"(n\d{8})_", name) or re.search(r"_(n\d{8})(\.\w+)?$", name)
     return match[1] if match else None
 
 
 def plain_name(name: str) -> str:
-    """Returns a file's name without the synset that some copies of ImageNet put at its end."""
+    """Returns a file's name without the synset that some copies of ImageNet append."""
     return re.sub(r"_n\d{8}(?=\.\w+$)", "", os.path.basename(name))
 
 
 def _parts(base: Path, split: str) -> list[Path]:
-    """The folders that hold a split's classes: one, or numbered parts."""
+    """Returns the folders of a split's classes: one folder, or numbered parts."""
     for name in SPLITS[split]:
         folders = [folder for folder in (base / name, *sorted(base.glob(f"{name}.X*"))) if folder.is_dir()]
         if folders:
@@ -133,8 +136,8 @@ def _list_folders(places: Mapping[str, list[str]], classes: Sequence[str]) -> Li
     return _files(folders, labels, homes, names)
 
 
-def _told_classes(base: Path) -> dict[bytes, str] | None:
-    """The class of each validation file by Kaggle's list, which lies beside `ILSVRC/`."""
+def _listed_classes(base: Path) -> dict[bytes, str] | None:
+    """Reads the class of each validation file from Kaggle's list, which is next to `ILSVRC/`."""
     for folder in (base, *base.parents[:3]):
         file = folder / "LOC_val_solution.csv"
         if file.is_file():
@@ -143,11 +146,11 @@ def _told_classes(base: Path) -> dict[bytes, str] | None:
     return None
 
 
-def _list_told(folder: Path, told: Mapping[bytes, str], classes: Sequence[str]) -> Listing:
+def _list_flat(folder: Path, listed: Mapping[bytes, str], classes: Sequence[str]) -> Listing:
     place = {name: label for label, name in enumerate(classes)}
     with os.scandir(os.fsencode(folder)) as entries:
-        names = [entry.name for entry in entries if told.get(entry.name) in place]
-    return _files([str(folder)], [place[told[name]] for name in names], [0] * len(names), names)
+        names = [entry.name for entry in entries if listed.get(entry.name) in place]
+    return _files([str(folder)], [place[listed[name]] for name in names], [0] * len(names), names)
 
 
 def _files(folders: Sequence[str], labels: list[int], homes: list[int], names: list[bytes]) -> Listing:

@@ -1,4 +1,4 @@
-"""The data sets of photographs: ImageNet, parts of it, and anybody's own; found by looking at what is there."""
+"""Data sets of encoded images: ImageNet-1K, ImageNet-100, Imagenette and your own folder."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ast_experiments.data.encoded.layouts import ChooseClasses, Layout, class_fo
 from ast_experiments.data.encoded.tables import hub, parquet_files
 
 SIZE = 224
-"""Height and width of the pictures where neither a setting nor the model says otherwise."""
+"""Height and width of the network's input if neither a setting nor the model gives it."""
 
 
 class DatasetSpec(NamedTuple):
-    """What tells one data set of photographs from another.
+    """Differences between data sets of encoded images.
 
     Attributes:
-        name: What the config calls it.
-        title: What people call it.
-        places: Folders below `root` to look in, before `root` itself.
-        lists: Names of the class lists that it may have, each with the published numbers of training and validation
-            images; none where any classes will do.
-        caution: What a reader of its accuracies has to know.
+        name: Name in the config.
+        title: Published name.
+        places: Folders below `root` to search before `root` itself.
+        lists: Names of its class lists, each with the published numbers of training and validation images; empty if
+            any classes are allowed.
+        caution: Warning for readers of its accuracies.
     """
 
     name: str
@@ -71,8 +71,8 @@ def load_imagenet100(root: str, class_list: str | None = None, **settings: Any) 
 
     Args:
         root: As in `load`.
-        class_list: `cmc` or `kaggle`, the two choices of classes that share the name, or a file with a class on each
-            line; None takes the one that the data matches.
+        class_list: `cmc` or `kaggle`, the two class lists that share the name, or a file with a class on each line;
+            None takes the list that the data contains.
         **settings: As in `load`.
     """
     return load(IMAGENET100, root, class_list=class_list, **settings)
@@ -84,7 +84,7 @@ def load_imagenet1k(root: str, **settings: Any) -> Dataset:
 
 
 def load_folder(root: str, **settings: Any) -> Dataset:
-    """Loads anybody's own images, in folders by class or in parquet files; see `load`."""
+    """Loads your own images from class folders or parquet files; see `load`."""
     return load(FOLDER, root, **settings)
 
 
@@ -99,33 +99,33 @@ def load(
     train_rows: int | None = None,
     val_rows: int | None = None,
 ) -> Dataset:
-    """Finds a data set and lists its images; none is decoded unless squares are kept in memory.
+    """Finds a data set and lists its images; images are only decoded if squares are kept in memory.
 
     Args:
-        what: Which one.
-        root: Folder to look in, or `hub:` and a name on the Hugging Face hub.
-        size: Height and width of the pictures; None for `SIZE`.
-        stored_size: Scale every image to a square of this size first; the squares are kept in memory where they fit.
-        cache: Folder for copies of images that parquet files hold.
-        class_list: Name of a class list, or a file; None takes the one that the data matches.
-        train_rows: Take only so many samples of the training split, evenly spread; None for all.
+        what: The data set.
+        root: Folder to search, or `hub:` and a name on the Hugging Face hub.
+        size: Height and width of the network's input; None for `SIZE`.
+        stored_size: Side of the squares that images are first resized to; they are kept in memory if they fit.
+        cache: Folder for copies of images from parquet files.
+        class_list: Name of a class list, or a file; None takes the list that the data contains.
+        train_rows: Number of training samples, evenly spread; None for all.
         val_rows: The same for validation.
 
     Raises:
-        DataError: When it is not found, or not what it should be.
+        DataError: If the data set is not found or not complete.
     """
     choice = ClassChoice(what.title, what.lists, class_list)
     layout = find(what, root, choice)
     for problem in (*missing_classes(layout), *repeated_names(layout)):
-        raise DataError(f"{layout.kind}: {problem}; type ast-doctor dataset={what.name} for all that is wrong")
+        raise DataError(f"{layout.kind}: {problem}; type ast-doctor dataset={what.name} to list all problems")
     notes = [layout.kind] + ([choice.described(layout.classes)] if what.lists else [])
 
-    def photos(split: str, rows: int | None) -> EncodedImages:
+    def samples(split: str, rows: int | None) -> EncodedImages:
         listing = layout.splits[split]
         made = EncodedImages(listing.store, listing.labels, listing.names, size or SIZE, stored_size).first(rows)
         return replace(made, store=pack(made.store, Path(cache))) if isinstance(made.store, ParquetRows) else made
 
-    train, val = photos("train", train_rows), photos("val", val_rows)
+    train, val = samples("train", train_rows), samples("val", val_rows)
     if stored_size is not None:
         kept, note = memory.room(train.decoded_bytes + val.decoded_bytes, f"squares of {stored_size} px")
         notes.append(note)
@@ -138,12 +138,12 @@ def find(what: DatasetSpec, root: str, choose: ChooseClasses) -> Layout:
     """Finds a data set in one of the layouts.
 
     Args:
-        what: Which one.
-        root: Folder to look in, or `hub:` and a name on the Hugging Face hub.
-        choose: Which classes are wanted.
+        what: The data set.
+        root: Folder to search, or `hub:` and a name on the Hugging Face hub.
+        choose: Chooses the classes.
 
     Raises:
-        DataError: When there is none.
+        DataError: If there is none.
     """
     if root.startswith("hub:"):
         return hub(root.removeprefix("hub:"), choose)

@@ -1,4 +1,4 @@
-"""How much memory there is for images."""
+"""Free memory, and whether decoded images fit into it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def available() -> int | None:
-    """Bytes that this machine, or the container it runs in, has free; None where that cannot be told."""
+    """Returns the free bytes of this machine or its container; None if they are unknown."""
     found = []
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
@@ -29,21 +29,21 @@ def available() -> int | None:
         used = int((group / "memory.current").read_text(encoding="utf-8"))
         parts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
         if limit != "max":
-            found.append(int(limit) - used + int(parts.get("inactive_file", 0)))  # files read earlier make room
+            found.append(int(limit) - used + int(parts.get("inactive_file", 0)))  # cached files can be dropped
     except (OSError, ValueError):
         pass
     return min(found, default=None)
 
 
 def room(needed: int, what: str) -> tuple[bool, str]:
-    """Decides whether something is kept in memory: when all processes together fill less than half of what is free.
+    """Decides whether data is kept in memory: if the copies of all processes fill less than half of the free memory.
 
     Args:
-        needed: Bytes.
-        what: What they hold, for the message.
+        needed: Bytes of one copy.
+        what: Name of the data, for the message.
 
     Returns:
-        Whether it is kept, and a line that says so.
+        Whether it is kept, and a line for the log.
     """
     free = available()
     wanted = needed * distributed.size()
@@ -51,7 +51,7 @@ def room(needed: int, what: str) -> tuple[bool, str]:
         return True, f"{what} kept in memory ({needed / 1e9:.2f} GB)"
     line = (
         f"{what} need {wanted / 1e9:.2f} GB, more than half of the {free / 1e9:.2f} GB of free memory: "
-        "each is decoded anew at every visit, which takes longer and gives the same pictures"
+        "each image is decoded at every use instead, which takes longer and gives the same images"
     )
     logger.warning(line)
     print(line, file=sys.stderr)

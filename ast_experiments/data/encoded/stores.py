@@ -1,4 +1,4 @@
-"""Where encoded images lie, each readable without the others: files, one packed file, or a table of the hub."""
+"""Stores of encoded images with random access: separate files, one packed file, or a table of the hub."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Store(Protocol):
         """Returns the encoded image.
 
         Raises:
-            OSError: When it cannot be read.
+            OSError: If it cannot be read.
         """
         ...
 
     def where(self, row: int) -> str:
-        """Says where the image lies, for messages."""
+        """Names the place of the image, for messages."""
         ...
 
     def take(self, rows: np.ndarray) -> Store:
@@ -35,10 +35,10 @@ class Store(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """One file for each image.
+    """Images in separate files.
 
     Attributes:
-        folders: Folders.
+        folders: Folders of the files.
         homes: Index of each file's folder, int32, shape (n,).
         names: File names in UTF-8, dtype S, shape (n,).
     """
@@ -66,13 +66,13 @@ class Files:
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """One file that holds the images one after the other; read through a memory map, which processes share.
+    """Images in one file, one after the other; processes share its memory map.
 
     Attributes:
         path: The file.
-        starts: Where each image begins, int64, shape (n,).
+        starts: Offset of each image, int64, shape (n,).
         sizes: Bytes of each image, int64, shape (n,).
-        source: Where the images came from, row by row.
+        source: Store that the images were copied from, row by row.
     """
 
     path: Path
@@ -95,7 +95,7 @@ class Packed:
         return self._map[0][start : start + int(self.sizes[row])].tobytes()
 
     def where(self, row: int) -> str:
-        """Says from where the image was copied."""
+        """Names the place that the image was copied from."""
         return self.source.where(row)
 
     def take(self, rows: np.ndarray) -> Packed:
@@ -105,13 +105,13 @@ class Packed:
 
 @dataclass(frozen=True, eq=False)
 class Hub:
-    """A split that the `datasets` package holds.
+    """A split in the `datasets` package.
 
     Attributes:
-        table: The split, its images not decoded.
+        table: The split, with images not decoded.
         column: Name of the image column.
         rows: Rows of the table, int64, shape (n,).
-        name: Of the data set on the hub.
+        name: Name of the data set on the hub.
     """
 
     table: Any

@@ -1,4 +1,4 @@
-"""Tables of images, in parquet files or on the Hugging Face hub; listed by reading labels and names alone."""
+"""Layouts in tables: parquet files or the Hugging Face hub; only labels and names are read to list them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ COLUMNS = (parquet.IMAGE_COLUMNS, LABEL_COLUMNS)
 
 
 class Table(NamedTuple):
-    """One split.
+    """The table of one split.
 
     Attributes:
-        listing: Its images; labels are indices into `names`.
+        listing: Images; labels are indices into `names`.
         names: Class names.
     """
 
@@ -33,10 +33,13 @@ class Table(NamedTuple):
 
 
 def parquet_files(base: Path, choose: ChooseClasses) -> Layout | None:
-    """Finds `train-*.parquet` and the like of the Hugging Face layout, in a folder or in its folder `data`.
+    """Finds parquet files of the Hugging Face layout, such as `train-*.parquet`, in a folder or in its folder `data`.
+
+    Returns:
+        The layout; None if there are no training files.
 
     Raises:
-        DataError: When a file is missing or damaged or has other columns.
+        DataError: If a file is missing or damaged or has other columns.
     """
     shards = {split: _shards(base, split) for split in SPLITS}
     if not shards["train"]:
@@ -47,10 +50,10 @@ def parquet_files(base: Path, choose: ChooseClasses) -> Layout | None:
 
 
 def hub(name: str, choose: ChooseClasses) -> Layout:
-    """Takes a data set of the Hugging Face hub, or from the copy that the `datasets` package keeps.
+    """Finds a data set on the Hugging Face hub, or in the cache of the `datasets` package.
 
     Raises:
-        DataError: When `datasets` is not installed, or has no such data set, or it holds no labelled images.
+        DataError: If `datasets` is not installed or has no such data set, or the data set has no labelled images.
     """
     if not name.strip():
         raise DataError("dataset.root=hub: names no data set; type dataset.root=hub:OWNER/NAME")
@@ -79,16 +82,16 @@ def hub(name: str, choose: ChooseClasses) -> Layout:
 def arrange(kind: str, tables: Mapping[str, Table], choose: ChooseClasses) -> Layout:
     """Gives the images of tables the labels that they would have in folders.
 
-    Where the class names are synsets, or the file names tell them, a label is a place among the sorted synsets;
-    otherwise classes keep the order of the tables.
+    If the class names or the file names contain synsets, a label is the index in the sorted synsets; otherwise classes
+    keep the order of the tables.
 
     Args:
-        kind: What to call the layout.
-        tables: Those of the splits.
-        choose: Which classes are wanted.
+        kind: Description of the layout.
+        tables: Tables of the splits.
+        choose: Chooses the classes.
 
     Raises:
-        DataError: When the splits name different classes.
+        DataError: If the splits name different classes.
     """
     if len({table.names for table in tables.values()}) == 1:
         names = tables["train"].names
@@ -111,21 +114,21 @@ def arrange(kind: str, tables: Mapping[str, Table], choose: ChooseClasses) -> La
 
 
 def _synsets(names: Sequence[str], listings: Sequence[Listing]) -> list[str] | None:
-    """The synset of each class, "" for one without images; None where they are not known, or not one a class.
+    """Returns the synset of each class, "" for a class without images; None unless each class has its own synset.
 
-    A file may have the wrong label: the synset that most of a class's files tell is its own.
+    A file may have the wrong label, so the synset of a class is that of most of its files.
     """
     known = [name if synset_of(f"{name}_") else "" for name in names]
     if all(known):
         return known
-    told = Counter(
+    named = Counter(
         (label, synset_of(os.fsdecode(name)) or "")
         for listing in listings
         for label, name in zip(listing.labels.tolist(), listing.names, strict=True)
     )
-    for (label, synset), _ in told.most_common():
+    for (label, synset), _ in named.most_common():
         known[label] = known[label] or synset
-    used = {label for label, _ in told}
+    used = {label for label, _ in named}
     synsets = {known[label] for label in used}
     return known if "" not in synsets and len(synsets) == len(used) else None
 
@@ -144,13 +147,13 @@ def _index(shards: Sequence[Path]) -> Table:
             homes.append(np.full(len(batch), home, np.int32))
             start += len(batch)
     if not labels:
-        raise DataError(f"{shards[0]} has no rows; fetch it again")
+        raise DataError(f"{shards[0]} has no rows; download it again")
     store = ParquetRows(tuple(shards), np.concatenate(homes), np.concatenate(rows))
     return _table(np.concatenate(labels), names, store, parquet.class_names(shards[0], LABEL_COLUMNS))
 
 
 def _table(labels: np.ndarray, names: Iterable[list[str | None]], store: Any, classes: Sequence[str] | None) -> Table:
-    """Puts a table together; an image without a file name is called by its place."""
+    """Builds a table; an image without a file name is named by its row."""
     if classes is None:
         classes = [f"class {label:04d}" for label in range(int(labels.max()) + 1)]
     if not 0 <= labels.min() <= labels.max() < len(classes):
@@ -162,7 +165,7 @@ def _table(labels: np.ndarray, names: Iterable[list[str | None]], store: Any, cl
 
 
 def _names(images: Any) -> list[str | None]:
-    """File names of an array of images."""
+    """Returns the file names of an array of images."""
     fields = [field.name for field in images.type]
     return images.field("path").to_pylist() if "path" in fields else [None] * len(images)
 

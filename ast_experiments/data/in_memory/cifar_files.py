@@ -1,4 +1,4 @@
-"""CIFAR as torchvision keeps it: a folder of pickled batches, checked by md5 before anything is unpickled."""
+"""CIFAR in torchvision's files: pickled batches, whose md5 is checked before they are unpickled."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ SILENCE_S = 20.0
 
 
 def read_split(folder: Path, kind: Any, split: str, *, total: int, rows: int | None = None) -> Images:
-    """Reads a split, or no more files than its first rows need.
+    """Reads a split; stops after the files that hold the first `rows` rows.
 
     Args:
         folder: `cifar-10-batches-py` or `cifar-100-python`.
-        kind: `torchvision.datasets.CIFAR10` or `CIFAR100`; knows the files and their md5.
+        kind: `torchvision.datasets.CIFAR10` or `CIFAR100`, which lists the files and their md5.
         split: "train" or "test".
-        total: Rows the whole split has.
-        rows: How many to return; None for all.
+        total: Rows of the whole split.
+        rows: Rows to return; None for all.
 
     Raises:
-        DataError: When a file is missing or damaged.
+        DataError: If a file is missing or damaged.
     """
     files = kind.train_list if split == "train" else kind.test_list
     check_rows(rows, total)
     for name, _ in files:
         if not (folder / name).is_file():
-            raise DataError(f"{folder / name} is missing; remove {folder} to have it fetched again")
+            raise DataError(f"{folder / name} is missing; remove {folder} to download it again")
     pixels, labels = [], []
     for name, md5 in files:
         entry = _load(folder / name, md5)
@@ -56,20 +56,20 @@ def class_names(folder: Path, kind: Any) -> tuple[str, ...]:
     """Returns the class names in label order.
 
     Raises:
-        DataError: When their file is missing or damaged.
+        DataError: If their file is missing or damaged.
     """
     return tuple(_load(folder / kind.meta["filename"], kind.meta["md5"])[kind.meta["key"]])
 
 
 def fetch(root: Path, kind: Any) -> None:
-    """Downloads and unpacks the archive into `root`, all of it or nothing.
+    """Downloads and unpacks the archive into `root`, completely or not at all.
 
-    Everything happens in a hidden folder; one rename at the end makes the data set visible. A server that
-    says nothing for `SILENCE_S` seconds is given up.
+    The files go to a hidden folder first; one rename at the end makes the data set visible. The download stops if the
+    server sends nothing for `SILENCE_S` seconds.
 
     Raises:
-        OSError: When there is no connection, no space or no permission.
-        RuntimeError: When what arrived is not the archive.
+        OSError: If there is no connection, no space or no permission.
+        RuntimeError: If the downloaded file is not the archive.
     """
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as scratch, _socket_timeout(SILENCE_S):
@@ -78,13 +78,13 @@ def fetch(root: Path, kind: Any) -> None:
         try:
             os.replace(Path(scratch) / kind.base_folder, target)
         except OSError:
-            if not target.is_dir():  # otherwise another process was quicker
+            if not target.is_dir():  # otherwise another process was faster
                 raise
 
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Sets the timeout of new sockets; torchvision gives no other way to bound its download."""
+    """Sets the timeout of new sockets; torchvision has no other way to limit its download."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -99,7 +99,7 @@ def _load(path: Path, md5: str) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise DataError(f"{path} is damaged (its md5 is not {md5}); remove {path.parent} and fetch it again")
-    with warnings.catch_warnings():  # numpy finds fault with arrays pickled by Python 2
+        raise DataError(f"{path} is damaged (its md5 is not {md5}); remove {path.parent} to download it again")
+    with warnings.catch_warnings():  # numpy warns about arrays pickled by Python 2
         warnings.simplefilter("ignore")
         return pickle.loads(content, encoding="latin1")

@@ -1,4 +1,4 @@
-"""The data sets, each found by looking at what is there."""
+"""Data sets of small images: digits, CIFAR-10 and CIFAR-100. CIFAR is found in torchvision's or parquet files."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SHAPE = (32, 32, 3)
 
 @dataclass(frozen=True)
 class Cifar:
-    """What tells one CIFAR from the other.
+    """Differences between CIFAR-10 and CIFAR-100.
 
     Attributes:
-        name: What the config calls it.
-        title: What people call it; without the hyphen, torchvision's class.
-        folder: Where torchvision keeps its files.
-        label_columns: Names its label column may have in parquet files.
-        classes: Class names, for files that do not tell them.
+        name: Name in the config.
+        title: Published name; without the hyphen, the name of torchvision's class.
+        folder: Folder of torchvision's files.
+        label_columns: Possible names of the label column in parquet files.
+        classes: Class names, for files that do not contain them.
     """
 
     name: str
@@ -56,14 +56,14 @@ CIFAR100 = Cifar(
 def load_digits(train_rows: int | None = None, val_rows: int | None = None) -> Dataset:
     """Loads scikit-learn's 1,797 handwritten digits of 8x8 pixels, one channel, scaled to 0..255.
 
-    Every fifth image of each class is for validation, whatever the seed; the original order is kept.
+    Every fifth image of each class is for validation, for every seed; the original order is kept.
 
     Args:
-        train_rows: Take only the first rows of the training split; None for all.
+        train_rows: Number of training samples, from the start; None for all.
         val_rows: The same for validation.
 
     Raises:
-        DataError: When a split has fewer rows.
+        DataError: If a split has fewer rows.
     """
     from sklearn.datasets import load_digits as load
 
@@ -88,14 +88,14 @@ def load_cifar10(
     """Loads CIFAR-10: 50,000 training and 10,000 validation images of 32x32 pixels in RGB.
 
     Args:
-        root: Folder to look in, and in its folder `cifar10`, for torchvision's `cifar-10-batches-py` or for
+        root: Folder to search, with its folder `cifar10`, for torchvision's `cifar-10-batches-py` or for
             `train-*.parquet` and `test-*.parquet` in the Hugging Face layout.
-        download: Whether torchvision may fetch it into `root` where neither is found.
-        train_rows: Read only the first rows of the training split; None for all.
+        download: Whether torchvision may download it into `root` if neither is found.
+        train_rows: Number of training samples, from the start; None for all.
         val_rows: The same for validation.
 
     Raises:
-        DataError: When it is neither found nor fetched, or what is found is damaged or something else.
+        DataError: If it is neither found nor downloaded, or the files are damaged or hold other data.
     """
     return _load_cifar(CIFAR10, Path(root), download, train_rows, val_rows)
 
@@ -106,7 +106,7 @@ def load_cifar100(
     """Loads CIFAR-100 with its 100 fine classes; see `load_cifar10`.
 
     Raises:
-        DataError: As `load_cifar10` does.
+        DataError: As in `load_cifar10`.
     """
     return _load_cifar(CIFAR100, Path(root), download, train_rows, val_rows)
 
@@ -122,7 +122,7 @@ def _load_cifar(cifar: Cifar, root: Path, download: bool, train_rows: int | None
 
 
 def _find(cifar: Cifar, root: Path) -> Path | None:
-    """Returns torchvision's folder or the folder that holds the parquet files, the set's own place first."""
+    """Returns torchvision's folder or the folder of the parquet files; the data set's own folder comes first."""
     for base in (root / cifar.name, root):
         if (base / cifar.folder).is_dir():
             return base / cifar.folder
@@ -162,7 +162,7 @@ def _from_parquet(cifar: Cifar, folder: Path, train_rows: int | None, val_rows: 
     shards = {split: parquet.find_shards(folder, split) for split in ("train", "test")}
     for split, found in shards.items():
         if not found:
-            raise DataError(f"{folder} has no {split}-*.parquet; put it beside the others")
+            raise DataError(f"{folder} has no {split}-*.parquet; put it next to the others")
     classes = parquet.class_names(shards["train"][0], cifar.label_columns) or cifar.classes
     if len(classes) != len(cifar.classes):
         raise DataError(
