@@ -14,7 +14,7 @@ from ast_experiments.cli.main import EXIT_FAILED, guarded
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.files import exclusive_lock
 from ast_experiments.core.text import rough_duration
-from ast_experiments.experiments.names import check_name, default_name
+from ast_experiments.experiments.directory import check_name, default_name
 from ast_experiments.experiments.study.arms import DENSE, arm_config, check_common, parse_methods, with_dense
 from ast_experiments.experiments.study.journal import read_journal
 from ast_experiments.experiments.study.plan import (

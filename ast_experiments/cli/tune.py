@@ -12,7 +12,7 @@ from pathlib import Path
 from ast_experiments.cli.main import EXIT_FAILED, guarded
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.files import exclusive_lock
-from ast_experiments.experiments.names import check_name, default_name
+from ast_experiments.experiments.directory import check_name, default_name
 from ast_experiments.experiments.tuning.objectives import parse_objectives
 from ast_experiments.experiments.tuning.search import REQUEST, Search, SearchSession, read_search
 from ast_experiments.experiments.tuning.space import check_space, parse_space

@@ -73,7 +73,7 @@ def run_job(
     *,
     callback: StopCallback | None = None,
     seconds_left: float | None = None,
-    under_launcher: bool = False,
+    logs: bool = True,
 ) -> Outcome:
     """Runs or resumes a job, or skips it if it has finished. A failure is printed in one line and returned.
 
@@ -81,7 +81,7 @@ def run_job(
         job: The job.
         callback: Sees every log row; a reason that it returns stops the run.
         seconds_left: Estimated time of all remaining jobs, for the progress line.
-        under_launcher: A launcher already writes train.log, and there is no progress line.
+        logs: Write train.log and show a progress line; False if the caller has opened the log.
 
     Raises:
         Interrupted: On a signal, after everything is saved.
@@ -102,17 +102,14 @@ def run_job(
             if before.get("status") == "finished":
                 _complete_report(job)
                 return Outcome(before, skipped=True)
-            with nullcontext() if under_launcher else _output(job, seconds_left):
-                from ast_experiments.runs.run import execute
-
-                result = execute(job.config, job.folder.resolve(), job.overrides, watch if callback else None)
+            with _output(job, seconds_left) if logs else nullcontext():
+                result = _execute(job, watch if callback else None)
             outcome = Outcome(result, time.monotonic() - begun)
     except Interrupted as stopped:
         if not reasons or not str(stopped).startswith(reasons[0]):
             raise
         outcome = Outcome({}, time.monotonic() - begun, stopped=reasons[0])
     except (Exception, SystemExit) as raised:
-        logger.info("the job failed", exc_info=True)  # below a warning: the terminal shows one line
         text = str(raised) if isinstance(raised, UserError) else f"{type(raised).__name__}: {raised}"
         outcome = Outcome({}, time.monotonic() - begun, error=" ".join(text.split()))
         print_failure(job.title, outcome.error or "", job.folder)
@@ -191,6 +188,16 @@ def free_memory() -> None:
             torch.cuda.empty_cache()
         except RuntimeError as error:
             raise UserError(f"the GPU no longer answers this process ({error}); type the same command again") from error
+
+
+def _execute(job: Job, callback: StopCallback | None) -> dict[str, Any]:
+    from ast_experiments.runs.run import execute
+
+    try:
+        return execute(job.config, job.folder.resolve(), job.overrides, callback)
+    except Exception:
+        logger.info("the job failed", exc_info=True)  # below a warning: the terminal shows one line
+        raise
 
 
 @contextmanager

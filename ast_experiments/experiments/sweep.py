@@ -63,7 +63,7 @@ def run_one(config: Config, folder: Path, overrides: Sequence[str], sweep: Path)
         The final accuracy in percent; None if the job failed.
     """
     config = dataclasses.replace(config, group=config.group or sweep.name)
-    outcome = run_job(Job(" ".join(overrides), folder, config, overrides), under_launcher=True)
+    outcome = run_job(Job(" ".join(overrides), folder, config, overrides), logs=False)
     if is_main_process():
         if outcome.skipped:
             print(f"finished already: {folder.name}", flush=True)

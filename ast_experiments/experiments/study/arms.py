@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ast_experiments.config.compose import compose
 from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.experiments.names import folder_name
+from ast_experiments.experiments.directory import folder_name
 
 if TYPE_CHECKING:
     from ast_experiments.config.schema import Config

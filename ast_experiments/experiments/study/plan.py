@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ast_experiments.core.errors import ConfigError, DataError, UserError
-from ast_experiments.core.files import read_json, write_json
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.files import write_json
+from ast_experiments.experiments.directory import read_request
 from ast_experiments.experiments.study.arms import Arm
 
 PLAN, RUNS, TRIALS = "plan.json", "runs", "trials"
@@ -100,21 +101,17 @@ def read_plan(folder: Path) -> StudyPlan | None:
     Raises:
         UserError: If the file cannot be read.
     """
-    try:
-        plan = read_json(folder / PLAN)
-        if plan is None:
-            return None
-        study = plan["study"]
-        study |= {key: tuple(study[key]) for key in ("common", "seeds")}
-        study["arms"] = tuple(_read_arm(arm) for arm in study["arms"])
-        return StudyPlan(**plan | {"study": Study(**study), "baselines": [_read_arm(arm) for arm in plan["baselines"]]})
-    except (DataError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / PLAN} cannot be read ({error}); type another name=, or move the file away"
-        ) from error
+    return read_request(folder / PLAN, _parse_plan)
 
 
-def _read_arm(fields: dict[str, Any]) -> Arm:
+def _parse_plan(plan: dict[str, Any]) -> StudyPlan:
+    study = plan["study"]
+    study |= {key: tuple(study[key]) for key in ("common", "seeds")}
+    study["arms"] = tuple(_parse_arm(arm) for arm in study["arms"])
+    return StudyPlan(**plan | {"study": Study(**study), "baselines": [_parse_arm(arm) for arm in plan["baselines"]]})
+
+
+def _parse_arm(fields: dict[str, Any]) -> Arm:
     baseline_for = fields["baseline_for"] if "baseline_for" in fields else fields["serves"]  # plans of version 0.1
     return Arm(fields["label"], fields["method"], tuple(fields["overrides"]), tuple(baseline_for))
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ast_experiments.core.errors import DataError, UserError
-from ast_experiments.core.files import read_json, write_json
+from ast_experiments.core.errors import UserError
+from ast_experiments.core.files import write_json
 from ast_experiments.core.text import rough_duration
+from ast_experiments.experiments.directory import read_request
 from ast_experiments.experiments.runner import Job, print_failure, resumable, run_job
 from ast_experiments.experiments.tuning.objectives import CURVES, Objective
 from ast_experiments.experiments.tuning.space import Dimension, trial_config, trial_overrides
@@ -60,15 +61,13 @@ def read_search(folder: Path) -> Search | None:
     Raises:
         UserError: If the file cannot be read.
     """
-    try:
-        found = read_json(folder / REQUEST)
-        if found is None:
-            return None
-        goals = tuple(Objective(goal["key"], goal.get("direction") or goal["side"]) for goal in found["goals"])
-        return Search(**found | {"arguments": tuple(found["arguments"]), "goals": goals})
-    except (DataError, KeyError, TypeError) as error:
-        path = folder / REQUEST
-        raise UserError(f"{path} cannot be read ({error}); type another name=, or move the file away") from error
+    return read_request(folder / REQUEST, _parse_search)
+
+
+def _parse_search(found: dict[str, Any]) -> Search:
+    # Version 0.1 wrote "side" for the direction.
+    goals = tuple(Objective(goal["key"], goal.get("direction") or goal["side"]) for goal in found["goals"])
+    return Search(**found | {"arguments": tuple(found["arguments"]), "goals": goals})
 
 
 class SearchSession:

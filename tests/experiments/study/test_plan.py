@@ -9,7 +9,7 @@ import pytest
 
 from ast_experiments.cli.bench import planned
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.experiments.names import default_name
+from ast_experiments.experiments.directory import default_name
 from ast_experiments.experiments.study.arms import DENSE, Arm, arm_config, parse_methods, with_dense
 from ast_experiments.experiments.study.plan import PLAN, extend_plan, read_plan
 

@@ -1,12 +1,17 @@
-"""Names of the directories of studies and searches."""
+"""Directories of studies and searches: their names, and the JSON file that holds the request."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
-from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.errors import ConfigError, DataError, UserError
+from ast_experiments.core.files import read_json
 from ast_experiments.core.text import slug
+
+Request = TypeVar("Request")
 
 
 def folder_name(text: str) -> str:
@@ -31,3 +36,20 @@ def default_name(overrides: Sequence[str]) -> str:
     chosen = {key: value for key, _, value in (override.partition("=") for override in overrides)}
     label = chosen.get("experiment") or chosen.get("dataset") or "digits"
     return f"{folder_name(label)}-{hashlib.sha256(' '.join(overrides).encode()).hexdigest()[:6]}"
+
+
+def read_request(path: Path, parse: Callable[[dict[str, Any]], Request]) -> Request | None:
+    """Reads what an earlier command was asked to do. Returns None if there is no such file.
+
+    Args:
+        path: A JSON file.
+        parse: Builds the request from its content.
+
+    Raises:
+        UserError: If the file is not such a request.
+    """
+    try:
+        content = read_json(path)
+        return None if content is None else parse(content)
+    except (DataError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); type another name=, or move the file away") from error
