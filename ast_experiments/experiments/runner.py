@@ -92,7 +92,8 @@ def run_job(
 
     def watch(row: Mapping[str, Any]) -> str | None:
         reason = None if callback is None else callback(row)
-        reasons.extend([] if reason is None else [reason])
+        if reason is not None:
+            reasons.append(reason)
         return reason
 
     try:

@@ -28,8 +28,8 @@ def test_a_killed_study_repeats_no_finished_run(
     while not (second / "checkpoints/last.pt").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()
-    told, _ = process.communicate()
-    assert "[1/2] dense, seed 0: " in told
+    output, _ = process.communicate()
+    assert "[1/2] dense, seed 0: " in output
     before = (first / "result.json").read_bytes()
     assert json.loads((second / "result.json").read_text())["status"] == "running"
 

@@ -1,4 +1,4 @@
-"""Scripts that measure still run; their figures on so little are nobody's business."""
+"""The benchmark scripts run on small inputs; their figures are not checked."""
 
 from __future__ import annotations
 

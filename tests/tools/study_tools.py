@@ -1,4 +1,4 @@
-"""Runs of a study that nobody trained: their files, with the figures that a test gives them."""
+"""Files of study runs that were never trained, with figures that a test chooses."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _composed = cache(arm_config)
 
 
 def composed(common: Sequence[str], arm: Arm) -> Config:
-    """The config of an arm, composed once in all tests."""
+    """Returns the config of an arm; composes it once for all tests."""
     return _composed(tuple(common), arm)
 
 
 def write_result(queue: StudyQueue, run: StudyRun, *, rate: float = 1.0, joules: bool = False, **changes: Any) -> Path:
-    """A run at a rate: a trained row is worth three forward passes, a validated one one; 1e-6 J an operation."""
+    """Writes a result: a trained row costs three forward passes, a validated row one, and an operation 1e-6 J."""
     config = queue.job(run).config
     epochs = config.recipe.epochs
     rows = round(rate * SAMPLES * epochs)

@@ -1,4 +1,4 @@
-"""Baselines at a given cost, by hand."""
+"""Equal-cost baselines, checked against hand calculations."""
 
 from __future__ import annotations
 

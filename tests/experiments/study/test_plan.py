@@ -1,4 +1,4 @@
-"""What is asked for: methods, settings, and the config of each arm."""
+"""The request: methods, settings, and the config of each arm."""
 
 from __future__ import annotations
 

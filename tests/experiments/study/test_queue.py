@@ -1,4 +1,4 @@
-"""What is done next, and what is decided, from the files of runs that nobody trained."""
+"""The order of runs and the decisions of a study, from files of runs that were never trained."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_methods_first_then_their_baselines_then_seed_by_seed(tmp_path: Path) ->
     assert read_plan(tmp_path) == queue.plan
 
 
-def test_decisions_stand_when_the_study_goes_on(tmp_path: Path) -> None:
+def test_decisions_stay_when_the_study_resumes(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "ast")
     for job, rate in zip(queue.pending()[:2], (1.0, 0.4), strict=True):
         write_result(queue, job, rate=rate)
@@ -83,7 +83,7 @@ def test_joules_where_they_are_measured(tmp_path: Path) -> None:
     assert queue.plan.matched["ast"]["rs2"] == "rs2 rate=0.5"
 
 
-def test_joules_that_were_not_measured_end_the_study_at_once(tmp_path: Path) -> None:
+def test_joules_that_were_not_measured_end_the_study(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "ast", cost="joules")
     for job in queue.pending()[:2]:
         write_result(queue, job)
@@ -110,7 +110,7 @@ def test_baselines(tmp_path: Path, methods: str, rate: float, baselines: list[st
     assert [arm.label for arm in queue.plan.baselines] == baselines
 
 
-def test_another_seed_tells_the_cost_where_the_first_failed(tmp_path: Path) -> None:
+def test_another_seed_gives_the_cost_if_the_first_failed(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "ast")
     dense, ast = queue.plan.arms
     write_result(queue, StudyRun(dense, 0))
@@ -154,14 +154,14 @@ def test_learning_rates_are_tried_with_a_seed_of_their_own(tmp_path: Path) -> No
     assert queue.job(StudyRun(short, TRIAL_SEED, 0.003)).config.tags == ["baseline=dense_shorter:ast", "trial"]
 
 
-def test_an_arm_whose_trials_all_failed_is_left_alone(tmp_path: Path) -> None:
+def test_an_arm_whose_trials_all_failed_does_not_run(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "ast", seeds=1, lr_trials=2)
     queue.failed = dict.fromkeys(queue.pending(), "broken")
     assert queue.decide() == []
     assert queue.pending() == []
 
 
-def test_the_time_left_is_what_runs_of_the_arm_took(tmp_path: Path) -> None:
+def test_the_estimate_is_the_mean_time_of_an_arm(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "random", seeds=2)
     dense, uniform = queue.plan.arms
     assert queue.remaining() == (4 + 2 * 2, None)
@@ -176,6 +176,6 @@ def test_the_time_left_is_what_runs_of_the_arm_took(tmp_path: Path) -> None:
     assert queue.remaining() == (6, 30.0 + 10.0 + 4 * 10.0)
 
 
-def test_arms_have_directories_of_their_own() -> None:
+def test_each_arm_has_its_own_directory() -> None:
     folders = [Arm(label, "ast").folder for label in ("ast", "ast rate=0.2", "kakurenbo decay_at=[0.3,0.6]")]
     assert folders == ["ast", "ast-rate=0.2", "kakurenbo-decay_at=-0.3,0.6"]

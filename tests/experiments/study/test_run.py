@@ -1,4 +1,4 @@
-"""Studies that are run, with networks that are really trained."""
+"""Studies with real training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def results(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, at: Callable[[Any], bool], error: BaseException) -> list[str]:
-    """Lets runs fail in the place of others; returns the methods that were run, as they come."""
+    """Makes some runs fail. Returns the methods that were run, in order."""
     execute, ran = launch.execute, []
 
     def broken(config: Any, folder: Path, overrides: Any = (), watch: Any = None) -> Any:
@@ -53,7 +53,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, at: Callable[[Any], bool], error: 
     return ran
 
 
-def test_a_study_goes_on_where_it_was_stopped_and_past_what_fails(
+def test_a_study_resumes_and_skips_what_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = Path("outputs/studies/s")
@@ -73,12 +73,12 @@ def test_a_study_goes_on_where_it_was_stopped_and_past_what_fails(
         assert bench(patch, str(study)) == 1
     assert ran[0] == "ast"
     assert sorted(ran) == ["ast"] * 2 + ["dense"] * 3 + ["rs2"] * 2
-    told = capsys.readouterr()
-    assert "ast, seed 0: the loss is no longer a number; see outputs/studies/s/runs/ast/seed_0/train.log" in told.err
-    assert "1 failed; to repeat them type: ast-bench outputs/studies/s" in told.err
-    assert "% in" in told.out
-    assert "left" in told.out
-    assert "Verdicts" in told.out
+    printed = capsys.readouterr()
+    assert "ast, seed 0: the loss is no longer a number; see outputs/studies/s/runs/ast/seed_0/train.log" in printed.err
+    assert "1 failed; to repeat them type: ast-bench outputs/studies/s" in printed.err
+    assert "% in" in printed.out
+    assert "left" in printed.out
+    assert "Verdicts" in printed.out
     # Started again by the first command line, only what failed is run.
     ran = breaking(monkeypatch, lambda config: False, failing)
     for _ in range(2):
@@ -143,7 +143,7 @@ def test_nothing_is_started_or_written_if_one_job_is_wrong(
     assert not list(tmp_path.iterdir())
 
 
-def test_runs_of_other_settings_are_not_taken_for_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_with_other_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     plan, folder = planned(["methods=[random]", "seeds=1", "name=s", *TINY])
     queue = StudyQueue(plan, folder)
     place = folder / "runs/dense/seed_0"
@@ -161,7 +161,7 @@ def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (study / "plan.json").exists()
 
 
-def test_an_interrupt_between_runs_tells_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_interrupt_between_runs_says_how_to_continue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plan, folder = planned(["methods=[random]", "seeds=1", "name=s", *TINY])
     queue = StudyQueue(plan, folder)
 

@@ -1,4 +1,4 @@
-"""Searches, with networks that are really trained and with runs that nobody trained."""
+"""Searches, with real training and with invented results."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def study(name: str) -> SearchSession:
 
 
 def invent(monkeypatch: pytest.MonkeyPatch, figures: Callable[[Config], Mapping[str, Any]]) -> list[Config]:
-    """Runs that only write down the figures they are given; a list of `curve` is what is validated epoch by epoch."""
+    """Replaces training by figures; `curve` has the accuracy of each epoch. Returns the configs that were run."""
     ran: list[Config] = []
 
     def execute(config: Config, folder: Path, overrides: Any = (), watch: Any = None) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def invent(monkeypatch: pytest.MonkeyPatch, figures: Callable[[Config], Mapping[
     return ran
 
 
-def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(
+def test_an_interrupted_search_finds_the_same_as_a_whole_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert search(monkeypatch, *SPACE, *TINY, "trials=3", "name=whole") == 0
@@ -141,7 +141,7 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(
     assert results.config_hash(config) == results.config_hash(ran[0])
 
 
-def test_a_run_that_ended_before_the_search_knew_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ended_before_it_was_recorded_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = invent(monkeypatch, lambda config: {"final_accuracy": 50.0})
 
     def killed(*_: Any) -> None:
@@ -156,7 +156,7 @@ def test_a_run_that_ended_before_the_search_knew_is_not_repeated(monkeypatch: py
     assert [trial["status"] for trial in trials("s")] == ["finished", "finished"]
 
 
-def test_failed_trials_are_written_down_and_passed_over(
+def test_failed_trials_are_recorded_and_skipped(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def figures(config: Config) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def test_trials_below_the_median_are_pruned(monkeypatch: pytest.MonkeyPatch) -> 
     assert "pruned" in [trial["status"] for trial in found]
     rates = [float(trial["method.rate"]) for trial in found]
     for i, trial in enumerate(found):
-        # The first five are spared, and nobody is pruned in the first quarter: epoch 2 is the first that can.
+        # The first five trials and the first quarter of the epochs are exempt, so epoch 2 is the first that can prune.
         others = [rate for rate, before in zip(rates[:i], found, strict=False) if before["status"] == "finished"]
         worse = i >= 5 and rates[i] < sorted(rates[:i])[i // 2 - (i % 2 == 0)]
         assert trial["status"] == "finished" or (i >= 5 and rates[i] < max(others))
@@ -234,7 +234,7 @@ def test_two_goals_and_choices(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert page.count("<svg") == 7
 
 
-def test_a_search_for_a_figure_that_is_not_there_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_objective_stops_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = invent(monkeypatch, lambda config: {"final_accuracy": 1.0})
     with pytest.raises(
         UserError, match=r"goal=energy.joules: not in the results of these runs; expected one of final_acc"
@@ -261,7 +261,7 @@ def test_a_search_for_a_figure_that_is_not_there_stops_at_once(monkeypatch: pyte
         (["outputs/tune/there", "seed=1"], "only the directory of a search"),
     ],
 )
-def test_command_lines_that_cannot_be(monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:
+def test_wrong_command_lines(monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:
     (ROOT / "there").mkdir(parents=True)
     asked, _ = tune.asked([*SPACE, "name=there"])
     asked.write(ROOT / "there")
@@ -293,13 +293,13 @@ def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (ROOT / "s/search.json").exists()
 
 
-def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_a_broken_request_is_refused(tmp_path: Path) -> None:
     (tmp_path / "search.json").write_text("{}")
     with pytest.raises(UserError, match="cannot be read"):
         read_search(tmp_path)
 
 
-def test_whoever_watches_can_stop_a_run_and_it_goes_on_later(tmp_path: Path) -> None:
+def test_a_stopped_run_resumes(tmp_path: Path) -> None:
     config = load_config([*TINY, "tracking.console=false"])
     with pytest.raises(Interrupted, match="enough; go on with: ast-resume"):
         launch.execute(config, tmp_path, watch=lambda row: "enough" if row["kind"] == "epoch" else None)

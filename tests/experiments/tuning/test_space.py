@@ -1,4 +1,4 @@
-"""What is searched, as it is typed."""
+"""Search spaces and objectives, as typed."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def _ends(each: Range | Categorical) -> tuple[object, ...]:
         (["recipe", "recipe.lr=0.1..1"], "recipe: expected KEY=VALUE"),
     ],
 )
-def test_what_cannot_be_searched(arguments: list[str], said: str) -> None:
+def test_wrong_spaces(arguments: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_space(*parse_space(arguments))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_trial_is_what_ast_train_makes_of_its_overrides() -> None:
+def test_a_trial_is_the_run_of_its_overrides() -> None:
     common = ["experiment=cifar10_stale", "method=dense"]  # rates of the experiment's own method are left out
     typed = trial_overrides(common, {"recipe.lr": "0.25"})
     assert typed[:3] == [*common, "recipe.lr=0.25"]
@@ -90,7 +90,7 @@ RESULT = {"status": "finished", "final_accuracy": 90.0, "seconds": {"train": 2, 
         ("joules_to_accuracy", (Objective("joules_to_accuracy", "min"),), [None]),
     ],
 )
-def test_goals(text: str, expected: tuple[Objective, ...] | None, figures: list[float | None]) -> None:
+def test_objectives(text: str, expected: tuple[Objective, ...] | None, figures: list[float | None]) -> None:
     goals = parse_objectives(text)
     assert expected is None or goals == expected
     assert [goal.value(RESULT) for goal in goals] == figures
@@ -110,12 +110,12 @@ def test_goals(text: str, expected: tuple[Objective, ...] | None, figures: list[
         ),
     ],
 )
-def test_goals_that_cannot_be(text: str, said: str) -> None:
+def test_wrong_objectives(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         parse_objectives(text)
 
 
 @pytest.mark.parametrize("key", ["seconds", "control.rms_error"])
-def test_figures_that_runs_do_not_have(key: str) -> None:
+def test_objectives_that_results_lack(key: str) -> None:
     with pytest.raises(UserError, match=r"expected one of final_accuracy, seconds.train, seconds.val"):
         Objective(key, "min").value(RESULT)
