@@ -132,8 +132,8 @@ def test_an_interrupted_search_finds_the_same_as_a_whole_one(
     assert search(monkeypatch, str(ROOT / "cut"), "trials=4") == 0
     assert len(ran) == 1
     said = capsys.readouterr().out
-    assert "cut: 0 of 3 trials to make" in said
-    assert "cut: 1 of 4 trials to make" in said
+    assert "cut: 0 of 3 trials left" in said
+    assert "cut: 1 of 4 trials left" in said
     # The best trial's command makes its run again.
     best = json.loads((ROOT / "cut/best.json").read_text())["best"][0]
     assert best["command"] in said

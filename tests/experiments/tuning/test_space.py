@@ -55,7 +55,7 @@ def _ends(each: Range | Categorical) -> tuple[object, ...]:
         (["recipe.lrr=0.1..1"], "recipe.lrr: no such setting of recipe=small; nearest: lr"),
         (["method.rate=0.1..2"], "method.rate: 2.0 is wrong"),
         (["recipe.batch_size=0.5..3"], "recipe.batch_size: 0.5 is wrong"),
-        (["dataset.horizontal_flip=0..1"], "dataset.horizontal_flip: 0 is wrong"),
+        (["hardware.deterministic=0..1"], "hardware.deterministic: 0 is wrong"),
         (["experiment_name=1..2"], "experiment_name: 1 is wrong"),
         (["controller=pi,quantile", "controller.kp=0.1..1"], "controller.kp: no such setting of controller=quantile"),
         (["method=ast,dense", "method.rate=0.1..1"], "method.rate: no such setting of method=dense"),
