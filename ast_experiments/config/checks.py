@@ -104,12 +104,8 @@ def _budget(config: Config) -> None:
 
 
 def _validation(config: Config) -> None:
-    if config.eval_on != "holdout":
-        return
-    if not config.holdout:
+    if config.eval_on == "holdout" and not config.holdout:
         raise ConfigError("eval_on: holdout needs held-out training samples; type holdout=0.1, or eval_on=val")
-    if config.method.name == "rho_loss":
-        raise ConfigError("eval_on: method=rho_loss trains a network on the held-out samples; type eval_on=val")
 
 
 def _side_network(config: Config) -> None:

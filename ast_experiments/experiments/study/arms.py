@@ -27,6 +27,9 @@ RESERVED = {
 }
 """Settings that a study controls itself, and what to type instead."""
 
+TRIAL_HOLDOUT = 0.1
+"""Share of the training samples that trials hold out, where the study holds out none."""
+
 _ARM_SETTING = re.compile(
     r"(method\.\w+|(controller|significance)(\.\w+)?|recipe\.(epochs|lr|warmup_epochs))(\.\w+)?=.+"
 )
@@ -157,3 +160,8 @@ def run_config(
     if not console:
         changes["tracking"] = dataclasses.replace(config.tracking, console=False)
     return dataclasses.replace(config, **changes)
+
+
+def trial_config(config: Config) -> Config:
+    """Returns the config of a trial: validated on held-out training samples, so that tuning never sees the test set."""
+    return dataclasses.replace(config, holdout=config.holdout or TRIAL_HOLDOUT, eval_on="holdout")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ast_experiments.experiments.runner import Job
 from ast_experiments.experiments.study import baselines
-from ast_experiments.experiments.study.arms import DENSE, Arm, arm_config, run_config
+from ast_experiments.experiments.study.arms import DENSE, Arm, arm_config, run_config, trial_config
 from ast_experiments.experiments.study.journal import read_journal
 from ast_experiments.experiments.study.plan import TRIAL_SEED, StudyPlan, StudyRun
 from ast_experiments.runs.record import read_result
@@ -61,6 +61,7 @@ class StudyQueue:
             tags=purposes if run.lr is None else [*purposes, "trial"],
             console=any(override.startswith("tracking.console=") for override in common),
         )
+        config = config if run.lr is None else trial_config(config)
         return Job(run.title, self.folder / run.path, config, (*common, *run.arm.overrides))
 
     # --- finished and pending runs

@@ -131,12 +131,14 @@ def test_learning_rates_are_tried_with_a_seed_of_their_own(tmp_path: Path) -> No
     assert places(queue) == [f"trials/{arm}/lr_{lr}" for lr in ("0.0015", "0.003", "0.006") for arm in ("dense", "ast")]
     trial = queue.job(queue.pending()[0]).config
     assert (trial.seed, trial.recipe.lr, trial.tags) == (TRIAL_SEED, 0.0015, ["trial"])
+    assert (trial.holdout, trial.eval_on) == (0.1, "holdout")
     assert queue.remaining() == (6 + 4 + 2 * (2 + 3), None)
     for lr, accuracy in ((0.0015, 90.0), (0.003, 91.0), (0.006, 91.0)):
         write_result(queue, StudyRun(dense, TRIAL_SEED, lr), final_accuracy=accuracy)
         assert "runs/dense/seed_0" not in places(queue)
     assert queue.decide() == ["dense: lr 0.003 of 0.0015, 0.003, 0.006"]  # of equal ones the nearest
-    assert queue.job(StudyRun(dense, 0)).config.recipe.lr == 0.003
+    chosen = queue.job(StudyRun(dense, 0)).config
+    assert (chosen.recipe.lr, chosen.holdout, chosen.eval_on) == (0.003, 0.0, "val")
     # A trial that failed counts for nothing.
     for lr, accuracy in ((0.0015, 80.0), (0.006, 85.0)):
         write_result(queue, StudyRun(ast, TRIAL_SEED, lr), rate=0.4, final_accuracy=accuracy)
