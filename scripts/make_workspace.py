@@ -1,7 +1,7 @@
 """Saves three views of a W&B project: data sets side by side, a study of gains, a study of energy.
 
-The panels draw what runs log, so the views may be made before the first run. What a run cannot know, its difference to
-the dense runs, `ast-compare` finds; with `--compare` it is written into the summaries of the runs, as `relative/...`.
+The panels show what runs log, so you can make the views before the first run. The difference between a run and the
+dense runs is known only to `ast-compare`; `--compare` writes it into the summaries of the runs, as `relative/...`.
 
 Needs the extra `workspaces` and an API key:
 
@@ -33,11 +33,11 @@ RELATIVE = (
     *(f"points_above_dense{end}" for end in ("", "_low", "_high")),
     *(f"{cost}_saved" for cost in ("flops", "seconds", "joules")),
 )
-"""What is taken of an arm's figures in `compare.json`; every run of the arm gets it."""
+"""Figures of an arm in `compare.json` that every run of the arm gets."""
 
 
 def views(entity: str, project: str) -> list[ws.Workspace]:
-    """The views, not yet saved."""
+    """Builds the views without saving them."""
     parts = {
         "Data sets side by side": ("progress", ("dataset.name", "method.name"), datasets()),
         "Gains of a controller": ("samples_offered", ("dataset.name",), gains()),
@@ -57,7 +57,7 @@ def views(entity: str, project: str) -> list[ws.Workspace]:
 
 
 def datasets() -> list[ws.Section]:
-    """Runs of different lengths and sizes over the share of their epochs that is done."""
+    """Builds panels that compare runs of different lengths, drawn over their progress."""
     control = {
         "Activation rate": ("epoch/activation_rate", "epoch/target"),
         "Rate that the controller sees": ("control/activation_rate_ema",),
@@ -82,7 +82,7 @@ def datasets() -> list[ws.Section]:
 
 
 def gains() -> list[ws.Section]:
-    """Gains in use against what they lead to; `control/kp` is there for derived gains too."""
+    """Builds panels of controller gains and their effects; `control/kp` is logged for derived gains too."""
     outcomes = {
         "control/rms_error": "RMS rate error",
         "control/settling_rows": "rows until settled",
@@ -120,7 +120,7 @@ def gains() -> list[ws.Section]:
 
 
 def energy() -> list[ws.Section]:
-    """Measured joules and counted FLOPs against accuracy; panels of what was not measured stay empty."""
+    """Builds panels of joules and FLOPs against accuracy; panels of unmeasured figures stay empty."""
     spent = {
         "energy/gpu_joules": "joules of the GPU",
         "energy/cpu_joules": "joules of the processor",
@@ -150,7 +150,7 @@ def energy() -> list[ws.Section]:
 
 
 def relative(folders: Sequence[Path]) -> Iterator[tuple[str, dict[str, float]]]:
-    """Id and `relative/...` figures of every run that `ast-compare` can set beside dense runs."""
+    """Yields the id and the `relative/...` figures of every run that `ast-compare` can compare with dense runs."""
     from ast_experiments.comparison.compare import compare
     from ast_experiments.comparison.export import figures
     from ast_experiments.comparison.runs import load
@@ -160,24 +160,24 @@ def relative(folders: Sequence[Path]) -> Iterator[tuple[str, dict[str, float]]]:
         comparison = compare(loaded, name)
         for results in comparison.results:
             found = figures(comparison, results)
-            told = {f"relative/{key}": found[key] for key in RELATIVE if key in found}
-            for run in results.arm.runs if told else ():
-                yield run.record.result["run_id"], told
+            summary = {f"relative/{key}": found[key] for key in RELATIVE if key in found}
+            for run in results.arm.runs if summary else ():
+                yield run.record.result["run_id"], summary
 
 
 def push(found: Iterator[tuple[str, dict[str, float]]], run: Callable[[str], Any]) -> int:
-    """Write figures into the summaries of runs.
+    """Writes figures into the summaries of runs.
 
     Args:
         found: Id and figures of each run.
-        run: Finds a run of W&B's public API by its id.
+        run: Returns the run of W&B's public API with an id.
 
     Returns:
-        How many runs got some.
+        Number of runs that got figures.
     """
     count = 0
-    for count, (run_id, told) in enumerate(found, start=1):  # noqa: B007 - counted to the end
-        run(run_id).summary.update(told)
+    for count, (run_id, summary) in enumerate(found, start=1):  # noqa: B007 - counted to the end
+        run(run_id).summary.update(summary)
     return count
 
 
@@ -219,7 +219,7 @@ def _main() -> int:
         if args.compare:
             api = wandb.Api()
             count = push(relative(args.compare), lambda run_id: api.run(f"{entity}/{project}/{run_id}"))
-            print(f"{count} runs now know how they stand beside the dense ones")
+            print(f"{count} runs got figures relative to the dense runs")
     except wandb.Error as error:
         raise UserError(f"W&B: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
     return 0

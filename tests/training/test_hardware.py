@@ -17,10 +17,10 @@ from run_tools import assert_same_run, run, stable_result, stable_rows, weights
 from torch import nn
 
 import ast_experiments
-from ast_experiments.cli.resume import resume
 from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import ConfigError, EvalOutOfMemory, Interrupted, OutOfMemory, UserError
 from ast_experiments.runs.launcher import run_ranks
+from ast_experiments.runs.resume import resume
 from ast_experiments.selection.method import weigh
 from ast_experiments.training import hardware
 from ast_experiments.training.auto_batch import largest_that_fits
@@ -150,7 +150,7 @@ def test_a_run_whose_time_is_up_is_saved_and_goes_on(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [("recipe.lr=1.0", "would make another run of it; start one with ast-train"), ("lr", "expected key=value"),
+    [("recipe.lr=1.0", "changes the results of the run; type ast-train to start another"), ("lr", "expected key=value"),
      ("hardware.hours=1", "hardware.hours: no such setting")],
 )  # fmt: skip
 def test_a_resumed_run_takes_no_change_of_its_figures(tmp_path: Path, change: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What is metered."""
+"""Settings of `energy`: meters and the nominal cost model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ast_experiments.core.ranges import NonNegative, Positive
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class EnergyConfig:
-    """What is measured, and the nominal cost model."""
+    """Meters and the nominal cost model."""
 
     name: str
     gpu: Literal["auto", "nvml", "nvml_power", "none"]

@@ -1,4 +1,4 @@
-"""Where and how the arithmetic runs."""
+"""Settings of `hardware`: device, precision, processes and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ast_experiments.core.ranges import Count, Positive
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class HardwareConfig:
-    """Where and how the arithmetic runs."""
+    """Device, precision, processes and memory."""
 
     name: str
     device: Literal["auto", "cpu", "cuda", "mps"]

@@ -1,4 +1,4 @@
-"""The recipe: optimiser, schedule, batches."""
+"""Settings of `recipe`: optimiser, schedule and batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ast_experiments.core.ranges import Count, NonNegative, Positive
 
 @dataclass(config=NESTED, frozen=True, kw_only=True)
 class FirstStageConfig:
-    """Epochs at the beginning with a schedule and label smoothing of their own."""
+    """First epochs with their own schedule and label smoothing."""
 
     share: Annotated[float, Strict(), Gt(0), Lt(1)]
     lr_scale: Annotated[float, Strict(), Gt(0)]
@@ -25,7 +25,7 @@ class FirstStageConfig:
 
 @dataclass(config=NESTED, frozen=True, kw_only=True)
 class MuonSGDConfig:
-    """What SGD trains beside Muon."""
+    """Learning rates of the parameters that SGD trains, beside Muon."""
 
     bias_lr: Annotated[float, Strict(), Gt(0)]
     head_lr: Annotated[float, Strict(), Gt(0)]
@@ -34,7 +34,7 @@ class MuonSGDConfig:
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class RecipeConfig:
-    """How the network is optimised."""
+    """Optimiser, schedule and batches."""
 
     name: str
     epochs: Count
@@ -63,9 +63,7 @@ class RecipeConfig:
     @model_validator(mode="after")
     def _warmup(self) -> Self:
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"recipe.warmup_epochs: {self.warmup_epochs} leaves nothing of recipe.epochs={self.epochs}"
-            )
+            raise ValueError(f"recipe.warmup_epochs: {self.warmup_epochs} leaves nothing of recipe.epochs={self.epochs}")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Where the numbers go."""
+"""Settings of `tracking`: the log, trackers and the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ast_experiments.core.ranges import Count, Positive
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class TrackingConfig:
-    """Where the numbers go."""
+    """The log, trackers and the report."""
 
     name: str
     console: bool
