@@ -63,7 +63,9 @@ class RecipeConfig:
     @model_validator(mode="after")
     def _warmup(self) -> Self:
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(f"recipe.warmup_epochs: {self.warmup_epochs} leaves nothing of recipe.epochs={self.epochs}")
+            raise ValueError(
+                f"recipe.warmup_epochs: {self.warmup_epochs} leaves nothing of recipe.epochs={self.epochs}"
+            )
         return self
 
     @model_validator(mode="after")
