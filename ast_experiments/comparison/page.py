@@ -83,7 +83,7 @@ def _section(comparison: Comparison) -> dict[str, Any]:
         "dataset": comparison.dataset,
         "energy": comparison.energy,
         "subtitle": f"{sum(len(arm.runs) for arm in comparison.arms)} runs, {len(comparison.arms)} arms; cost axis: "
-        f"{x_name} ({axis_name(rules.x)}); equal means within ± {rules.margin:g} points",
+        f"{x_name} ({axis_name(rules.x)}); arms within ± {rules.margin:g} points count as equal",
         "tables": tables(comparison),
         "remarks": [(each.arm, line) for each in comparison.results for line in remarks(each, rules.x)],
         "charts": embed(drawn),

@@ -15,8 +15,8 @@ from ast_experiments.runs.record import CONFIG, RESULT, RunRecord, find_runs, re
 AXES = {
     "joules": ("energy", "J"),
     "seconds": ("time", "s"),
-    "flops": ("arithmetic", "FLOPs"),
-    "samples": ("sample-visits", "rows"),
+    "flops": ("compute", "FLOPs"),
+    "samples": ("rows trained", "rows"),
 }
 """Cost axes: name and unit by key."""
 

@@ -49,7 +49,7 @@ def test_metered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "study<b>" not in html
     titles = re.findall(r"<figcaption>([^<]*)<", html)
     assert titles == [
-        *(f"Accuracy against {axis}" for axis in ("energy", "time", "arithmetic", "sample-visits")),
+        *(f"Accuracy against {axis}" for axis in ("energy", "time", "compute", "rows trained")),
         "Energy saved at equal accuracy",
         "Savings against dense training, three kinds",
         *("Joules by phase", "Seconds by phase", "FLOPs by phase"),
