@@ -6,12 +6,12 @@ import dataclasses
 import re
 import types
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from ast_experiments.config.groups import CONF
-from ast_experiments.config.schema import CHOICES, SHARED, Config
+from ast_experiments.config.schema import CHOICES, SHARED, Choice, Config
 
 SETTING = re.compile(r"( *)([\w./]+):(?: +([^#\s].*?))?(?:  +# (.*))?")
 INHERITED = re.compile(r"  - (?!_self_)(\w+)")
@@ -31,8 +31,7 @@ def tables() -> str:
     parts = ["## Settings of a run", table(own, {"": read(CONF / "config.yaml")[1]})]
     for group, choices in CHOICES.items():
         parts += [f"## {group}", heads(group)]
-        for schema in dict.fromkeys(choice.schema for choice in choices.values()):
-            names = [name for name, choice in choices.items() if choice.schema is schema]
+        for schema, names in alike(choices):
             settings = {name: read(CONF / group / f"{name}.yaml")[1] for name in names}
             rows = table(fields(schema), settings, f"{group}.")
             parts += [f"### {group}: {', '.join(names)}", rows] if rows else []
@@ -42,6 +41,14 @@ def tables() -> str:
     for group in ("experiment", "sweep", "debug"):
         parts += [f"## {group}", heads(group)]
     return "\n\n" + "\n\n".join(parts) + "\n"
+
+
+def alike(choices: Mapping[str, Choice]) -> list[tuple[type, list[str]]]:
+    """Groups choices that have the same settings; one schema for each group, and the names."""
+    groups: dict[str, tuple[type, list[str]]] = {}
+    for name, choice in choices.items():
+        groups.setdefault(repr(fields(choice.schema)), (choice.schema, []))[1].append(name)
+    return list(groups.values())
 
 
 def read(file: Path) -> tuple[list[str], dict[str, Setting]]:
@@ -137,7 +144,7 @@ def in_words(kind: Any) -> str:
     if origin in (Union, types.UnionType):
         texts = [in_words(part) for part in parts]
         return ", ".join(texts[:-1]) + (", or " if "," in texts[0] else " or ") + texts[-1]
-    if origin is list:
+    if origin in (list, Sequence):
         return f"list of [{in_words(parts[0])}]"
     return "the settings below" if dataclasses.is_dataclass(kind) else WORDS[kind]
 

@@ -104,10 +104,10 @@ ARMS = {
     "ast stale, threshold": Arm(("method=ast", "method.pick=threshold")),
     "ast stale, topk": Arm(("method=ast", "method.pick=topk")),
     "ast stale, proportional": Arm(("method=ast", "method.pick=proportional")),
-    "ast gather, packed": Arm(("method=ast", "method.scoring=gather"), _fresh),
-    "ast gather, as published": Arm(("method=ast", "method.scoring=gather", "method.packing=false"), _fresh),
-    "ast gather, narrow net": Arm(("method=ast", "method.scoring=gather", "method.score_net=proxy"), _narrow),
-    "ast masked": Arm(("method=ast", "method.scoring=masked"), lambda rate: Work(1, 1)),
+    "ast gather, packed": Arm(("method=ast_fresh",), _fresh),
+    "ast gather, as published": Arm(("method=ast_fresh", "method.packing=false"), _fresh),
+    "ast gather, narrow net": Arm(("method=ast_fresh", "method.score_net=proxy"), _narrow),
+    "ast masked": Arm(("method=ast_masked",), lambda rate: Work(1, 1)),
     "infobatch": Arm(("method=infobatch", "method.drop=0.9"), rate=None),
     "curriculum": Arm(("method=curriculum", f"method.start={RATE}")),
     "orderdp": Arm(("method=orderdp", "method.draw=0.5", "method.keep=0.8")),
@@ -116,7 +116,7 @@ ARMS = {
     "selective_backprop, stale": Arm(
         ("method=selective_backprop",), lambda rate: Work(rate + (1 - rate) / 3, rate, score=(1 - rate) / 3), epochs=3
     ),
-    "selective_backprop, fresh": Arm(("method=selective_backprop", "method.scoring=fresh"), _fresh),
+    "selective_backprop, fresh": Arm(("method=selective_backprop_fresh",), _fresh),
     "rho_loss": Arm(("method=rho_loss", f"method.rate={RATE}", "holdout=0.1", "method.irreducible_epochs=1"), _fresh),
     "proxy": Arm(("method=proxy", f"method.rate={RATE}"), _narrow),
 }

@@ -13,7 +13,6 @@ the best of several repeats, so other programs on the machine have little influe
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 import tempfile
 import time
@@ -25,12 +24,13 @@ import torch
 from bench_tools import endless_run, synthetic
 
 from ast_experiments.core.batch import Batch, Outputs
-from ast_experiments.selection import significance
 from ast_experiments.selection.control.pi import PI
 from ast_experiments.selection.control.quantile import Quantile
 from ast_experiments.selection.control.topk import TopK
 from ast_experiments.selection.method import Context
-from ast_experiments.selection.methods.ast import Stale
+from ast_experiments.selection.methods.ast import AST
+from ast_experiments.selection.selector import Selector
+from ast_experiments.selection.significance.loss import loss
 
 SIZES = (160_000, 320_000, 640_000, 1_280_000)
 ARMS: dict[str, tuple[float, dict[str, Any]]] = {
@@ -48,12 +48,12 @@ def unused(*_: Any, **__: Any) -> Any:
     raise NotImplementedError
 
 
-def selector_of(samples: int, batch_size: int, settings: dict[str, Any]) -> Stale:
-    """A selector in which every sample has a score."""
-    selector = Stale(settings.get("controller", PI()), significance.loss, **_without(settings, "controller"))
-    context = {field.name: unused for field in dataclasses.fields(Context)}
-    context |= {"samples": samples, "batch_size": batch_size, "seed": 0, "device": torch.device("cpu")}
-    selector.prepare(Context(**context))  # pyright: ignore
+def selector_of(samples: int, batch_size: int, settings: dict[str, Any]) -> Selector:
+    """Returns a selector in which every sample has a score."""
+    method = AST(settings.get("controller", PI()), loss, **_without(settings, "controller"))
+    device = torch.device("cpu")
+    context = Context(samples, batch_size, epochs=1, seed=0, device=device, fetch=unused, side_net=unused)
+    selector = Selector(method, context)
     ids = torch.arange(samples)
     losses = torch.from_numpy(np.random.default_rng(0).lognormal(size=samples).astype(np.float32))
     selector.plan(0, 1.0)
@@ -66,7 +66,7 @@ def _without(settings: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != key}
 
 
-def epoch_seconds(selector: Stale, epoch: int, rate: float) -> float:
+def epoch_seconds(selector: Selector, epoch: int, rate: float) -> float:
     """Seconds of planning an epoch, recording the scores of its batches, and committing them."""
     begin = time.process_time()
     plan = selector.plan(epoch, rate)

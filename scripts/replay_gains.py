@@ -1,7 +1,7 @@
 r"""Replays recorded scores through the published law over a grid of gains, and compares the result with theory.
 
     python scripts/replay_scores.py record scores.npy experiment=cifar10_comparison \
-        method.scoring=stale method.score_mode=null method.packing=null method.rate=1 controller=pi
+        method=ast method.rate=1 controller=pi
     python scripts/replay_gains.py scores.npy --target 0.1
 
 The law is that of `controller=sundew_comparison` with its clamps open. You can also use scores of your own: an array

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +29,7 @@ from ast_experiments.analysis.control import BAND, SMOOTHING_ROWS, moving_mean
 from ast_experiments.config.compose import load_config
 from ast_experiments.core.errors import UserError
 from ast_experiments.runs import build
+from ast_experiments.selection import build as selection
 from ast_experiments.selection.control.controller import Controller
 from ast_experiments.selection.control.statistics import RateStatistics
 from ast_experiments.selection.control.stream import gate_stream
@@ -50,16 +50,18 @@ def record(path: Path, overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = build.build_run(config, Path(folder), lambda _: Trackers([JsonlTracker(Path(folder) / "metrics.jsonl")]))
         hooks = run.hooks
-        if "table" not in hooks.state_dict():
+        if not hooks.method.keeps_history:
             raise UserError(f"method={config.method.name} keeps no scores; type e.g. method=ast")
 
+        end = hooks.end_epoch
+
         def end_epoch(score: Scorer) -> None:
-            hooks.end_epoch(score)
-            scores.append(hooks.state_dict()["table"]["scores"].numpy())
+            end(score)
+            scores.append(hooks.history.scores.copy())
             np.save(path, np.stack(scores))
             print(f"epoch {len(scores)} of {run.epochs}", flush=True)
 
-        run.hooks = replace(hooks, end_epoch=end_epoch)
+        hooks.end_epoch = end_epoch
         run.fit()
     print(f"{path}: {len(scores)} epochs of {len(scores[0]):,} samples")
 
@@ -120,8 +122,7 @@ def quality(result: Replay, samples: int, target: float) -> Quality:
 
 def build_controller(words: str) -> Controller:
     """Builds a controller from its name and overrides, as on the command line."""
-    choice = load_config(["method=ast", *f"controller={words}".split()]).controller
-    return build.builder("controller", choice.name)(**build.settings_of(choice))
+    return selection.build_controller(load_config(["method=ast", *f"controller={words}".split()]).controller)
 
 
 def load(path: Path) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ast_experiments.config.schema import CHOICES, Config
+from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import ConfigError
 
 
@@ -41,11 +41,6 @@ def _batches(config: Config) -> None:
     hw = config.hardware
     if isinstance(hw.processes, int) and hw.batch_scale == 1:
         check_shared(config.recipe.batch_size, hw.processes)
-    if hw.auto_batch and getattr(config.method, "scoring", None) == "masked":
-        raise ConfigError(
-            "hardware.auto_batch: method.scoring=masked weighs whole batches, which cannot be trained in parts; "
-            "type hardware.auto_batch=false and a smaller recipe.batch_size"
-        )
 
 
 def _model(config: Config) -> None:
@@ -68,39 +63,18 @@ def _tracking(config: Config) -> None:
         check_installed()
 
 
-def _mixing(config: Config) -> None:
-    recipe = config.recipe
-    given = [name for name in ("mixup", "cutmix", "soft_labels") if getattr(recipe, name)]
-    reason = CHOICES["method"][config.method.name].unmixable
-    if config.method.name == "ast" and config.method.scoring == "masked" and (recipe.mixup or recipe.cutmix):
-        from ast_experiments.selection.methods.ast_fresh import UNMIXABLE
+def _method(config: Config) -> None:
+    from ast_experiments.selection.build import budget_of, check_method
+    from ast_experiments.selection.method import RunSettings
 
-        raise ConfigError(f"recipe.{given[0]}: {UNMIXABLE}")
-    if given and reason:
-        raise ConfigError(
-            f"recipe.{given[0]}: does not work with method={config.method.name}: {reason}; "
-            f"type recipe.{given[0]}={'null' if given[0] == 'soft_labels' else '0'}"
-        )
-
-
-def _budget(config: Config) -> None:
-    """Refuses budgets that no target rate can keep."""
-    from ast_experiments.config.schema.controller import SundewReportConfig
-
-    budget, method = getattr(config.method, "budget", None), config.method
-    kind = next((kind for kind, amount in vars(budget).items() if amount is not None), None) if budget else None
-    if kind is None or method.name != "ast":
-        return
-    if method.scoring == "masked":
-        raise ConfigError(
-            f"method.budget.{kind}: method.scoring=masked costs the same at every rate, so no rate keeps a budget; "
-            "type method.scoring=gather or stale"
-        )
-    if method.pick in (None, "threshold") and isinstance(config.controller, SundewReportConfig):
-        raise ConfigError(
-            f"method.budget.{kind}: controller={config.controller.name} does not hold the rate that it is given, which "
-            "a budget is kept by; type controller=pi, quantile or topk"
-        )
+    recipe, budget = config.recipe, budget_of(config.method)
+    settings = RunSettings(
+        holdout=config.holdout,
+        mixing=tuple(name for name in ("mixup", "cutmix", "soft_labels") if getattr(recipe, name)),
+        budget=None if budget is None else budget.kind,
+        auto_batch=config.hardware.auto_batch,
+    )
+    check_method(config.method, config.controller, config.significance, settings)
 
 
 def _validation(config: Config) -> None:
@@ -109,10 +83,6 @@ def _validation(config: Config) -> None:
 
 
 def _side_network(config: Config) -> None:
-    if config.method.name == "rho_loss" and not config.holdout:
-        from ast_experiments.selection.methods.rho_loss import NONE_HELD_OUT
-
-        raise ConfigError(NONE_HELD_OUT)
     if getattr(config.method, "proxy_arch", None):
         from ast_experiments.models.timm import check_arch
 
@@ -122,6 +92,6 @@ def _side_network(config: Config) -> None:
 
 
 CHECKS: tuple[Callable[[Config], None], ...] = (
-    _batches, _rate, _tracking, _mixing, _budget, _side_network, _validation, _model,
+    _batches, _rate, _tracking, _validation, _method, _side_network, _model,
 )  # fmt: skip
 """In the order in which they are made."""

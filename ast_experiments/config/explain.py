@@ -21,6 +21,13 @@ HYDRA_ERRORS = (
     (r"Could not find '([^']+)'", "{0}: no such choice"),
 )
 """Patterns of Hydra's messages, and what to print instead."""
+SCORINGS = {
+    "stale": "ast",
+    "gather": "ast_fresh",
+    "masked": "ast_masked",
+    "fresh": "selective_backprop_fresh",
+}
+"""Methods that were values of `method.scoring`."""
 
 
 def explain(error: Exception, overrides: Sequence[str], compose: Callable[[Sequence[str]], DictConfig]) -> str:
@@ -67,6 +74,9 @@ def _unknown_key(key: str, overrides: Sequence[str], compose: Callable[[Sequence
     """Lists the settings beside an unknown one."""
     choices = [o for o in overrides if "." not in o.split("=")[0] and o.split("=")[0] in GROUPS]
     parent, _, leaf = key.rpartition(".")
+    moved = _moved(key, overrides)
+    if moved:
+        return moved
     try:
         node = compose(choices)
         if key.startswith(("method.budget", "method.rate")) and "rate" not in node["method"]:
@@ -83,10 +93,17 @@ def _unknown_key(key: str, overrides: Sequence[str], compose: Callable[[Sequence
     return f"{key}: no such setting of {label}{nearest(leaf, [name for name in names if name != 'name'])}"
 
 
+def _moved(key: str, overrides: Sequence[str]) -> str | None:
+    """Returns what to type instead of a setting that has become a choice; None for others."""
+    if key != "method.scoring":
+        return None
+    value = next((o.partition("=")[2] for o in overrides if o.lstrip("+").startswith("method.scoring=")), "")
+    methods = [SCORINGS[value]] if value in SCORINGS else list(SCORINGS.values())
+    return f"{key}: is part of the choice of method; type {' or '.join(f'method={name}' for name in methods)}"
+
+
 def _rated() -> str:
     from ast_experiments.config.schema import CHOICES
-    from ast_experiments.config.schema.method import RatedConfig
+    from ast_experiments.config.schema.rates import Rated
 
-    return ", ".join(
-        sorted(name for name, choice in CHOICES["method"].items() if issubclass(choice.schema, RatedConfig))
-    )
+    return ", ".join(name for name, choice in CHOICES["method"].items() if issubclass(choice.schema, Rated))

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ast_experiments.config.presets import RATES
 from ast_experiments.config.resolve import image_settings, scale_batch
 from ast_experiments.config.schema import CHOICES, Config
 from ast_experiments.core import distributed
@@ -28,9 +27,9 @@ from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.models import build as models
-from ast_experiments.selection.control.controller import AVERAGED
-from ast_experiments.selection.method import Context, hooks_of
-from ast_experiments.selection.rate_schedule import Budget, RateSchedule, check_dense_epochs
+from ast_experiments.selection.build import budget_of, build_method, build_rate_schedule, check_rows, never_chooses
+from ast_experiments.selection.method import Context, Method
+from ast_experiments.selection.selector import Selector
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.auto_batch import rows_at_once
 from ast_experiments.training.budget import control_for
@@ -46,7 +45,6 @@ from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
 from ast_experiments.training.target_rate import TargetRate
 from ast_experiments.training.timing import rehearse
 
-SETPOINT = RATES
 NOMINAL = ("active_cost", "skipped_cost")
 
 logger = logging.getLogger(__name__)
@@ -77,59 +75,16 @@ def build_dataset(config: Config) -> Dataset:
 
 
 def _check_batches(config: Config, samples: int) -> None:
-    """Refuse batches that cannot be filled from so many training samples."""
+    """Refuses batches that cannot be filled from so many training samples."""
     size = config.recipe.batch_size
     data.check_batch_size(size, samples)
     check_shared(size, distributed.size())
-    share = _least_share(config.method)
-    fresh = getattr(config.method, "scoring", "stale") != "stale"
-    rows = int(share * samples)
-    if not fresh and _budget(config) is None and rows < size:
-        raise ConfigError(
-            f"recipe.batch_size: {size} is more than the {rows} rows that an epoch trains "
-            f"at rate {share:.3g}; type recipe.batch_size={max(1, rows // 4)} or so"
-        )
+    check_rows(method_of(config), config.method, samples, size)
 
 
-def _never_scored(config: Config, setpoint: RateSchedule) -> bool:
-    """Whether a run on stale scores ends before all samples have one."""
-    epochs = config.recipe.epochs
-    stale = config.method.name == "ast" and config.method.scoring == "stale"
-    return stale and epochs > 1 and sum(setpoint.target(e, epochs) for e in range(epochs - 1)) < 1
-
-
-def _least_share(method: Any) -> float:
-    """Share of the samples that the settings of a method let an epoch train, at least; 1 where they do not tell."""
-    if method.name == "orderdp":
-        return method.draw * method.keep
-    if method.name == "seta":
-        return (1 - method.drop) * method.window
-    return min(getattr(method, key, None) or 1.0 for key in ("rate", "rate_final", "start"))
-
-
-def build_selector(config: Config) -> Any:
-    """The method, with its controller and significance where it uses them."""
-    name = config.method.name
-    settings = settings_of(config.method, *SETPOINT)
-    for group in CHOICES["method"][name].uses:
-        choice = getattr(config, group)
-        settings[group] = builder(group, choice.name)(**settings_of(choice))
-    return builder("method", name)(**settings)
-
-
-def build_setpoint(config: Config) -> RateSchedule | None:
-    """The set-point of a method that is given a rate."""
-    method = config.method
-    if not hasattr(method, "rate"):
-        return None
-    check_dense_epochs(method.warmup_epochs, method.final_epochs, config.recipe.epochs)
-    return RateSchedule(method.rate, method.rate_final, method.rate_schedule, method.warmup_epochs, method.final_epochs)
-
-
-def _budget(config: Config) -> Budget | None:
-    given = getattr(config.method, "budget", None)
-    amounts = {} if given is None else {k: v for k, v in dataclasses.asdict(given).items() if v is not None}
-    return Budget(*next(iter(amounts.items()))) if amounts else None  # pyright: ignore[reportArgumentType]
+def method_of(config: Config) -> Method:
+    """Builds the method, with its controller and significance if it takes them."""
+    return build_method(config.method, config.controller, config.significance)
 
 
 def hardware_of(config: Config) -> Hardware:
@@ -170,12 +125,12 @@ def build_run(
     """
     config = scale_batch(config)
     hw, hardware = config.hardware, hardware_of(config)
-    setpoint = build_setpoint(config)
+    setpoint = build_rate_schedule(config.method, config.recipe.epochs)
     ledger = Ledger(hardware.device)
     dataset, held = data.hold_out(dataset or build_dataset(config), config.holdout)
     if config.eval_on == "holdout" and held is not None:
         # What a method trains on is not what it is validated on.
-        half = config.method.name == "rho_loss"
+        half = method_of(config).needs_holdout
         dataset = dataclasses.replace(dataset, val=held.take(np.arange(half, len(held), 1 + half)))
         held = held.take(np.arange(0, len(held), 2)) if half else held
     _check_batches(config, len(dataset.train))
@@ -205,33 +160,31 @@ def build_run(
     )
     scorer = Scorer(stepper, ledger, _forward_flops(model, channels_first, len(dataset.classes), flops))
     _check_score_size(config, model, channels_first)
-    hooks = hooks_of(build_selector(config))
+    method = method_of(config)
     own_batch, eval_batch = recipe.batch_size // distributed.size(), recipe.eval_batch_size
     if hw.auto_batch:
         own_batch, eval_batch = rows_at_once(stepper, channels_first, own_batch, eval_batch)
     # From here on everything is charged: what a method prepares counts as training.
     meter = build_meter(hardware.device, **settings_of(config.energy, "target_accuracy", *NOMINAL))
     meter.start()
-    hooks.prepare(
+    hooks = Selector(
+        method,
         Context(
             samples=len(dataset.train),
-            classes=len(dataset.classes),
-            labels=_hard(dataset.train.labels),
             batch_size=recipe.batch_size,
             epochs=recipe.epochs,
             seed=config.seed,
             device=hardware.device,
             fetch=train.fetch,
-            score=scorer,
             side_net=_side_nets(config, dataset, hardware, ledger),
             held_out=None if held_out is None else held_out.fetch,
             held_out_samples=0 if held is None else len(held),
             warmup_epochs=recipe.warmup_epochs,
-        )
+        ),
     )
     # Whatever was drawn while building, dropout starts from the seed; other draws on each rank.
     torch.manual_seed(config.seed + 1 + distributed.rank())
-    budget = _budget(config)
+    budget = budget_of(config.method)
     control = None
     if budget is not None and setpoint is not None:
         control = control_for(
@@ -248,7 +201,7 @@ def build_run(
             has_meter=meter.measures,
         )
         logger.info(control.check())
-    elif setpoint is not None and _never_scored(config, setpoint):
+    elif never_chooses(method, setpoint, recipe.epochs):
         logger.warning(
             "every sample is trained once before one is chosen, which takes all %d epochs at these rates: the choice "
             "is uniform throughout; recipe.epochs=N or method.warmup_epochs=1 would change that",
@@ -283,7 +236,7 @@ def build_run(
         checkpoints=Checkpointer(folder, fingerprint, config.checkpoint_every_s),
         cost=RowCost(flops, config.energy.active_cost, config.energy.skipped_cost),
         log_every=config.tracking.log_every,
-        averaged=AVERAGED,
+        averaged=method.averaged,
         eval_every=config.eval_every,
         eval_views=config.eval_views,
         max_steps=config.max_steps,
@@ -389,11 +342,6 @@ def _side_nets(config: Config, dataset: Dataset, hardware: Hardware, ledger: Led
         return count_flops(model, (channels, pixels, pixels), classes) or Flops(0, 0)
 
     return side_net_maker(make, lambda model: _optimiser(config, model), count, hardware, ledger)
-
-
-def _hard(labels: np.ndarray) -> torch.Tensor:
-    """Class indices (n,), of soft labels (n, classes) the most probable ones."""
-    return torch.from_numpy(labels if labels.ndim == 1 else labels.argmax(axis=1))
 
 
 def _ema(model: nn.Module, decay: float | None) -> Any:

@@ -8,11 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ast_experiments.config.schema import CHOICES, Config
+from ast_experiments.config.schema import Config
 from ast_experiments.core import distributed
 from ast_experiments.core.files import write_json
-from ast_experiments.runs.build import config_hash
+from ast_experiments.runs.build import config_hash, method_of
 from ast_experiments.runs.record import read_result as read
+from ast_experiments.selection.build import uses
 from ast_experiments.training.loop import Trainer
 
 __all__ = ["describe", "energy", "environment", "reached", "read", "write"]
@@ -55,15 +56,16 @@ VOLATILE_ROW = frozenset(
 
 def describe(config: Config) -> dict[str, Any]:
     """What is known before the run has begun."""
-    uses = CHOICES["method"][config.method.name].uses
-    controlled = "controller" in uses and getattr(config.method, "pick", None) in (None, "threshold")
+    method, used = method_of(config), uses(config.method.name)
+    controlled = "controller" in used and method.uses_controller
     return {
         "dataset": config.dataset.name,
         "model": getattr(config.model, "arch", config.model.name) if config.model.name == "timm" else config.model.name,
         "method": config.method.name,
-        "scoring": getattr(config.method, "scoring", None),
+        "scoring": method.scoring,
+        "uniform": method.uniform,
         "controller": config.controller.name if controlled else None,
-        "significance": config.significance.name if "significance" in uses else None,
+        "significance": config.significance.name if "significance" in used else None,
         "recipe": config.recipe.name,
         "seed": config.seed,
         "experiment": config.experiment_name,

@@ -190,6 +190,7 @@ def _execute(config: Config, folder: Path, result: dict[str, Any], stop: Stop, w
 
 def _explained(error: Exception, config: Config, folder: Path) -> Exception:
     """The error itself, or what to do about it in one line."""
+    from ast_experiments.runs.build import method_of
     from ast_experiments.training.hardware import out_of_memory
 
     again = f"ast-resume {_relative({'': folder})['']}"
@@ -200,7 +201,7 @@ def _explained(error: Exception, config: Config, folder: Path) -> Exception:
             rows, less = (f"recipe.eval_batch_size={n}" for n in (error.rows, max(1, error.rows // 2)))
         elif scale != 1:
             rows, less = f"{rows} hardware.batch_scale={scale:g}", f"hardware.batch_scale={scale / 2:g}"
-        whole = config.hardware.auto_batch or getattr(config.method, "scoring", None) == "masked"
+        whole = config.hardware.auto_batch or method_of(config).trains_every_row
         resume = "" if whole else f"go on with: {again} hardware.auto_batch=true, or "
         return OutOfMemory(f"out of memory with {rows}; {resume}start a new run with {less}")
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):

@@ -1,8 +1,8 @@
-"""Packing: active rows wait until they make a full batch."""
+"""A queue in which active rows wait until they fill a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,26 +11,28 @@ from torch import Tensor
 
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch
+from ast_experiments.selection.method import Context
+from ast_experiments.selection.parts import Part
 
 
-class Packing:
-    """Rows in the order in which they came, given out in full batches; what fills none waits, over epochs too.
+class BatchQueue(Part):
+    """Rows in the order in which they came, given out in full batches. Rows that fill none wait, over epochs too.
 
     In a data-parallel run every rank has its own queue. All give out a batch when each of them holds its part of one,
-    so they step together and a rank without active rows makes the others wait for it, not hang.
+    so they step together, and a rank without active rows makes the others wait instead of hanging.
 
-    A checkpoint holds ids, epochs and weights alone: a row looks the same when it is made again.
+    A checkpoint holds only ids, epochs and weights: a row looks the same when it is made again.
 
     Args:
-        batch_size: Rows of a batch on all ranks.
+        context: The run.
 
     Attributes:
         picked: Rows, on all ranks, that came since the last batch was given out and trained.
     """
 
-    def __init__(self, batch_size: int) -> None:
-        own = distributed.shard(batch_size)
-        self._batch_size, self._own = batch_size, own.stop - own.start
+    def __init__(self, context: Context) -> None:
+        own = distributed.shard(context.batch_size)
+        self._batch_size, self._own, self._fetch = context.batch_size, own.stop - own.start, context.fetch
         self._queue: list[tuple[Batch, int]] = []
         self.picked = 0
 
@@ -38,18 +40,18 @@ class Packing:
         return sum(len(rows) for rows, _ in self._queue)
 
     def put(self, rows: Batch, epoch: int) -> None:
-        """Append rows (n,) that were loaded in `epoch`; n may be 0."""
+        """Appends rows (n,) that were loaded in `epoch`; n may be 0."""
         self.picked += rows.rows
         if len(rows):
             self._queue.append((rows, epoch))
 
     def pass_on(self, rows: Batch, epoch: int, *, flush: bool = False) -> Iterator[Batch]:
-        """Append rows, and yield the batches that every rank can fill. Waits for the device if there are several ranks.
+        """Appends rows, and yields the batches that every rank can fill; with several ranks it waits for the device.
 
         Args:
             rows: Shape (n,); n may be 0.
-            epoch: In which they were loaded.
-            flush: Whether what is left is yielded too, as a short batch.
+            epoch: The epoch in which they were loaded.
+            flush: Whether the rest is yielded too, as a short batch.
         """
         self.put(rows, epoch)
         for _ in range(distributed.all_reduce_min(len(self) // self._own, rows.ids.device)):
@@ -72,7 +74,7 @@ class Packing:
         return _joined(taken)
 
     def state_dict(self) -> dict[str, Any]:
-        """Ids (n,), epochs (n,) and weights (n,) or None of the rows that wait."""
+        """Returns ids (n,), epochs (n,) and weights (n,) or None of the waiting rows."""
         parts = [rows for rows, _ in self._queue]
         weights = _weights(parts)
         return {
@@ -82,18 +84,13 @@ class Packing:
             "picked": self.picked,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], fetch: Callable[[Tensor, int], Batch]) -> None:
-        """Make the rows again that `state_dict` named.
-
-        Args:
-            state: What `state_dict` returned.
-            fetch: See `Context.fetch`.
-        """
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Makes the rows again that `state_dict` named."""
         self._queue = []
         ids, epochs, weights = state["ids"], state["epochs"], state["weights"]
         for epoch in epochs.unique().tolist():
             of_epoch = epochs == epoch
-            rows = fetch(ids[of_epoch], epoch)
+            rows = self._fetch(ids[of_epoch], epoch)
             if weights is not None:
                 rows = replace(rows, weights=weights[of_epoch].to(rows.ids.device))
             self.put(rows, epoch)
@@ -108,7 +105,7 @@ def _joined(parts: list[Batch]) -> Batch:
 
 
 def _weights(parts: list[Batch]) -> Tensor | None:
-    """The weights of all rows, 1 for those without one; None if no row has one."""
+    """Returns the weights of all rows, 1 for those without one; None if no row has one."""
     if all(part.weights is None for part in parts):
         return None
     return torch.cat([torch.ones(len(p), device=p.ids.device) if p.weights is None else p.weights for p in parts])

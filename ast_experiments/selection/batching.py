@@ -1,114 +1,109 @@
-"""What methods that choose before loading share: full batches, rows that fill none, and forward passes beside training.
+"""Rows that fill no batch are kept, so that rates do not drift.
 
-A row that fills no batch is not lost, so that rates do not drift. A method that can choose how many rows it picks is
-owed the fraction (`full_batches`); one whose picks are what they are carries rows over to the next epoch (`Carry`).
+A method that chooses how many rows it picks carries the remainder over to the next epoch (`Remainder`). A method whose
+picks are what they are carries the rows themselves (`Carry`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ast_experiments.core import distributed
-from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.selection.control.windows import batch_trace
-from ast_experiments.selection.method import Context, Scorer
+from ast_experiments.selection.parts import Staged
 from ast_experiments.selection.plan import Plan
 
 
-def full_batches(share: float, samples: int, owed: float, batch_size: int) -> tuple[int, float]:
-    """Rows in full batches that bring the run closest to `share` from below, and the rows to owe the next epoch.
-
-    Args:
-        share: Of the samples, in (0, 1].
-        samples: Rows to choose from.
-        owed: What the epochs before left over.
-        batch_size: Rows of a batch.
-    """
-    wanted = share * samples + owed
-    rows = int(min(wanted + 1e-6, samples)) // batch_size * batch_size
-    # More than full batches can ever hold is not owed.
-    return rows, min(max(0.0, wanted - rows), float(batch_size))
-
-
 def rounded(wanted: float, rng: np.random.Generator) -> int:
-    """A neighbouring whole number, drawn such that its expectation is `wanted`."""
+    """Returns a neighbouring whole number, drawn such that its expectation is `wanted`."""
     return int(wanted + rng.random())
 
 
 def others(ids: np.ndarray, samples: int) -> np.ndarray:
-    """The samples that are not in `ids` (k,), ascending, int64."""
+    """Returns the samples that are not in `ids` (k,), ascending, int64."""
     rest = np.ones(samples, dtype=bool)
     rest[ids] = False
     return np.flatnonzero(rest)
 
 
-def forwarded(context: Context, score: Scorer, ids: np.ndarray, epoch: int) -> Iterator[tuple[Batch, Outputs]]:
-    """Scoring passes over samples `ids` (k,) as they look in `epoch`, in batches of at most the training batch's size.
+class Remainder(Staged[float]):
+    """Rows that a share amounts to but that filled no batch; the next epoch trains them in addition.
 
-    BatchNorm statistics are used and left alone. In a data-parallel run each rank has its part of every batch.
+    Args:
+        batch_size: Rows of a batch.
     """
-    for first in range(0, len(ids), context.batch_size):
-        rows = ids[first : first + context.batch_size]
-        own = rows[distributed.shard(len(rows))]
-        if len(own):
-            batch = context.fetch(torch.from_numpy(own), epoch)
-            yield batch, score(batch)
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(0.0)
+        self._batch_size = batch_size
+
+    def full_batches(self, share: float, samples: int) -> int:
+        """Returns the rows in full batches that bring the run closest to `share` from below.
+
+        Args:
+            share: Share of the samples, in (0, 1].
+            samples: Rows to choose from.
+        """
+        wanted = share * samples + self.now
+        rows = int(min(wanted + 1e-6, samples)) // self._batch_size * self._batch_size
+        # More than full batches can ever hold is not carried over.
+        self.next = min(max(0.0, wanted - rows), float(self._batch_size))
+        return rows
 
 
-class Waiting(NamedTuple):
-    """Picked rows that filled no batch.
+class Leftover(NamedTuple):
+    """Leftover rows.
 
     Attributes:
         ids: int64, shape (k,).
-        weights: Loss weights that they were picked with, float32, shape (k,).
+        weights: The loss weights that they were picked with, float32, shape (k,).
     """
 
     ids: np.ndarray
     weights: np.ndarray
 
 
-class Carry:
-    """Rows that were picked but filled no batch: they head the next epoch's plan and are not picked again in it.
+class Carry(Staged[Leftover]):
+    """Leftover rows: picked rows that filled no batch. They head the next epoch's plan and are not picked again in it.
 
-    Planning moves nothing; `commit` does, at the epoch's end.
+    Args:
+        batch_size: Rows of a batch.
     """
 
-    def __init__(self) -> None:
-        self._now = self._next = Waiting(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(Leftover(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)))
+        self._batch_size = batch_size
 
     def offered(self, order: np.ndarray) -> np.ndarray:
-        """A permutation of all samples without those that wait."""
+        """Returns a permutation of all samples without the leftover rows."""
         waiting = np.zeros(len(order), dtype=bool)
-        waiting[self._now.ids] = True
+        waiting[self.now.ids] = True
         return order[~waiting[order]]
 
     def plan(
         self,
         order: np.ndarray,
         picked: np.ndarray,
-        batch_size: int,
         weights: np.ndarray | None = None,
         *,
         whole: bool | None = None,
     ) -> Plan:
-        """Full batches of the waiting rows and the picked ones after them.
+        """Returns full batches of the leftover rows and the picked rows after them.
 
         A whole epoch trains every row, the last short batch too, with weights 1.
 
         Args:
             order: The rows to choose from, as `offered` gives them, int64, shape (n,).
             picked: Which of them are picked, bool, shape (n,).
-            batch_size: Rows of a batch.
             weights: Loss weights of all rows of `order`, shape (n,), or None for all ones.
-            whole: Whether the epoch is whole; None means if every row is picked.
+            whole: Whether the epoch is whole; None means that it is if every row is picked.
         """
-        now = self._now
+        now, batch_size = self.now, self._batch_size
         if picked.all() if whole is None else whole:
-            self._next = Waiting(now.ids[:0], now.weights[:0])
+            self.next = Leftover(now.ids[:0], now.weights[:0])
             ids = np.concatenate([now.ids, order])
             return Plan(ids, offered=len(order), load_batch=batch_size, keep_short=True)
         at = np.flatnonzero(picked)
@@ -116,7 +111,7 @@ class Carry:
         picked_weights = np.ones(len(at)) if weights is None else weights[at]
         queue = np.concatenate([now.weights, picked_weights.astype(np.float32)])
         rows = len(ids) // batch_size * batch_size
-        self._next = Waiting(ids[rows:], queue[rows:])
+        self.next = Leftover(ids[rows:], queue[rows:])
         _, offered = batch_trace(at, len(now.ids), batch_size, len(order))
         return Plan(
             ids[:rows],
@@ -127,14 +122,10 @@ class Carry:
             trace={"picked": np.diff(np.searchsorted(at, offered), prepend=0)},
         )
 
-    def commit(self) -> None:
-        """The rows that the last plan left over wait now."""
-        self._now = self._next
-
     def state_dict(self) -> dict[str, Any]:
-        """The waiting rows."""
-        return {"ids": torch.from_numpy(self._now.ids.copy()), "weights": torch.from_numpy(self._now.weights.copy())}
+        """Returns the leftover rows."""
+        return {"ids": torch.from_numpy(self.now.ids.copy()), "weights": torch.from_numpy(self.now.weights.copy())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self._now = self._next = Waiting(state["ids"].numpy().copy(), state["weights"].numpy().copy())
+        """Restores what `state_dict` returned."""
+        self.now = self.next = Leftover(state["ids"].numpy().copy(), state["weights"].numpy().copy())

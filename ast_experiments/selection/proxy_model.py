@@ -1,4 +1,4 @@
-"""A narrow network that scores rows for the run's own."""
+"""A narrow network that scores rows in place of the run's own."""
 
 from __future__ import annotations
 
@@ -6,53 +6,53 @@ from collections.abc import Mapping
 from typing import Any
 
 from ast_experiments.core.batch import Batch, Outputs
-from ast_experiments.selection.method import Context, SideNet
+from ast_experiments.selection.method import Context
+from ast_experiments.selection.parts import Part
 
 LEARNING = 3.0
-"""Operations of a training step in those of a forward pass, about."""
+"""Approximate cost of a training step, in forward passes."""
 
 
-class ProxyNet:
+class ProxyNet(Part):
     """Scores rows, and learns from every `every`-th batch that it is shown, beginning with the first.
 
     Args:
+        context: The run.
         width: Share of the channels of the run's own network, in (0, 1].
-        arch: An architecture of timm instead.
-        every: Batches of which it learns from one.
+        arch: An architecture of timm to use instead.
+        every: It learns from one of this many batches.
         size: Pixels that images are shrunk to; None takes them as they are.
     """
 
-    def __init__(self, width: float = 0.25, arch: str | None = None, every: int = 4, size: int | None = None) -> None:
-        self._width, self._arch, self._every, self._size = width, arch, every, size
-        self._shown = 0
-
-    def prepare(self, context: Context) -> None:
-        """Make the network."""
-        self._net: SideNet = context.side_net(width=self._width, arch=self._arch, size=self._size)
+    def __init__(
+        self, context: Context, width: float = 0.25, arch: str | None = None, every: int = 4, size: int | None = None
+    ) -> None:
+        self._width, self._every, self._shown = width, every, 0
+        self._net = context.side_net(width=width, arch=arch, size=size)
 
     def score(self, rows: Batch) -> Outputs:
-        """A forward pass that leaves the network as it is."""
+        """Makes a forward pass that leaves the network as it is."""
         return self._net.score(rows)
 
     def show(self, rows: Batch, progress: float) -> None:
-        """Learn from the rows if it is their turn; `progress` in [0, 1) sets the learning rate."""
+        """Learns from the rows if it is their turn; `progress` in [0, 1) sets the learning rate."""
         if self._shown % self._every == 0:
             self._net.learn(rows, progress)
         self._shown += 1
 
     def share(self, shown: float) -> float:
-        """Its operations for each row that it scores, in forward passes of the run's network; a guess from its width.
+        """Returns its operations per scored row, in forward passes of the run's network; estimated from its width.
 
         Args:
-            shown: Rows shown for each row scored.
+            shown: Rows shown per scored row.
         """
         return self._width**2 * (1 + LEARNING * shown / self._every)
 
     def state_dict(self) -> dict[str, Any]:
-        """The network, and how many batches it was shown."""
+        """Returns the network, and how many batches it was shown."""
         return {"net": self._net.state_dict(), "shown": self._shown}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         self._net.load_state_dict(state["net"])
         self._shown = state["shown"]

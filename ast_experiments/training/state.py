@@ -14,8 +14,8 @@ from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
-from ast_experiments.selection.method import Hooks
 from ast_experiments.selection.plan import Plan
+from ast_experiments.selection.selector import Selector
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.checkpoint import Checkpointer, Stateful
 from ast_experiments.training.clock import EpochClock, RowClock
@@ -36,7 +36,7 @@ class TrainingState:
     """Everything that a training run consists of.
 
     Attributes:
-        hooks: The selection method.
+        hooks: The selection method at work.
         target: Target rate by epoch.
         stepper: Network, optimiser and precision.
         schedule: Learning rate by progress.
@@ -63,7 +63,7 @@ class TrainingState:
         log: The step log.
     """
 
-    hooks: Hooks
+    hooks: Selector
     target: TargetRate
     stepper: Stepper
     schedule: Schedule

@@ -131,8 +131,8 @@ def test_small_images_and_a_wrong_setting(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("overrides", "end"),
     [
-        (["method=ast", "method.scoring=gather"], "at a mean rate of 0.40"),
-        (["method=ast", "method.scoring=masked"], "at a mean rate of 1.00"),
+        (["method=ast_fresh"], "at a mean rate of 0.40"),
+        (["method=ast_masked"], "at a mean rate of 1.00"),
         (["method=dense", "hardware.processes=2"], "at a mean rate of 1.00, by one of its 2 processes alone"),
     ],
 )

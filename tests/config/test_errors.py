@@ -48,40 +48,45 @@ WRONG: dict[str, tuple[str, ...]] = {
     "recipe.optimizer=sdg": ("recipe.optimizer: 'sdg' is wrong", "'sgd', 'momentum', 'adamw'"),
     "hardware.device=tpu": ("hardware.device: 'tpu' is wrong", "'auto', 'cpu', 'cuda' or 'mps'"),
     # settings that do not go together
-    "method.scoring=gather method.pick=topk": (
-        "method.pick: not used by method.scoring=gather",
-        "type method.pick=null",
+    "method=ast_fresh method.pick=topk": ("method.pick: no such setting of method=ast_fresh", "nearest: packing"),
+    "method=ast_masked method.score_mode=eval": ("method.score_mode: no such setting of method=ast_masked",),
+    "method.score_mode=eval": ("method.score_mode: no such setting of method=ast",),
+    "method.scoring=gather": ("method.scoring: is part of the choice of method; type method=ast_fresh",),
+    "method=ast method.scoring=masked": ("method.scoring: is part of", "type method=ast_masked"),
+    "method=selective_backprop method.scoring=fresh": ("method.scoring: ", "type method=selective_backprop_fresh"),
+    "method.scoring=none": (
+        "method.scoring: ",
+        "type method=ast or method=ast_fresh or method=ast_masked or",
     ),
-    "method.scoring=masked method.score_mode=eval": ("method.score_mode: not used by method.scoring=masked",),
-    "method.score_mode=eval": ("method.score_mode: not used by method.scoring=stale",),
     "method.pick=topk method.window=64": ("method.window: not used by method.pick=topk",),
-    "method.temperature=2": ("method.temperature: not used by method.pick=threshold", "type method.temperature=null"),
-    "method.scoring=gather method.temperature=2": ("method.temperature: not used by method.scoring=gather",),
+    "method.temperature=2": ("method.temperature: not used by method.pick=threshold", "type method.temperature=1.0"),
+    "method=ast_fresh method.temperature=2": ("method.temperature: no such setting of method=ast_fresh",),
     "method.pick=topk method.reweight=true": (
         "method.reweight: needs the chance of every row to be picked, which method.pick=topk does not know",
-        "type method.pick=proportional or method.reweight=null",
+        "type method.pick=proportional or method.reweight=false",
     ),
     "method.pick=proportional method.reweight=true method.exploration=0": (
         "method.exploration: with method.reweight=true no weight is above 1 / exploration",
         "type e.g. method.exploration=0.1",
     ),
-    "method.scoring=masked method.packing=true": ("method.packing: not used by method.scoring=masked",),
-    "method.score_size=16": ("method.score_size: not used by method.scoring=stale", "type method.score_size=null"),
-    "method.scoring=gather method.proxy_width=0.5": (
-        "method.proxy_width: goes with method.scoring=gather method.score_net=proxy",
+    "method=ast_masked method.packing=true": ("method.packing: no such setting of method=ast_masked",),
+    "method.score_size=16": ("method.score_size: no such setting of method=ast",),
+    "method=ast_fresh method.proxy_width=0.5": (
+        "method.proxy_width: not used by method.score_net=own",
+        "type method.proxy_width=0.25",
     ),
-    "method.scoring=gather method.score_net=proxy method.score_mode=train": (
-        "method.score_mode: goes with method.scoring=gather method.score_net=own",
+    "method=ast_fresh method.score_net=proxy method.score_mode=train": (
+        "method.score_mode: not used by method.score_net=proxy",
+        "type method.score_mode=eval",
     ),
-    "method=selective_backprop method.scoring=fresh method.history=5": (
-        "method.history: 5 losses tell no distribution",
+    "method=selective_backprop_fresh method.history=5": (
+        "method.history: 5 losses are too few to estimate a distribution",
         "=64 or more",
     ),
     "hardware=cpu hardware.processes=3": ("recipe.batch_size: 32 rows cannot be shared", "=33"),
-    "method=selective_backprop method.history=5": ("method.history: not used by method.scoring=stale",),
-    "method=selective_backprop method.scoring=fresh method.fresh_every=2": (
-        "method.fresh_every: not used by",
-        "type method.fresh_every=null",
+    "method=selective_backprop method.history=5": ("method.history: no such setting of method=selective_backprop",),
+    "method=selective_backprop_fresh method.fresh_every=2": (
+        "method.fresh_every: no such setting of method=selective_backprop_fresh",
     ),
     "method=seta method.window=0.1": ("method.window: 0.1 of method.groups=5 groups", "type method.window=0.2"),
     "method=kakurenbo method.factors=[1.0]": ("method.factors: has 1 values; expected 5",),
@@ -89,7 +94,7 @@ WRONG: dict[str, tuple[str, ...]] = {
         "method.decay_at: ",
         "type method.decay_at=[0.3,0.6,0.8]",
     ),
-    "method=kakurenbo recipe.mixup=0.2": ("recipe.mixup: does not work with method=kakurenbo", "no right class"),
+    "method=kakurenbo recipe.mixup=0.2": ("recipe.mixup: does not work with method=kakurenbo", "no correct class"),
     "method=rho_loss": ("method=rho_loss: needs samples held out from training", "type holdout=0.1"),
     "method=proxy method.proxy_arch=resnet17": ("method.proxy_arch: timm has no model 'resnet17'",),
     "method.rate_final=0.2": ("method.rate_final: goes with method.rate_schedule=linear",),

@@ -5,23 +5,22 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
 
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.groups import CONF, GROUPS, read_choice
 from ast_experiments.config.preflight import preflight
 from ast_experiments.config.schema import CHOICES, SHARED, Config
+from ast_experiments.config.schema.signature import defaults_of
 from ast_experiments.data.build import NOT_FOR_LOADING
-from ast_experiments.runs.build import (
-    build_selector,
-    build_setpoint,
-    builder,
-    config_hash,
-    settings_of,
-)
+from ast_experiments.runs.build import builder, config_hash, method_of, settings_of
+from ast_experiments.selection.build import build_controller, build_rate_schedule
+from ast_experiments.selection.find import find
 
+DERIVED = ("method", "controller", "significance")
+"""Groups whose schema follows from signatures."""
 FILES = sorted(CONF.glob("*/*.yaml"))
 SETTINGS = [f for f in FILES if f.parent.name in (*CHOICES, *SHARED)]
 RUNS = [f for f in FILES if f.parent.name in ("experiment", "debug")]
@@ -85,15 +84,18 @@ def test_every_sweep_is_one_and_its_jobs_are_valid(file: Path) -> None:
     assert folder.folder.parts[:2] == ("outputs", "sweeps")
 
 
-@pytest.mark.parametrize(
-    ("group", "name"), [(group, name) for group in ("controller", "significance") for name in CHOICES[group]]
-)
-def test_settings_are_the_arguments_of_what_is_built(group: str, name: str) -> None:
-    settings = getattr(config_of(f"{group}={name}"), group)
-    made = builder(group, name)(**settings_of(settings))
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in DERIVED for name in CHOICES[group]])
+def test_values_are_the_defaults_of_what_is_built(group: str, name: str) -> None:
+    written = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    assert written == defaults_of(group, name)
+
+
+@pytest.mark.parametrize("name", CHOICES["controller"])
+def test_settings_are_the_fields_of_a_controller(name: str) -> None:
+    settings = load_config([f"controller={name}"]).controller
+    made = build_controller(settings)
     for key, value in settings_of(settings).items():
-        if dataclasses.is_dataclass(made):
-            assert getattr(made, key) == value
+        assert getattr(made, key) == value
 
 
 @pytest.mark.parametrize(
@@ -108,42 +110,21 @@ def test_builders_take_the_settings(group: str, name: str, positional: int, with
     inspect.signature(builder(group, name)).bind(*[0] * positional, **settings_of(settings, *without))
 
 
-@pytest.mark.parametrize(
-    ("overrides", "kind"),
-    [
-        (["method=dense"], "Dense"),
-        (["method=random"], "Random"),
-        (["method=rs2"], "RS2"),
-        (["method=curriculum"], "Curriculum"),
-        (["method=infobatch"], "InfoBatch"),
-        (["method=selective_backprop"], "StaleSelectiveBackprop"),
-        (["method=orderdp"], "OrderDP"),
-        (["method=seta"], "SeTa"),
-        (["method=kakurenbo"], "Kakurenbo"),
-        (["method=rho_loss"], "RhoLoss"),
-        (["method=proxy"], "Proxy"),
-        (["method=ast"], "Stale"),
-        (["method=ast", "method.pick=topk", "method.exploration=0"], "Stale"),
-        (["method=ast", "method.pick=proportional", "method.reweight=true"], "Stale"),
-        (["method=ast", "method.scoring=gather", "method.score_mode=train"], "Fresh"),
-        (["method=ast", "method.scoring=masked"], "Fresh"),
-    ],
-    ids=" ".join,
-)
-def test_methods_are_built(overrides: list[str], kind: str) -> None:
-    assert type(build_selector(config_of(*overrides))).__name__ == kind
+@pytest.mark.parametrize("name", CHOICES["method"])
+def test_methods_are_built(name: str) -> None:
+    config = load_config([f"method={name}"])
+    made = method_of(config)
+    assert type(made) is find("method", name)
+    assert {"ast": "stale", "ast_fresh": "gather", "ast_masked": "masked"}.get(name, made.scoring) == made.scoring
+    assert made.uniform is (name in ("dense", "random", "rs2"))
+    assert (build_rate_schedule(config.method, 30) is None) is (made.rate is None)
+    assert 0 < made.least_share(0.5) <= 1
 
 
-def test_every_method_is_in_the_test_above() -> None:
-    marks: Any = test_methods_are_built
-    tried = {row[0][0].removeprefix("method=") for row in marks.pytestmark[0].args[1]}
-    assert tried == set(CHOICES["method"])
-
-
-def test_setpoint_follows_the_method() -> None:
-    assert build_setpoint(config_of("method=dense")) is None
+def test_the_rate_schedule_follows_the_method() -> None:
+    assert build_rate_schedule(config_of("method=dense").method, 7) is None
     linear = ["method.rate_schedule=linear", "method.rate=0.6", "method.rate_final=0.2", "method.warmup_epochs=2"]
-    setpoint = build_setpoint(config_of(*linear))
+    setpoint = build_rate_schedule(config_of(*linear).method, 7)
     assert setpoint is not None
     assert [setpoint.target(epoch, 7) for epoch in range(7)] == pytest.approx([1.0, 1.0, 0.6, 0.5, 0.4, 0.3, 0.2])
 

@@ -10,6 +10,7 @@ from ast_experiments.config.groups import CONF
 from ast_experiments.config.presets import adapt_overrides
 from ast_experiments.config.schema import CHOICES
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.selection.find import find
 
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 METHODS = sorted(CHOICES["method"])
@@ -31,7 +32,7 @@ def test_every_experiment_takes_every_method(experiment: str) -> None:
     one_epoch = load_config([f"experiment={experiment}"]).recipe.epochs == 1
     for method in METHODS:
         more = ["holdout=0.1"] * (method == "rho_loss") + ["recipe.epochs=2"] * one_epoch
-        if CHOICES["method"][method].unmixable:
+        if find("method", method).unmixable:
             more += ["recipe.mixup=0", "recipe.cutmix=0"]
         config = load_config(adapt_overrides([f"experiment={experiment}", f"method={method}", *more]))
         assert config.method.name == method
@@ -43,6 +44,6 @@ def test_a_controller_takes_only_its_settings() -> None:
 
 
 def test_what_is_typed_is_still_refused() -> None:
-    overrides = adapt_overrides(["experiment=cifar10_published", "method=dense", "method.scoring=stale"])
-    with pytest.raises(ConfigError, match="scoring"):
+    overrides = adapt_overrides(["experiment=cifar10_published", "method=dense", "method.packing=false"])
+    with pytest.raises(ConfigError, match="packing"):
         load_config(overrides)

@@ -102,7 +102,7 @@ def test_the_size_of_the_model_is_the_size_of_the_image_settings(encoded_images:
     ("overrides", "message"),
     [
         (["dataset.size=40"], r"model=timm: does not take images of 40 pixels \(Input height"),
-        (["dataset.size=32", "method.scoring=gather", "method.score_size=24"], "method.score_size: timm takes no im"),
+        (["dataset.size=32", "method=ast_fresh", "method.score_size=24"], "method.score_size: timm takes no im"),
     ],
 )
 def test_a_size_that_the_network_does_not_take(

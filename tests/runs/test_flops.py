@@ -15,8 +15,8 @@ from ast_experiments.tracking import Trackers
 MODES = {
     "dense": ["method=dense"],
     "stale": ["method=ast", "method.rate=0.5"],
-    "gather": ["method=ast", "method.scoring=gather", "method.rate=0.5"],
-    "masked": ["method=ast", "method.scoring=masked"],
+    "gather": ["method=ast_fresh", "method.rate=0.5"],
+    "masked": ["method=ast_masked"],
 }
 
 

@@ -20,15 +20,15 @@ METHODS = {
     "random": ["method=random"],
     "stale": [],
     "quantile, intensity": ["controller=quantile", "significance=loss_intensity", "significance.variant=comparison"],
-    "gather": ["method.scoring=gather", "method.packing=false", "controller=quantile"],
+    "gather": ["method=ast_fresh", "method.packing=false", "controller=quantile"],
     "gather, published": [
-        "method.scoring=gather",
+        "method=ast_fresh",
         "method.packing=false",
         "controller=sundew_report",
         "significance=loss_intensity",
         "method.rate=0.1",
     ],
-    "masked": ["method.scoring=masked"],
+    "masked": ["method=ast_masked"],
     "in parts": ["method=dense", "hardware.auto_batch=true"],
     "clip, ema, soft": ["recipe.clip_grad=0.5", "recipe.ema_decay=0.9", "recipe.label_smoothing=0.1"],
 }
@@ -41,7 +41,7 @@ PRECISE = [
     "dataset.train_rows=330",
     "max_steps=20",
 ]
-STOPPED = {"stale": [], "packed": ["method.scoring=gather", "method.packing=true"]}
+STOPPED = {"stale": [], "packed": ["method=ast_fresh", "method.packing=true"]}
 TOLERANCE = 1e-5
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from rank_tools import on_ranks
-from selection_tools import batch_of
+from selection_tools import batch_of, context
 
 from ast_experiments.data.dataset import Images
 from ast_experiments.data.in_memory.transforms import PadCropFlip
 from ast_experiments.data.loaders.device import DeviceLoader
-from ast_experiments.selection.batch_queue import Packing
+from ast_experiments.selection.batch_queue import BatchQueue
 
 BIG = 2**40 + 1  # not a number of float32
 
@@ -22,6 +22,10 @@ def fetch(ids, epoch):
     ids = ids.clone()
     images = torch.stack([ids.double(), torch.full((len(ids),), float(epoch), dtype=torch.float64)], 1)
     return dataclasses.replace(batch_of(ids.numpy()), images=images[:, :, None, None], labels=ids % 7)
+
+
+def queue_of(batch_size, fetch=fetch):
+    return BatchQueue(dataclasses.replace(context(batch_size=batch_size), fetch=fetch))
 
 
 def weighted(ids, epoch, weights):
@@ -38,8 +42,8 @@ def resumed(queue, size):
     torch.save(queue.state_dict(), file)
     assert len(file.getvalue()) < 20_000, "rows are stored as ids"
     file.seek(0)
-    again = Packing(size)
-    again.load_state_dict(torch.load(file, weights_only=True), fetch)
+    again = queue_of(size)
+    again.load_state_dict(torch.load(file, weights_only=True))
     return again
 
 
@@ -56,7 +60,7 @@ def resumed(queue, size):
     ],
 )
 def test_full_batches_in_order(pieces, batches, left):
-    queue = Packing(4)
+    queue = queue_of(4)
     given = [ids for piece in pieces for ids in passed(queue, np.array(piece, dtype=np.int64))]
     assert given == batches
     assert len(queue) == left
@@ -66,7 +70,7 @@ def test_full_batches_in_order(pieces, batches, left):
 
 
 def test_rows_stay_together():
-    queue = Packing(5)
+    queue = queue_of(5)
     (batch,) = [
         *queue.pass_on(weighted([4, BIG], 0, [0.5, 2.0]), 0),
         *queue.pass_on(weighted([7, 1, 3, 2], 1, [1.0, 4.0, 3.0, 9.0]), 1),
@@ -80,7 +84,7 @@ def test_rows_stay_together():
 
 
 def test_rows_without_weights_beside_others_weigh_one():
-    queue = Packing(3)
+    queue = queue_of(3)
     queue.put(fetch(torch.tensor([1]), 0), 0)
     (batch,) = queue.pass_on(weighted([2, 3], 0, [0.5, 0.25]), 0)
     assert batch.weights.tolist() == [1.0, 0.5, 0.25]
@@ -91,7 +95,7 @@ def test_rows_without_weights_beside_others_weigh_one():
 @pytest.mark.parametrize("seed", range(4))
 def test_nothing_is_lost_or_trained_twice_over_epochs_and_resumes(seed):
     rng = np.random.default_rng(seed)
-    queue, whole, came, went = Packing(16), Packing(16), [], []
+    queue, whole, came, went = queue_of(16), queue_of(16), [], []
     for epoch in range(5):
         order = rng.permutation(200)
         for ids in np.array_split(order, rng.integers(3, 40)):
@@ -115,7 +119,7 @@ def test_nothing_is_lost_or_trained_twice_over_epochs_and_resumes(seed):
 
 
 def test_picked_counts_what_came_since_the_last_trained_batch():
-    queue, seen = Packing(4), []
+    queue, seen = queue_of(4), []
     for ids in ([1], [2, 3], [4, 5], [6, 7, 8, 9, 10, 11, 12], []):
         seen += [queue.picked for _ in queue.pass_on(fetch(torch.tensor(ids, dtype=torch.int64), 0), 0)]
         seen.append(-queue.picked)
@@ -126,11 +130,11 @@ def test_rows_that_are_made_again_are_the_same_bits():
     rng = np.random.default_rng(0)
     images = Images(rng.integers(0, 256, (64, 8, 8, 3), dtype=np.uint8), rng.integers(0, 10, 64))
     loader = DeviceLoader(images, "cpu", transform=PadCropFlip(2, True), mean=[0.5] * 3, std=[0.2] * 3, seed=3)
-    queue, again = Packing(12), Packing(12)
+    queue, again = (queue_of(12, loader.fetch) for _ in range(2))
     for epoch, ids in ((1, [5, 40, 2]), (2, [9, 5, 63, 8])):
         loaded = loader.fetch(torch.arange(64), epoch)
         queue.put(loaded.take(torch.tensor(ids)), epoch)
-    again.load_state_dict(queue.state_dict(), loader.fetch)
+    again.load_state_dict(queue.state_dict())
     rest = loader.fetch(torch.arange(30, 40), 2)
     (one,), (other,) = (list(q.pass_on(rest, 2)) for q in (queue, again))
     assert torch.equal(one.images, other.images)
@@ -143,7 +147,7 @@ def test_ranks_step_together_and_one_without_rows_does_not_hang(monkeypatch):
     came = [[3, 3, 0, 2, 1, 0], [0, 0, 1, 4, 0, 0]]  # rows of each rank by loaded batch; a batch holds two of each
 
     def work(rank):
-        queue, went = Packing(4), []
+        queue, went = queue_of(4), []
         for index, rows in enumerate(came[rank]):
             ids = torch.arange(rows) + 100 * rank + 10 * index
             loaded = dataclasses.replace(fetch(ids, 0), total=came[0][index] + came[1][index])
@@ -162,7 +166,7 @@ def test_ranks_step_together_and_one_without_rows_does_not_hang(monkeypatch):
 
 def test_a_rank_without_a_row_takes_part_in_the_last_short_batch(monkeypatch):
     def work(rank):
-        queue = Packing(4)
+        queue = queue_of(4)
         rows = fetch(torch.arange(3 if rank else 0), 0)
         return [(len(b), b.rows, b.images.shape[1:]) for b in queue.pass_on(rows, 0, flush=True)]
 

@@ -16,13 +16,13 @@ from ast_experiments.training.batches import planned_batches
 from ast_experiments.training.side_model import SideNet
 
 METHODS = {
-    "gather": ["method.scoring=gather"],
-    "gather, packing=false": ["method.scoring=gather", "method.packing=false"],
-    "gather, smaller images": ["method.scoring=gather", "method.score_size=6"],
-    "gather, topk": ["method.scoring=gather", "controller=topk"],
-    "gather by a proxy": ["method.scoring=gather", "method.score_net=proxy"],
-    "gather by a proxy, smaller images": ["method.scoring=gather", "method.score_net=proxy", "method.score_size=4"],
-    "selective_backprop": ["method=selective_backprop", "method.scoring=fresh"],
+    "gather": ["method=ast_fresh"],
+    "gather, packing=false": ["method=ast_fresh", "method.packing=false"],
+    "gather, smaller images": ["method=ast_fresh", "method.score_size=6"],
+    "gather, topk": ["method=ast_fresh", "controller=topk"],
+    "gather by a proxy": ["method=ast_fresh", "method.score_net=proxy"],
+    "gather by a proxy, smaller images": ["method=ast_fresh", "method.score_net=proxy", "method.score_size=4"],
+    "selective_backprop": ["method=selective_backprop_fresh"],
     "selective_backprop, stale": ["method=selective_backprop", "method.fresh_every=1"],
     "kakurenbo": ["method=kakurenbo", "recipe.warmup_epochs=0", "method.confidence=0", "method.hide=0.9"],
     "rho_loss": ["method=rho_loss", "holdout=0.2", "method.rate=0.3", "method.irreducible_epochs=1"],
@@ -67,8 +67,8 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str])
         sides.append(self)
 
     monkeypatch.setattr(SideNet, "__init__", noted)
-    monkeypatch.setattr(building, "build_model", lambda *_: Normed())
-    monkeypatch.setattr(building, "side_model", lambda *_, width, **__: Normed(width))
+    monkeypatch.setattr(building, "build_model", lambda *_, **__: Normed())
+    monkeypatch.setattr(building.models, "side_model", lambda *_, width, **__: Normed(width))
     base = ["tracking=jsonl", "dataset.train_rows=300", "recipe.epochs=3", "recipe.batch_size=16", "energy=nominal"]
     run = building.build_run(load_config([*base, *overrides]), tmp_path, lambda facts: Trackers([]))
     run.stepper.model.train()
@@ -117,7 +117,7 @@ def test_scoring_leaves_the_statistics_alone(
 
 
 def test_the_published_mode_moves_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, _ = built(tmp_path, monkeypatch, ["method.scoring=gather", "method.score_mode=train"])
+    run, _ = built(tmp_path, monkeypatch, ["method=ast_fresh", "method.score_mode=train"])
     before = statistics(run.stepper.model)
     plan = run.hooks.plan(0, 0.3)
     list(run.hooks.select(next(planned_batches(run.train, plan, 0, 0)), run.scorer))
@@ -125,7 +125,7 @@ def test_the_published_mode_moves_them(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_statistics_are_used_in_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, _ = built(tmp_path, monkeypatch, ["method.scoring=gather"])
+    run, _ = built(tmp_path, monkeypatch, ["method=ast_fresh"])
     batch = run.train.fetch(torch.arange(8), 0)
     alone = [run.scorer(batch.take(slice(i, i + 1))).losses for i in range(8)]
     assert torch.allclose(torch.cat(alone), run.scorer(batch).losses, atol=1e-6)

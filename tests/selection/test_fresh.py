@@ -8,17 +8,16 @@ import published
 import pytest
 import torch
 from published import Published
-from selection_tools import batch_of, chunks, no_score, outputs_of, prepared
+from selection_tools import batch_of, chunks, no_score, on_fresh, outputs_of, prepared
 
-from ast_experiments.selection import significance
 from ast_experiments.selection.control.gates import ReservoirGate
 from ast_experiments.selection.control.pi import PI
 from ast_experiments.selection.control.quantile import Quantile
 from ast_experiments.selection.control.sundew_comparison import SundewComparison
 from ast_experiments.selection.control.sundew_report import SundewReport
 from ast_experiments.selection.control.sundew_two_stage import SundewTwoStage
-from ast_experiments.selection.methods.ast_build import build
-from ast_experiments.selection.methods.ast_fresh import Fresh
+from ast_experiments.selection.methods.ast_fresh import ASTFresh
+from ast_experiments.selection.significance.loss import loss
 
 BATCH, SAMPLES, EPOCHS = 48, 99 * 48 + 17, 3  # 100 batches an epoch, the last one short
 FORMS = ["report", "comparison", "two_stage"]
@@ -81,13 +80,13 @@ def drive(selector, losses, target, first, last, plans=True):
             if first <= t < last:
                 rows = losses[t][: len(ids)]
                 yield t, rows, step(selector, batch_of(ids), rows)
-        if last >= 100 * (epoch + 1) and hasattr(selector, "end_epoch"):
+        if last >= 100 * (epoch + 1):
             selector.end_epoch(no_score)
 
 
 def make(controller, execution, seed=0):
-    selector = Fresh(controller, significance.loss, execution=execution, packing=False)
-    return prepared(selector, samples=SAMPLES, batch_size=BATCH, epochs=EPOCHS, seed=seed)
+    method = on_fresh(execution, controller, loss, packing=False)
+    return prepared(method, samples=SAMPLES, batch_size=BATCH, epochs=EPOCHS, seed=seed)
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS)
@@ -109,7 +108,7 @@ def test_trajectory(form, execution):
         assert signals["control/activation_rate_ema"] == pytest.approx(reference.ema, abs=1e-6)
         assert signals["control/gate_share"] == pytest.approx(np.mean(kept), abs=1e-6)
         assert signals["control/fallback"] == fell_back
-        state = selector.state_dict()["control"]
+        state = selector.state_dict()["method"]["_gate"]["control"]
         assert state["level"] == pytest.approx(reference.theta, abs=1e-6)
         assert state["integral"] == pytest.approx(reference.integral, abs=1e-6)
         if form == "report":
@@ -146,7 +145,7 @@ def test_state_survives_the_middle_of_an_epoch(controller, execution):
     resumed.load_state_dict(torch.load(file, weights_only=True))
     masks += [active for _, _, active in drive(resumed, losses, 0.3, 142, 250)]
     assert all(map(np.array_equal, masks, expected))
-    after, before = resumed.state_dict(), whole.state_dict()
+    after, before = (selector.state_dict()["method"]["_gate"] for selector in (resumed, whole))
     np.testing.assert_array_equal(after.pop("recent"), before.pop("recent"))
     assert after == before
 
@@ -171,14 +170,14 @@ def test_warm_up_trains_everything_and_leaves_the_controller_alone(execution):
         batch = batch_of(ids)
         assert list(selector.select(batch, no_score)) == [batch]
         assert selector.weigh(batch, outputs_of(np.ones(len(ids)))) is None
-    assert selector.state_dict()["control"] is None
+    assert selector.state_dict()["method"]["_gate"]["control"] is None
     assert selector.signals() == {}
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_gather_scores_in_the_mode_it_was_given(mode):
-    selector = Fresh(controller_of("comparison"), significance.loss, execution="gather", score_mode=mode)
-    prepared(selector, samples=64, batch_size=8).plan(0, 0.3)
+    selector = prepared(ASTFresh(controller_of("comparison"), loss, score_mode=mode), samples=64, batch_size=8)
+    selector.plan(0, 0.3)
     asked = []
 
     def score(batch, mode="eval", size=None):
@@ -211,27 +210,13 @@ def test_different_seeds_draw_different_masks():
     assert any(not np.array_equal(a, b) for a, b in zip(*runs, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("scoring", "kind", "settings"),
-    [
-        ("stale", "Stale", {"pick": "topk", "exploration": 0.2, "window": 16}),
-        ("gather", "Fresh", {"score_mode": "train"}),
-        ("masked", "Fresh", {}),
-    ],
-)
-def test_build(scoring, kind, settings):
-    unset = {"pick": None, "exploration": None, "window": None, "score_mode": None}
-    selector = build(PI(), significance.loss, scoring=scoring, **unset | settings)
-    assert type(selector).__name__ == kind
-
-
 @pytest.mark.parametrize("execution", EXECUTIONS)
 def test_gains_are_renewed_from_recent_scores_when_an_epoch_starts(execution):
     controller, losses, gains = PI(), losses_of("comparison"), []
     recent = np.empty(0)
     selector = make(controller, execution)
     for t, scores, _ in drive(selector, losses, 0.3, 0, 220):
-        state = selector.state_dict()
+        state = selector.state_dict()["method"]["_gate"]
         if t == 0:
             expected = controller.begin_epoch(None, scores, 0.3)
         elif t % 100 == 0:

@@ -2,26 +2,29 @@
 
 import dataclasses
 import io
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from rank_tools import on_ranks
-from selection_tools import batch_of, chunks, context, outputs_of
+from selection_tools import batch_of, chunks, context, on_fresh, outputs_of
 from torch.nn.functional import cross_entropy
 
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Outputs
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.models.simple_cnn import SimpleCNN
-from ast_experiments.selection import significance
 from ast_experiments.selection.control.pi import PI
 from ast_experiments.selection.control.quantile import Quantile
 from ast_experiments.selection.control.sundew_comparison import SundewComparison
 from ast_experiments.selection.control.sundew_report import SundewReport
 from ast_experiments.selection.control.sundew_two_stage import SundewTwoStage
 from ast_experiments.selection.control.topk import TopK
-from ast_experiments.selection.methods.ast_fresh import UNMIXABLE, Fresh
+from ast_experiments.selection.methods.ast_fresh import ASTFresh
+from ast_experiments.selection.selector import Selector
+from ast_experiments.selection.significance.loss import loss
+from ast_experiments.selection.significance.loss_intensity import loss_intensity
 
 BATCH, SAMPLES = 40, 40 * 25 + 7
 
@@ -50,10 +53,9 @@ def fetch(ids, epoch):
 
 
 def made(controller, *, seed=0, epochs=6, **settings):
-    selector = Fresh(controller, settings.pop("significance", significance.loss), **settings)
+    method = on_fresh(settings.pop("execution", "gather"), controller, settings.pop("significance", loss), **settings)
     given = context(samples=SAMPLES, batch_size=BATCH, epochs=epochs, seed=seed)
-    selector.prepare(dataclasses.replace(given, fetch=fetch, side_net=Side))
-    return selector
+    return Selector(method, dataclasses.replace(given, fetch=fetch, side_net=Side))
 
 
 def losses_of(ids, epoch):
@@ -162,9 +164,9 @@ def test_shares_are_means_over_the_batches_since_the_last_step():
     assert selector.signals()["control/gate_share"] == 12 / BATCH
     losses = np.linspace(1, 2, BATCH)
     for share, target in ((14 / BATCH, 0.35), (8 / BATCH, 0.2)):
-        selector._target = target
+        selector.method._target = selector.method._gate._target = target
         list(selector.select(batch_of(range(BATCH)), lambda *_, **__: outputs_of(losses)))
-        assert share in [gated["control/gate_share"] for gated in selector._since]
+        assert share in [gated["control/gate_share"] for gated in selector.method._since]
     assert selector.signals()["control/gate_share"] == pytest.approx((12 + 14 + 8) / 3 / BATCH)
     assert selector.signals()["picked"] == 12 + 14 + 8
 
@@ -180,7 +182,7 @@ def test_without_packing_a_batch_without_active_rows_trains_nothing():
 def test_the_proxy_learns_from_every_few_trained_batches():
     selector = made(PI(), score_net="proxy", proxy_width=0.5, proxy_every=3, score_size=None, epochs=4)
     trained, _, scored = run(selector, [0.4, 0.4])
-    side = selector._proxy._net
+    side = selector.method._proxy._net
     assert side.settings == {"width": 0.5, "arch": None, "size": None}
     assert scored == 0
     assert [ids for ids, _ in side.learned] == [ids for _, ids, _ in trained[::3]]
@@ -207,15 +209,14 @@ def sized(full=8, **settings):
     def pictures(ids, epoch):
         return dataclasses.replace(batch_of(ids), images=torch.zeros(len(ids), 1, full, full))
 
-    selector = Fresh(PI(), significance.loss, **settings)
-    selector.prepare(dataclasses.replace(context(samples=64, batch_size=8), fetch=pictures, side_net=Side))
-    return selector
+    given = dataclasses.replace(context(samples=64, batch_size=8), fetch=pictures, side_net=Side)
+    return Selector(ASTFresh(PI(), loss, **settings), given)
 
 
 def test_smaller_images_cost_less():
     assert sized(score_size=4).scored_share(0.4) == 0.25
     proxied = sized(score_size=2, score_net="proxy", proxy_width=0.25, proxy_every=4)
-    assert proxied._proxy._net.settings["size"] == 2
+    assert proxied.method._proxy._net.settings["size"] == 2
     assert proxied.scored_share(0.4) == pytest.approx(1 / 16 / 16 * 1.3)
     asked = []
 
@@ -234,10 +235,6 @@ def test_a_size_that_saves_nothing_is_refused_at_the_start():
         sized(score_size=8)
 
 
-def test_the_reason_against_mixing_says_what_to_type():
-    assert "type method.scoring=gather" in UNMIXABLE
-
-
 # --- ranks
 
 
@@ -249,7 +246,7 @@ def part_of(batch):
 CONTROLLERS = [PI(), Quantile(), TopK(), SundewReport(), SundewComparison(), SundewTwoStage(start=1.0)]
 
 
-@pytest.mark.parametrize("form", [significance.loss, significance.loss_intensity_comparison])
+@pytest.mark.parametrize("form", [loss, partial(loss_intensity, variant="comparison")])
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_ranks_decide_as_one_process_does(monkeypatch, controller, form):
     images = torch.randn(SAMPLES, 3, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -320,7 +317,7 @@ def test_packed_ranks_train_what_one_process_does(monkeypatch):
                 went += [
                     (b.ids.tolist(), b.rows) for b in selector.select(loaded, lambda *_, outputs=outputs, **__: outputs)
                 ]
-        return went, selector.state_dict()["queue"]["ids"].tolist()
+        return went, selector.state_dict()["method"]["_queue"]["ids"].tolist()
 
     alone, waiting = work()
     (first, left), (second, over) = on_ranks(monkeypatch, 2, work)
@@ -332,8 +329,8 @@ def test_packed_ranks_train_what_one_process_does(monkeypatch):
 
 def test_exact_counts_never_wait_for_the_device():
     # Tensors without values cannot be read: whatever would wait for a device raises.
-    selector = Fresh(TopK(), significance.loss)
-    selector.prepare(dataclasses.replace(context(samples=SAMPLES, batch_size=BATCH), device=torch.device("meta")))
+    given = dataclasses.replace(context(samples=SAMPLES, batch_size=BATCH), device=torch.device("meta"))
+    selector = Selector(ASTFresh(TopK(), loss), given)
     trained = 0
     for ids in chunks(selector.plan(0, 0.3)):
         loaded = batch_of(ids)

@@ -1,21 +1,22 @@
 """Masked and gathered training take the same gradient."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from selection_tools import batch_of, prepared
+from selection_tools import batch_of, on_fresh, prepared
 from torch.nn.functional import cross_entropy
 
 from ast_experiments.core.batch import Outputs
 from ast_experiments.models.simple_cnn import SimpleCNN
-from ast_experiments.selection import significance
 from ast_experiments.selection.control.sundew_comparison import SundewComparison
 from ast_experiments.selection.control.sundew_report import SundewReport
 from ast_experiments.selection.control.sundew_two_stage import SundewTwoStage
 from ast_experiments.selection.control.topk import TopK
-from ast_experiments.selection.methods.ast_fresh import Fresh
+from ast_experiments.selection.significance.loss_entropy import loss_entropy
+from ast_experiments.selection.significance.loss_intensity import loss_intensity
 
 
 def gradients(model, selector, batch):
@@ -44,11 +45,11 @@ def gradients(model, selector, batch):
 @pytest.mark.parametrize(
     ("controller", "score"),
     [
-        (SundewComparison(start=0.98), significance.loss_intensity_comparison),
+        (SundewComparison(start=0.98), partial(loss_intensity, variant="comparison")),
         (SundewComparison(start=0.98, high=9.0), lambda losses, *_: losses / 100),  # two random rows
-        (SundewTwoStage(start=9.0, high=10.0), significance.loss_entropy),  # the top tenth
-        (SundewReport(start=0.4), significance.loss_intensity_report),
-        (TopK(), significance.loss_entropy),
+        (SundewTwoStage(start=9.0, high=10.0), loss_entropy),  # the top tenth
+        (SundewReport(start=0.4), loss_intensity),
+        (TopK(), loss_entropy),
     ],
 )
 def test_masked_equals_gathered(controller, score, weighted):
@@ -63,7 +64,7 @@ def test_masked_equals_gathered(controller, score, weighted):
     results = [
         gradients(
             model,
-            prepared(Fresh(controller, score, execution=execution, packing=False), samples=40, batch_size=40),
+            prepared(on_fresh(execution, controller, score, packing=False), samples=40, batch_size=40),
             batch,
         )
         for execution in ("gather", "masked")

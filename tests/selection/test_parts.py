@@ -1,4 +1,4 @@
-"""Dense, random, and the small parts: set-points, fallback, score table, hooks, random streams."""
+"""Dense, random, and the small parts: set-points, fallback, the sample history, hooks, random streams."""
 
 import numpy as np
 import pytest
@@ -7,15 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from selection_tools import batch_of, no_score, outputs_of, prepared, run
 
-from ast_experiments.selection import method as protocol
+from ast_experiments.core.errors import UserError
 from ast_experiments.selection.control.controller import NO_SCORES
 from ast_experiments.selection.control.gates import Fallback
 from ast_experiments.selection.control.sundew_comparison import SundewComparison
-from ast_experiments.selection.history import ScoreTable
-from ast_experiments.selection.method import hooks_of
+from ast_experiments.selection.history import SampleHistory
+from ast_experiments.selection.hooks import check_hooks
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.methods.dense import Dense
 from ast_experiments.selection.methods.random import Random
 from ast_experiments.selection.numeric import clip, exp, generator, where
+from ast_experiments.selection.parts import Staged
 from ast_experiments.selection.plan import Plan
 from ast_experiments.selection.rate_schedule import RateSchedule
 
@@ -27,13 +29,8 @@ class Idle:
         pass
 
 
-class Committing(Dense):
-    def end_epoch(self, score):
-        pass
-
-
 def test_dense():
-    one, other = prepared(Committing(), samples=1003), prepared(Committing(), samples=1003, seed=1)
+    one, other = prepared(Dense(), samples=1003), prepared(Dense(), samples=1003, seed=1)
     plans = run(one, Idle(), [1.0, 0.1, 1.0])
     for epoch, plan in enumerate(plans):
         assert plan.ids.dtype == np.int64
@@ -92,7 +89,7 @@ def test_random_resumes():
     resumed.load_state_dict(begun.state_dict())
     for got, wanted in zip(run(resumed, Idle(), [0.37] * 7, start=5), expected[5:], strict=True):
         assert np.array_equal(got.ids, wanted.ids)
-    assert resumed.state_dict() == whole.state_dict()
+    assert resumed.method.remainder.now == whole.method.remainder.now > 0
 
 
 @pytest.mark.parametrize(
@@ -160,8 +157,8 @@ def test_a_score_must_exceed_the_threshold():
     assert passed.mask.tolist() == [False, False, True]
 
 
-def test_score_table():
-    table = ScoreTable(5)
+def test_sample_history():
+    table = SampleHistory(5)
     assert len(table) == 5
     assert table.unseen.all()
     table.record(torch.tensor([3, 1]), torch.tensor([0.5, 2.0], dtype=torch.float64))
@@ -172,45 +169,114 @@ def test_score_table():
     table.record(torch.tensor([3]), torch.tensor([0.0]))
     table.record(torch.tensor([3]), torch.tensor([7.0]))
 
-    copy = ScoreTable(5)
+    copy = SampleHistory(5)
     copy.load_state_dict(table.state_dict())
     for t in (table, copy):
         t.commit(6)
-        assert t.scores[[1, 3]].tolist() == [2.0, 7.0]
+        assert t.scores[[1, 3]].tolist() == t.losses[[1, 3]].tolist() == [2.0, 7.0]
+        assert t.previous[3] == 0.5
+        assert np.isnan(t.previous[[0, 1, 2, 4]]).all()
         assert t.last_epoch.tolist() == [-1, 4, -1, 6, -1]
         assert t.visits.tolist() == [0, 1, 0, 2, 0]
         t.commit(7)
         assert t.visits.tolist() == [0, 1, 0, 2, 0]
     with pytest.raises(ValueError, match="5 samples"):
-        ScoreTable(6).load_state_dict(table.state_dict())
+        SampleHistory(6).load_state_dict(table.state_dict())
+
+
+class Minimal(Method):
+    def plan(self, epoch, target, history):
+        return Plan(np.arange(4), 4, 2)
 
 
 def test_hooks_pass_through_by_default():
-    class Minimal:
-        def plan(self, epoch, target):
-            return Plan(np.arange(4), 4, 2)
-
-    selector = Minimal()
-    hooks = hooks_of(selector)
+    selector = prepared(Minimal(), samples=4, batch_size=2)
     batch, outputs = batch_of(range(4)), outputs_of(np.ones(4))
-    assert hooks.plan(0, 1.0).batches == 2
-    assert hooks.prepare(None) is None
-    assert list(hooks.select(batch, no_score)) == [batch]
-    assert hooks.weigh(batch, outputs) is batch.weights is None
-    assert hooks.observe(batch, outputs) is None
-    assert dict(hooks.signals()) == {}
-    assert hooks.end_epoch(no_score) is None
-    assert hooks.state_dict() == {}
-    assert hooks.load_state_dict({}) is None
+    assert selector.plan(0, 1.0).batches == 2
+    assert list(selector.select(batch, no_score)) == [batch]
+    assert selector.weigh(batch, outputs) is batch.weights is None
+    selector.observe(batch, outputs)
+    assert dict(selector.signals()) == dict(selector.facts()) == {}
+    assert selector.scored_share(0.5) == 0
+    assert selector.history.unseen.all()
+    selector.end_epoch(no_score)
+    assert selector.history.losses.tolist() == [1.0] * 4
+    again = prepared(Minimal(), samples=4, batch_size=2)
+    again.load_state_dict(selector.state_dict())
+    assert again.history.losses.tolist() == [1.0] * 4
 
 
-def test_hooks_prefer_the_selectors_own():
-    selector = prepared(Random())
-    hooks = hooks_of(selector)
-    assert hooks.state_dict() == selector.state_dict()
-    assert hooks.plan == selector.plan
-    assert hooks.end_epoch == selector.end_epoch
-    assert hooks.observe is protocol.observe
+def test_a_method_without_history_records_nothing():
+    selector = prepared(Random(), samples=4, batch_size=2)
+    selector.plan(0, 1.0)
+    selector.observe(batch_of(range(4)), outputs_of(np.ones(4)))
+    selector.end_epoch(no_score)
+    assert selector.history.unseen.all()
+    assert selector.state_dict()["history"] == {}
+
+
+def test_a_method_may_keep_its_own_score_and_state():
+    class Doubled(Minimal):
+        saved = ("seen",)
+
+        def prepare(self):
+            self.seen, self.epochs = torch.zeros(4), Staged(0)
+
+        def plan(self, epoch, target, history):
+            self.epochs.next = self.epochs.now + 1
+            return super().plan(epoch, target, history)
+
+        def score(self, batch, outputs):
+            self.seen[batch.ids] += 1
+            return 2 * outputs.losses
+
+    selector, again = (prepared(Doubled(), samples=4, batch_size=2) for _ in range(2))
+    for _ in range(2):
+        selector.plan(0, 1.0)
+    selector.observe(batch_of([1, 2]), outputs_of(np.ones(2)))
+    again.load_state_dict(selector.state_dict())
+    for each in (selector, again):
+        each.plan(0, 1.0)
+        each.end_epoch(no_score)
+        assert each.method.epochs.now == 1
+        assert each.method.seen.tolist() == [0, 1, 1, 0]
+        np.testing.assert_array_equal(each.history.scores, [np.nan, 2, 2, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "observes",
+            lambda self, batch, outputs: None,
+            r"observes: is no hook .* observe\(self, batch, outputs\)",
+        ),
+        ("end_epochs", lambda self: None, r"end_epochs: .* write end_epoch\(self, epoch\), or _end_epochs"),
+        (
+            "observe",
+            lambda self, batch: None,
+            r"observe: takes other .* write observe\(self, batch, outputs\)",
+        ),
+        ("plan", lambda self, epoch, target: None, r"plan: takes other .* write plan\(self, epoch, target, history\)"),
+        ("signals", {}, r"signals: must be a method; write signals\(self\)"),
+        ("permutation", lambda self, epoch: None, "permutation: is a helper of the base class"),
+        ("ceiling", lambda self: 1.0, None),
+        ("observe", lambda self, batch, outputs, more=None: None, None),
+        ("observe", lambda *args: None, None),
+    ],
+)
+def test_a_misspelt_or_misshapen_hook_is_an_error(name, value, message):
+    made = type("Made", (Minimal,), {name: value})()
+    if message is None:
+        assert prepared(made).plan(0, 1.0).batches == 2
+        return
+    with pytest.raises(UserError, match=message):
+        prepared(made)
+
+
+def test_a_method_without_a_plan_is_an_error():
+    with pytest.raises(UserError, match=r"has no method plan\(self, epoch, target, history\)"):
+        check_hooks(type("Made", (Method,), {}))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from rank_tools import on_ranks
 from selection_tools import batch_of, chunks, context, no_score, outputs_of
 
 from ast_experiments.core import distributed
-from ast_experiments.selection.large_batch import Oversampling
+from ast_experiments.selection.large_batch import LargeBatches
 from ast_experiments.selection.methods.proxy import Proxy
 from ast_experiments.selection.proxy_model import ProxyNet
+from ast_experiments.selection.selector import Selector
 
 
 class Side:
@@ -37,10 +38,9 @@ LOSSES = np.random.default_rng(0).exponential(1.0, 1000).astype(np.float32)
 
 
 def made(samples=1000, batch_size=32, epochs=4, seed=0, **settings):
-    selector = Proxy(**{"proxy_width": 0.5, "proxy_arch": None, "proxy_every": 4} | settings)
+    method = Proxy(**{"proxy_width": 0.5, "proxy_arch": None, "proxy_every": 4} | settings)
     given = context(samples=samples, batch_size=batch_size, epochs=epochs, seed=seed)
-    selector.prepare(dataclasses.replace(given, side_net=lambda **s: Side(LOSSES, **s)))
-    return selector
+    return Selector(method, dataclasses.replace(given, side_net=lambda **s: Side(LOSSES, **s)))
 
 
 def epoch_of(selector, epoch, target):
@@ -78,7 +78,7 @@ def test_a_sample_that_was_left_over_is_the_first_of_the_next_epoch():
 def test_it_learns_from_the_chosen_rows_of_every_few_batches(every):
     selector = made(proxy_every=every)
     chosen = [rows for epoch in range(2) for _, rows, _ in epoch_of(selector, epoch, 0.5)]
-    side = selector._net._net
+    side = selector.method._net._net
     assert [ids for ids, _ in side.learned] == chosen[::every]
     assert [p for _, p in side.learned] == pytest.approx([i / 15 / 4 for i in range(0, 30, every)])
     assert side.settings == {"width": 0.5, "arch": None, "size": None}
@@ -88,7 +88,7 @@ def test_dense_epochs_train_all_rows_and_those_that_waited_first():
     selector = made()
     first = epoch_of(selector, 0, 1.0)
     assert [len(rows) for _, rows, _ in first] == [32] * 31 + [8]
-    assert len(selector._net._net.learned) == 8
+    assert len(selector.method._net._net.learned) == 8
     loaded = {i for offered, *_ in epoch_of(selector, 1, 0.1) for i in offered}
     dense = [i for _, rows, _ in epoch_of(selector, 2, 1.0) for i in rows]
     assert sorted(dense) == list(range(1000))
@@ -109,7 +109,7 @@ def test_state_goes_on():
         list(again.select(batch_of(ids), no_score))
     again.end_epoch(no_score)
     assert epoch_of(again, 2, 0.35) == expected[2]
-    assert again._net._net.learned == whole._net._net.learned
+    assert again.method._net._net.learned == whole.method._net._net.learned
 
 
 def test_seeds_differ_and_plans_are_pure():
@@ -127,7 +127,7 @@ def test_each_rank_takes_the_best_of_its_own_part(monkeypatch):
     scores = torch.arange(20.0).flip(0)
 
     def work(rank):
-        loading = Oversampling(context(samples=20, batch_size=8))
+        loading = LargeBatches(context(samples=20, batch_size=8))
         own = distributed.shard(20)
         batch = loading.best(batch_of(range(20)).take(own, 20), scores[own])
         return batch.ids.tolist(), batch.rows
@@ -136,14 +136,13 @@ def test_each_rank_takes_the_best_of_its_own_part(monkeypatch):
 
 
 def test_equal_scores_are_taken_in_order():
-    loading = Oversampling(context(samples=6, batch_size=3))
+    loading = LargeBatches(context(samples=6, batch_size=3))
     assert loading.best(batch_of(range(6)), torch.tensor([1.0, 2, 1, 1, 2, 1])).ids.tolist() == [1, 4, 0]
 
 
 def test_proxy_net_learns_in_turn_over_a_resume():
-    nets = [ProxyNet(0.5, None, 3, None) for _ in range(2)]
-    for net in nets:
-        net.prepare(dataclasses.replace(context(), side_net=lambda **s: Side(LOSSES, **s)))
+    given = dataclasses.replace(context(), side_net=lambda **s: Side(LOSSES, **s))
+    nets = [ProxyNet(given, 0.5, None, 3, None) for _ in range(2)]
     for shown in range(4):
         nets[0].show(batch_of([shown]), shown / 10)
     nets[1].load_state_dict(nets[0].state_dict())
@@ -154,7 +153,7 @@ def test_proxy_net_learns_in_turn_over_a_resume():
 
 def test_nothing_is_read_from_the_device():
     # Tensors without values cannot be read: whatever would wait for a device raises.
-    loading = Oversampling(context(samples=64, batch_size=8))
+    loading = LargeBatches(context(samples=64, batch_size=8))
     loaded = dataclasses.replace(batch_of(range(20)), ids=torch.empty(20, dtype=torch.int64, device="meta"))
     loaded = dataclasses.replace(loaded, images=loaded.images.to("meta"), labels=loaded.labels.to("meta"))
     assert len(loading.best(loaded, torch.empty(20, device="meta"))) == 8

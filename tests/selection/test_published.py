@@ -8,11 +8,13 @@ import yaml
 from published import Published
 
 from ast_experiments.energy.nominal import nominal_savings
-from ast_experiments.selection import significance
 from ast_experiments.selection.control.controller import NO_SCORES
 from ast_experiments.selection.control.sundew_comparison import SundewComparison
 from ast_experiments.selection.control.sundew_report import SundewReport
 from ast_experiments.selection.control.sundew_two_stage import SundewTwoStage
+from ast_experiments.selection.significance.loss import loss
+from ast_experiments.selection.significance.loss_entropy import loss_entropy
+from ast_experiments.selection.significance.loss_intensity import loss_intensity
 
 STEPS, BATCH = 10_000, 64
 BUILD = {
@@ -165,12 +167,12 @@ def images_logits_losses(n=16, seed=0):
 def test_significance_of_each_form(seed):
     images, logits, losses = images_logits_losses(seed=seed)
     tensors = [torch.from_numpy(a) for a in (losses, logits, images)]
-    report = significance.build_loss_intensity("report", 0.7, 0.3)(*tensors).numpy()
-    comparison = significance.build_loss_intensity("comparison", 0.7, 0.3)(*tensors).numpy()
-    entropy = significance.build_loss_entropy(0.7, 0.3)(*tensors).numpy()
+    report = loss_intensity(*tensors).numpy()
+    comparison = loss_intensity(*tensors, variant="comparison").numpy()
+    entropy = loss_entropy(*tensors).numpy()
     np.testing.assert_allclose(report, published.report_significance(losses, images), atol=1e-7)
     np.testing.assert_allclose(comparison, published.comparison_significance(losses, images), atol=1e-7)
     np.testing.assert_allclose(entropy, published.two_stage_significance(losses, logits), atol=1e-6)
-    assert significance.build_loss()(*tensors) is tensors[0]
+    assert loss(*tensors) is tensors[0]
     assert 0 <= report.min() <= report.max() <= 1
     assert comparison.mean() == pytest.approx(1.0, abs=1e-6)

@@ -14,6 +14,7 @@ from ast_experiments.core import distributed
 from ast_experiments.core.batch import Outputs
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.selection.methods.rho_loss import RhoLoss
+from ast_experiments.selection.selector import Selector
 
 SAMPLES, HELD = 200, 45
 LABELS = torch.arange(SAMPLES) % 10
@@ -45,7 +46,7 @@ class Side:
 
 
 def made(epochs=3, held=HELD, **settings):
-    selector = RhoLoss(**{"irreducible_epochs": epochs, "proxy_width": 0.5, "proxy_arch": None} | settings)
+    method = RhoLoss(**{"irreducible_epochs": epochs, "proxy_width": 0.5, "proxy_arch": None} | settings)
     nets = []
 
     def side_net(**given):
@@ -60,8 +61,7 @@ def made(epochs=3, held=HELD, **settings):
     given = dataclasses.replace(
         given, fetch=labelled, side_net=side_net, held_out=held_out if held else None, held_out_samples=held
     )
-    selector.prepare(given)
-    return selector, nets[0]
+    return Selector(method, given), nets[0]
 
 
 def score(batch, mode="eval", size=None):
@@ -146,7 +146,7 @@ def test_ranks_share_the_work_and_know_all_losses(monkeypatch):
     def work(rank):
         selector, side = made(epochs=2)
         selector.plan(0, 0.4)
-        return side.learned, side.scored, selector.state_dict()["irreducible"]
+        return side.learned, side.scored, selector.state_dict()["method"]["irreducible"]
 
     alone, _ = made(epochs=2)
     alone.plan(0, 0.4)
@@ -154,5 +154,5 @@ def test_ranks_share_the_work_and_know_all_losses(monkeypatch):
     assert {(len(rows), total) for rows, total, _ in first + second} == {(8, 16)}
     assert sorted(scored + also) == list(range(SAMPLES))
     assert torch.equal(losses, others)
-    assert torch.equal(losses, alone.state_dict()["irreducible"])
+    assert torch.equal(losses, alone.state_dict()["method"]["irreducible"])
     assert distributed.size() == 1

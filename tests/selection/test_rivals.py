@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from rivals import METHODS, Lab, falling
 
-from ast_experiments.selection.batching import full_batches, rounded
-from ast_experiments.selection.methods.selective_backprop import StaleSelectiveBackprop, keep_probabilities
+from ast_experiments.selection.batching import Remainder, rounded
+from ast_experiments.selection.methods.selective_backprop import SelectiveBackprop, keep_probabilities
 from ast_experiments.selection.methods.seta import cuts
 from ast_experiments.selection.numeric import generator
 
@@ -143,7 +143,7 @@ def test_infobatch_drops_half_of_the_samples_below_the_mean():
     made = lab("infobatch")
     kept = low = 0.0
     for epoch in range(EPOCHS):
-        before, waiting = dict(made.last), made.selector.state_dict()["carry"]["ids"].tolist()
+        before, waiting = dict(made.last), made.selector.state_dict()["method"]["carry"]["ids"].tolist()
         (plan,) = made.run(1)
         if epoch == 0 or epoch >= 0.875 * EPOCHS:
             assert plan.weights is None
@@ -153,7 +153,7 @@ def test_infobatch_drops_half_of_the_samples_below_the_mean():
         easy = {i for i, loss in before.items() if loss < mean} - set(waiting)
         head = len(waiting)
         assert plan.ids[:head].tolist() == waiting
-        left = made.selector.state_dict()["carry"]["ids"].tolist()
+        left = made.selector.state_dict()["method"]["carry"]["ids"].tolist()
         picked = plan.ids[head:].tolist() + left
         assert set(range(SAMPLES)) - easy - set(waiting) <= set(picked)
         assert len(picked) == len(set(picked))
@@ -200,8 +200,8 @@ def test_the_final_phase_begins_by_progress(epochs):
 @pytest.mark.parametrize("epochs", [30, 50, 90, 100])
 @pytest.mark.parametrize("warmup", [0.0, 5.0])
 def test_kakurenbo_hides_less_and_less(epochs, warmup):
-    selector = lab("kakurenbo", epochs=epochs, warmup=warmup).selector
-    shares = [round(selector.ceiling(e), 9) for e in range(epochs)]
+    method = lab("kakurenbo", epochs=epochs, warmup=warmup).selector.method
+    shares = [round(method.ceiling(e), 9) for e in range(epochs)]
     lengths = {share: len(list(run)) for share, run in itertools.groupby(shares)}
     assert lengths == {0.3: 0.3 * epochs, 0.24: 0.3 * epochs, 0.18: 0.2 * epochs, 0.12: 0.2 * epochs}
 
@@ -261,7 +261,7 @@ def test_selective_backprop_scores_what_its_share_says():
     made = lab("selective_backprop", samples=4000, epochs=31)
     made.run(31, 0.4)
     assert [len(ids) > 0 for ids in made.scored] == [e % 3 == 0 and e < 30 for e in range(31)]
-    share = StaleSelectiveBackprop(fresh_every=3).scored_share(0.4)
+    share = SelectiveBackprop(fresh_every=3).scored_share(0.4)
     assert np.mean([len(ids) / 4000 for ids in made.scored[:30]]) == pytest.approx(share, abs=0.01)
 
 
@@ -292,10 +292,11 @@ def test_counts_do_not_drift():
     rng = np.random.default_rng(0)
     assert np.mean([rounded(2.3, rng) for _ in range(20_000)]) == pytest.approx(2.3, abs=0.02)
     assert {rounded(4.0, rng) for _ in range(100)} == {4}
-    owed, total = 0.0, 0
+    remainder, total = Remainder(64), 0
     for epoch in range(1, 50):
-        rows, owed = full_batches(0.05, 300, owed, 64)
+        rows = remainder.full_batches(0.05, 300)
+        remainder.commit(epoch)
         total += rows
         assert rows % 64 == 0
         assert 0 <= 15 * epoch - total < 64
-        assert owed == pytest.approx(15 * epoch - total)
+        assert remainder.now == pytest.approx(15 * epoch - total)

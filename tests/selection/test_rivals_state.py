@@ -14,8 +14,10 @@ from torch import nn
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.selection.batching import Carry, forwarded
-from ast_experiments.selection.history import ScoreTable
+from ast_experiments.selection.batching import Carry
+from ast_experiments.selection.history import SampleHistory
+from ast_experiments.selection.method import forwarded
+from ast_experiments.selection.selector import Selector
 from ast_experiments.training.hardware import build_hardware
 from ast_experiments.training.step import Scorer, Stepper
 
@@ -105,7 +107,7 @@ def test_resuming_in_the_middle_of_an_epoch(name, stop):
     for got, wanted in zip(resumed.run(EPOCHS - stop - 1, target), expected[stop + 1 :], strict=True):
         same(got, wanted)
     assert equal(resumed.selector.state_dict(), whole.selector.state_dict())
-    assert resumed.hooks.facts() == whole.hooks.facts()
+    assert resumed.selector.facts() == whole.selector.facts()
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -122,19 +124,19 @@ def test_state_is_a_copy(name):
 
 def test_ids_above_2_to_the_24_stay_what_they_are():
     assert (BIG.astype(np.float32) != BIG).any()
-    carry, picked = Carry(), np.array([True, True, False, True, True, True, True])
-    plan = carry.plan(BIG, picked, 4, weights=np.full(7, 2.0))
+    carry, picked = Carry(4), np.array([True, True, False, True, True, True, True])
+    plan = carry.plan(BIG, picked, weights=np.full(7, 2.0))
     assert plan.ids.tolist() == BIG[[0, 1, 3, 4]].tolist()
-    carry.commit()
-    other = Carry()
+    carry.commit(0)
+    other = Carry(3)
     other.load_state_dict(carry.state_dict())
-    plan = other.plan(BIG[:2] + 100, np.array([True, False]), 3)
+    plan = other.plan(BIG[:2] + 100, np.array([True, False]))
     assert plan.ids.tolist() == [*BIG[5:], BIG[0] + 100]
     seen = []
     c = dataclasses.replace(context(batch_size=3), fetch=lambda ids, epoch: seen.extend(ids.tolist()) or batch_of(ids))
     losses = [outputs for _, outputs in forwarded(c, lambda batch: batch.ids, BIG, 0)]
     assert seen == BIG.tolist() == torch.cat(losses).tolist()
-    table = ScoreTable(2**24 + 10)
+    table = SampleHistory(2**24 + 10)
     table.record(torch.from_numpy(BIG), torch.arange(7.0))
     table.commit(0)
     assert table.scores[BIG].tolist() == list(range(7))
@@ -153,16 +155,15 @@ def test_ranks_share_the_scoring_passes(monkeypatch):
 
 
 def test_confidence_is_over_the_classes():
-    selector = METHODS["kakurenbo"]()
-    made = Lab(selector, None, samples=3, batch_size=3, epochs=10)
+    made = Lab(METHODS["kakurenbo"](), None, samples=3, batch_size=3, epochs=10)
     # Right and sure, but with the least logit of the batch; right and unsure; wrong and sure.
     logits = torch.tensor([[1.0, -9.0, -9.0], [8.0, 7.9, 7.9], [-9.0, 5.0, -9.0]])
     losses = torch.tensor([0.1, 0.2, 0.3])
     batch = Batch(torch.arange(3), torch.zeros(3, 1, 1, 1), torch.zeros(3, dtype=torch.int64))
-    selector.plan(0, 1.0)
-    selector.observe(batch, Outputs(logits, losses))
+    made.selector.plan(0, 1.0)
+    made.selector.observe(batch, Outputs(logits, losses))
     made.close()
-    sure = selector.state_dict()["sure"]["scores"]
+    sure = made.selector.state_dict()["method"]["_confidences"]["scores"]
     assert sure.tolist() == pytest.approx([1.0, np.e**0.1 / (np.e**0.1 + 2), 0.0], abs=1e-3)
 
 
@@ -187,12 +188,12 @@ def test_scoring_leaves_batchnorm_alone(name):
     )
     ledger = Ledger(hardware.device)
     scorer = Scorer(Stepper(net, None, hardware), ledger)  # which never steps
-    selector = METHODS[name]()
-    selector.prepare(
+    selector = Selector(
+        METHODS[name](),
         dataclasses.replace(
             context(samples=samples, batch_size=8, epochs=5),
             fetch=lambda ids, epoch: Batch(ids, images[ids], labels[ids]),
-        )
+        ),
     )
     before = {key: value.clone() for key, value in net.state_dict().items()}
     random = torch.get_rng_state()

@@ -10,8 +10,8 @@ from rank_tools import on_ranks
 from selection_tools import batch_of, chunks, context, no_score, outputs_of
 
 from ast_experiments.core import distributed
-from ast_experiments.selection.methods.selective_backprop import build
-from ast_experiments.selection.methods.selective_backprop_fresh import FreshSelectiveBackprop
+from ast_experiments.selection.methods.selective_backprop_fresh import SelectiveBackpropFresh
+from ast_experiments.selection.selector import Selector
 
 SAMPLES, BATCH = 5000, 50
 
@@ -21,10 +21,8 @@ def fetch(ids, epoch):
 
 
 def made(seed=0, **settings):
-    selector = FreshSelectiveBackprop(**settings)
     given = context(samples=SAMPLES, batch_size=BATCH, seed=seed)
-    selector.prepare(dataclasses.replace(given, fetch=fetch))
-    return selector
+    return Selector(SelectiveBackpropFresh(**settings), dataclasses.replace(given, fetch=fetch))
 
 
 def losses_of(ids, epoch):
@@ -34,9 +32,9 @@ def losses_of(ids, epoch):
 
 def kept_of(selector, ids, losses, target):
     """The rows that one loaded batch adds to the queue."""
-    before = selector._queue.state_dict()["ids"].tolist()
+    before = selector.method._queue.state_dict()["ids"].tolist()
     went = [i for b in selector.select(batch_of(ids), lambda rows, **_: outputs_of(losses)) for i in b.ids.tolist()]
-    return (went + selector._queue.state_dict()["ids"].tolist())[len(before) :]
+    return (went + selector.method._queue.state_dict()["ids"].tolist())[len(before) :]
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.4, 0.8])
@@ -49,7 +47,7 @@ def test_the_mean_share_kept_is_the_rate(rate):
                 assert len(batch) == BATCH
                 trained += len(batch)
                 losses += losses_of(batch.ids, epoch).tolist()
-    trained += len(selector._queue)
+    trained += len(selector.method._queue)
     assert trained / (4 * SAMPLES) == pytest.approx(rate, abs=0.012)
     # Of a loss at rank q, the share kept is q^beta: the mean rank of the kept is (1 + beta) / (2 + beta).
     beta = 1 / rate - 1
@@ -121,14 +119,11 @@ def test_ranks_keep_what_one_process_keeps(monkeypatch):
             loaded = loaded.take(distributed.shard(len(loaded)), len(loaded))
             outputs = outputs_of(losses_of(loaded.ids, 0))
             went += [(b.ids.tolist(), b.rows) for b in selector.select(loaded, lambda *_, o=outputs, **__: o)]
-        return [i for ids, _ in went for i in ids] + selector._queue.state_dict()["ids"].tolist(), [n for _, n in went]
+        waiting = selector.method._queue.state_dict()["ids"].tolist()
+        return [i for ids, _ in went for i in ids] + waiting, [n for _, n in went]
 
     alone, _ = work()
     (first, steps), (second, also) = on_ranks(monkeypatch, 2, work)
     assert sorted(first + second) == sorted(alone)
     assert steps == also
     assert set(steps) == {BATCH}
-
-
-def test_build():
-    assert type(build(scoring="fresh", fresh_every=None, history=100)).__name__ == "FreshSelectiveBackprop"

@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 from selection_tools import World, batch_of, chunks, no_score, outputs_of, prepared, run
 
-from ast_experiments.selection import significance
 from ast_experiments.selection.control.pi import PI
 from ast_experiments.selection.control.quantile import Quantile
 from ast_experiments.selection.control.sundew_comparison import SundewComparison
 from ast_experiments.selection.control.sundew_report import SundewReport
-from ast_experiments.selection.methods.ast import Stale
+from ast_experiments.selection.methods.ast import AST
+from ast_experiments.selection.significance.loss import loss
 
 SAMPLES, BATCH, EPOCHS = 2017, 64, 60
 
 
 def make(controller=None, samples=SAMPLES, batch_size=BATCH, seed=0, **settings):
-    selector = Stale(controller or PI(), significance.loss, **settings)
+    selector = AST(controller or PI(), loss, **settings)
     return prepared(selector, samples=samples, batch_size=batch_size, seed=seed)
 
 
 def carried_by(selector):
-    return selector.state_dict()["carried"]["ids"].numpy()
+    return selector.state_dict()["method"]["carry"]["ids"].numpy()
 
 
 def check_plan(plan, carried, samples=SAMPLES):
@@ -52,11 +52,11 @@ def test_sixty_epochs(pick, target, controller):
         if controlled:
             control_epochs += 1
             # Nothing is left to see but what waits at the head of this plan.
-            assert set(np.flatnonzero(selector.table.unseen)) <= set(carried)
+            assert set(np.flatnonzero(selector.history.unseen)) <= set(carried)
             assert all(len(v) == plan.batches for v in plan.trace.values())
             assert all(np.isfinite(v).all() for v in plan.trace.values())
         else:
-            assert selector.state_dict()["control"] is None
+            assert selector.state_dict()["method"]["committed"]["control"] is None
         world.train(selector, plan, epoch)
         selector.end_epoch(no_score)
         waiting = carried_by(selector)
@@ -112,14 +112,14 @@ def test_warm_up_and_final_phase_hold_everything_exactly_once():
     run(selector, world, [0.3] * 5, start=2)
     carried = carried_by(selector)
     assert len(carried)
-    before = selector.state_dict()["control"]
+    before = selector.state_dict()["method"]["committed"]["control"]
     plan = selector.plan(7, 1.0)
     assert sorted(plan.ids) == everything
     assert np.array_equal(plan.ids[: len(carried)], carried)
     world.train(selector, plan, 7)
     selector.end_epoch(no_score)
     assert len(carried_by(selector)) == 0
-    assert selector.state_dict()["control"] == before
+    assert selector.state_dict()["method"]["committed"]["control"] == before
 
 
 def test_control_starts_at_once_after_a_dense_warm_up():
@@ -134,7 +134,7 @@ def test_control_starts_at_once_after_a_dense_warm_up():
 def test_control_starts_at_the_quantile_of_the_gates_own_target(controller):
     selector = make(controller, exploration=0.5)
     run(selector, World(SAMPLES), [1.0])
-    scores = selector.table.scores
+    scores = selector.history.scores
     for target in (0.2, 0.6):
         threshold = selector.plan(1, target).trace["control/threshold"][0]
         # The trace begins a few windows in; the first windows move the threshold a little.
@@ -151,7 +151,7 @@ def test_exploration_share():
             plan = selector.plan(epoch, 0.4)
             carried = carried_by(selector)
             if exploration < 1:
-                explored += int((selector.table.scores[plan.ids] < plan.trace["control/threshold"].min()).sum())
+                explored += int((selector.history.scores[plan.ids] < plan.trace["control/threshold"].min()).sum())
             world.train(selector, plan, epoch)
             selector.end_epoch(no_score)
             passed += len(plan.ids) + len(carried_by(selector)) - len(carried)
@@ -171,7 +171,7 @@ def test_topk_is_the_exact_top_share():
     world = World(200)
     run(selector, world, [1.0])
     plan = selector.plan(1, 0.3)
-    best = np.argsort(-selector.table.scores, kind="stable")[:60]
+    best = np.argsort(-selector.history.scores, kind="stable")[:60]
     assert set(plan.ids) == set(best)
     half = make(pick="topk", exploration=0.5, samples=200, batch_size=20)
     run(half, World(200), [1.0])
@@ -236,6 +236,6 @@ def test_scores_are_those_of_the_last_visit():
     plan = selector.plan(0, 1.0)
     for ids in chunks(plan):
         selector.observe(batch_of(ids), outputs_of(ids + 0.5))
-    assert selector.table.unseen.all()
+    assert selector.history.unseen.all()
     selector.end_epoch(no_score)
-    np.testing.assert_array_equal(selector.table.scores, np.arange(10) + 0.5)
+    np.testing.assert_array_equal(selector.history.scores, np.arange(10) + 0.5)

@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from selection_tools import World, no_score, prepared, run
 
-from ast_experiments.selection import significance
 from ast_experiments.selection.control.pi import PI
 from ast_experiments.selection.control.quantile import Quantile
 from ast_experiments.selection.control.topk import TopK
-from ast_experiments.selection.methods.ast import Stale
+from ast_experiments.selection.methods.ast import AST
+from ast_experiments.selection.significance.loss import loss
 
 
 def make(samples=997, batch_size=32, seed=0, controller=None, **settings):
-    selector = Stale(controller or PI(), significance.loss, **settings)
+    selector = AST(controller or PI(), loss, **settings)
     return prepared(selector, samples=samples, batch_size=batch_size, seed=seed)
 
 
@@ -51,7 +51,7 @@ def test_rates_are_exact_to_one_row_over_a_run(way, samples, share, target, expl
         assert plan.offered == samples - len(waiting)
         world.train(selector, plan, epoch)
         selector.end_epoch(no_score)
-        before, waiting = len(waiting), selector.state_dict()["carried"]["ids"].numpy()
+        before, waiting = len(waiting), selector.state_dict()["method"]["carry"]["ids"].numpy()
         assert not set(waiting) & set(plan.ids)
         if now < 1:
             picked += len(plan.ids) + len(waiting) - before
@@ -66,7 +66,7 @@ def test_rates_are_exact_to_one_row_over_a_run(way, samples, share, target, expl
 def test_proportional_prefers_high_scores_and_keeps_exploring():
     selector, world = make(pick="proportional", exploration=0.2, temperature=1.0), World(997)
     run(selector, world, [1.0])
-    scores = selector.table.scores
+    scores = selector.history.scores
     plan = selector.plan(1, 0.3)
     rate = np.zeros(997)
     rate[plan.ids] = 1
@@ -77,7 +77,7 @@ def test_proportional_prefers_high_scores_and_keeps_exploring():
     # All uniform: no preference is left.
     even = make(pick="proportional", exploration=1.0)
     run(even, World(997), [1.0])
-    even.table.scores[:] = np.where(np.arange(997) < 500, 1e-6, 1e2)
+    even.history.scores[:] = np.where(np.arange(997) < 500, 1e-6, 1e2)
     assert (even.plan(1, 0.5).ids < 500).mean() == pytest.approx(0.5, abs=0.07)
 
 
@@ -98,7 +98,7 @@ def test_weights_travel_with_carried_rows_and_end_with_a_dense_epoch():
                 assert plan.weights[plan.ids == i] == pytest.approx(weight)
         world.train(selector, plan, epoch)
         selector.end_epoch(no_score)
-        waiting = selector.state_dict()["carried"]
+        waiting = selector.state_dict()["method"]["carry"]
         known = dict(zip(waiting["ids"].tolist(), waiting["weights"].tolist(), strict=True))
     assert not known
 
@@ -108,7 +108,7 @@ def test_weights_average_one_over_epochs_and_make_the_loss_unbiased():
     selector, world = make(samples, 1, pick="proportional", reweight=True, exploration=0.2), World(samples)
     run(selector, world, [1.0])
     means, losses = [], []
-    values = selector.table.scores.astype(np.float64)
+    values = selector.history.scores.astype(np.float64)
     for seed in range(300):
         other = make(samples, 1, seed, pick="proportional", reweight=True, exploration=0.2)
         other.load_state_dict(selector.state_dict())
@@ -146,7 +146,7 @@ def test_facts_hold_the_share_against_the_promise(controller):
         plan = selector.plan(epoch, target)
         if epoch:
             gate = 0.7 * target
-            shares.append(selector._next.statistics.share - selector._now.statistics.share)
+            shares.append(selector.method._next.statistics.share - selector.method._now.statistics.share)
             windows = plan.offered // 32
             weights.append(plan.offered if isinstance(controller, TopK) else windows)
             targets.append(gate * weights[-1])
@@ -168,6 +168,6 @@ def test_facts_hold_the_share_against_the_promise(controller):
 def test_state_holds_plain_values():
     selector, world = make(pick="proportional", reweight=True), World(997)
     run(selector, world, [1.0, 0.3, 0.3])
-    state = selector.state_dict()
-    assert isinstance(state["carried"]["weights"], torch.Tensor)
-    assert all(isinstance(v, (int, float)) for v in state["statistics"].values())
+    state = selector.state_dict()["method"]
+    assert isinstance(state["carry"]["weights"], torch.Tensor)
+    assert all(isinstance(v, (int, float)) for v in state["committed"]["statistics"].values())

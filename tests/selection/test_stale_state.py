@@ -7,12 +7,12 @@ import pytest
 import torch
 from selection_tools import World, no_score, prepared, run
 
-from ast_experiments.selection import significance
 from ast_experiments.selection.control.pi import PI
 from ast_experiments.selection.control.quantile import Quantile
 from ast_experiments.selection.control.sundew_comparison import SundewComparison
 from ast_experiments.selection.control.sundew_report import SundewReport
-from ast_experiments.selection.methods.ast import Stale
+from ast_experiments.selection.methods.ast import AST
+from ast_experiments.selection.significance.loss import loss
 
 SAMPLES, BATCH = 1003, 48
 WAYS = [
@@ -25,7 +25,7 @@ WAYS = [
 
 
 def make(controller, pick, seed=0):
-    selector = Stale(controller, significance.loss, pick=pick)
+    selector = AST(controller, loss, pick=pick)
     return prepared(selector, samples=SAMPLES, batch_size=BATCH, seed=seed)
 
 
@@ -87,12 +87,11 @@ def test_resuming_in_the_middle_of_an_epoch(controller, pick, stop):
     for got, wanted in zip(run(resumed, other, targets[stop + 1 :], stop + 1), expected[stop + 1 :], strict=True):
         same(got, wanted)
     a, b = resumed.state_dict(), whole.state_dict()
-    for column, values in a.pop("table").items():
-        np.testing.assert_array_equal(values, b["table"][column])
-    a_carried, b_carried = a.pop("carried"), b.pop("carried")
+    for column, values in a["history"].items():
+        np.testing.assert_array_equal(values, b["history"][column])
+    a_carried, b_carried = (state["method"].pop("carry") for state in (a, b))
     assert all(torch.equal(a_carried[key], b_carried[key]) for key in ("ids", "weights"))
-    b.pop("table")
-    assert a == b
+    assert a["method"] == b["method"]
 
 
 @pytest.mark.parametrize("pick", ["threshold", "topk"])
@@ -100,10 +99,11 @@ def test_state_is_a_copy(pick):
     selector, world = make(PI(), pick), World(SAMPLES)
     run(selector, world, [0.5] * 4)
     state = selector.state_dict()
-    carried, scores = state["carried"]["ids"].clone(), state["table"]["scores"].clone()
+    carried, scores = state["method"]["carry"]["ids"], state["history"]["scores"]
+    copies = carried.clone(), scores.clone()
     run(selector, world, [0.5] * 2, start=4)
-    assert torch.equal(state["carried"]["ids"], carried)
-    assert torch.equal(state["table"]["scores"].nan_to_num(-1), scores.nan_to_num(-1))
+    assert torch.equal(carried, copies[0])
+    assert torch.equal(scores.nan_to_num(-1), copies[1].nan_to_num(-1))
 
 
 @pytest.mark.parametrize("pick", ["threshold", "topk"])
@@ -130,6 +130,6 @@ def test_exploration_differs_by_epoch_and_seed():
 
 
 def test_a_table_of_another_size_is_refused():
-    small = prepared(Stale(PI(), significance.loss), samples=100, batch_size=10)
+    small = prepared(AST(PI(), loss), samples=100, batch_size=10)
     with pytest.raises(ValueError, match="1003"):
         small.load_state_dict(make(PI(), "topk").state_dict())

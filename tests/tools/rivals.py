@@ -7,21 +7,21 @@ import torch
 from selection_tools import chunks, context
 
 from ast_experiments.core.batch import Batch, Outputs
-from ast_experiments.selection.method import hooks_of
 from ast_experiments.selection.methods.curriculum import Curriculum
 from ast_experiments.selection.methods.infobatch import InfoBatch
 from ast_experiments.selection.methods.kakurenbo import Kakurenbo
 from ast_experiments.selection.methods.orderdp import OrderDP
 from ast_experiments.selection.methods.rs2 import RS2
-from ast_experiments.selection.methods.selective_backprop import StaleSelectiveBackprop
+from ast_experiments.selection.methods.selective_backprop import SelectiveBackprop
 from ast_experiments.selection.methods.seta import SeTa
+from ast_experiments.selection.selector import Selector
 
 CLASSES = 10
 METHODS = {
     "rs2": RS2,
     "curriculum": lambda: Curriculum(start=0.2, ramp=0.5),
     "infobatch": lambda: InfoBatch(drop=0.5, full_after=0.875),
-    "selective_backprop": lambda: StaleSelectiveBackprop(fresh_every=3),
+    "selective_backprop": lambda: SelectiveBackprop(fresh_every=3),
     "orderdp": lambda: OrderDP(draw=0.75, keep=0.85),
     "seta": lambda: SeTa(drop=0.1, groups=5, window=0.9, random_after=0.875),
     "kakurenbo": lambda: Kakurenbo(
@@ -43,14 +43,14 @@ class Lab:
     The confidence is exp(-loss). `scored` holds the ids of the scoring passes of each closed epoch.
     """
 
-    def __init__(self, selector, losses, *, samples, batch_size=32, epochs=40, seed=0, warmup=0.0, wrong=()):
-        self.selector, self.hooks, self.losses = selector, hooks_of(selector), losses
+    def __init__(self, method, losses, *, samples, batch_size=32, epochs=40, seed=0, warmup=0.0, wrong=()):
+        self.losses = losses
         self.wrong = np.asarray(wrong, dtype=np.int64)
         self.epoch, self.scored, self.last = 0, [], {}
         self.labels = torch.zeros(samples, dtype=torch.int64)
         c = context(samples=samples, batch_size=batch_size, epochs=epochs, seed=seed)
         self.context = dataclasses.replace(c, fetch=self._fetch, warmup_epochs=warmup)
-        selector.prepare(self.context)
+        self.selector = Selector(method, self.context)
 
     def _fetch(self, ids, epoch):
         assert epoch == self.epoch
@@ -74,12 +74,12 @@ class Lab:
         """Train batches of a plan."""
         for ids in chunks(plan)[batches]:
             batch = self._fetch(torch.from_numpy(ids), self.epoch)
-            self.hooks.observe(batch, self._outputs(batch.ids))
+            self.selector.observe(batch, self._outputs(batch.ids))
 
     def close(self):
         """End the epoch."""
         self.scored.append([])
-        self.hooks.end_epoch(self._score)
+        self.selector.end_epoch(self._score)
         self.epoch += 1
 
     def run(self, epochs, target=1.0):

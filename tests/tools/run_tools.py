@@ -37,8 +37,8 @@ WITHOUT_SYNC = {
     "stale": [],
     "stale, proportional, reweighted": ["method.pick=proportional", "method.reweight=true"],
     "stale, published law": ["controller=sundew_report", "significance=loss_intensity"],
-    "masked": ["method.scoring=masked", *LAW],
-    "masked, with a fallback": ["method.scoring=masked", "controller=sundew_comparison", "method.rate=0.1"],
+    "masked": ["method=ast_masked", *LAW],
+    "masked, with a fallback": ["method=ast_masked", "controller=sundew_comparison", "method.rate=0.1"],
     "clipped, averaged": ["recipe.clip_grad=1", "recipe.ema_decay=0.9"],
 }
 """Runs that never wait for the device."""

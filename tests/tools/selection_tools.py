@@ -5,6 +5,9 @@ import torch
 
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.selection.method import Context
+from ast_experiments.selection.methods.ast_fresh import ASTFresh
+from ast_experiments.selection.methods.ast_masked import ASTMasked
+from ast_experiments.selection.selector import Selector
 
 
 def context(samples=1000, batch_size=64, epochs=60, seed=0):
@@ -15,21 +18,24 @@ def context(samples=1000, batch_size=64, epochs=60, seed=0):
 
     return Context(
         samples=samples,
-        classes=10,
-        labels=torch.zeros(samples, dtype=torch.int64),
         batch_size=batch_size,
         epochs=epochs,
         seed=seed,
         device=torch.device("cpu"),
         fetch=refuse,
         side_net=refuse,
-        score=refuse,
     )
 
 
-def prepared(selector, **settings):
-    selector.prepare(context(**settings))
-    return selector
+def prepared(method, **settings):
+    return Selector(method, context(**settings))
+
+
+def on_fresh(execution, controller, significance, **settings):
+    """The method that gates every batch, in two passes (`gather`) or in one (`masked`)."""
+    if execution == "masked":
+        return ASTMasked(controller, significance)
+    return ASTFresh(controller, significance, **settings)
 
 
 def batch_of(ids):

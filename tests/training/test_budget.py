@@ -22,7 +22,7 @@ COUNTED = {
     "samples, random, dense ends": ["method=random", "method.budget.samples=7000", "method.warmup_epochs=1",
                                     "method.final_epochs=1"],
     "flops": ["method.budget.flops=1e10"],
-    "flops, gather": ["method.scoring=gather", "method.budget.flops=2.5e10"],
+    "flops, gather": ["method=ast_fresh", "method.budget.flops=2.5e10"],
 }  # fmt: skip
 
 
@@ -49,14 +49,14 @@ REFUSED = {
     "joules": (["method.budget.joules=1e6"], "no energy meter was found here"),
 }
 NEVER = {
-    "masked": (["method.scoring=masked", "method.budget.flops=1e10"], "costs the same at every rate"),
+    "masked": (["method=ast_masked", "method.budget.flops=1e10"], "costs the same at every rate"),
     "published": (
         ["controller=sundew_report", "method.budget.samples=4000"],
-        "does not hold the rate .*=pi",
+        "does not hold the target rate, .*=pi",
     ),
     "dense": (
         ["method=dense", "method.budget.samples=4000"],
-        "sets its own rate; .* given to ast, proxy, random",
+        "sets its own rate; .* given to ast, ast_fresh, ast_masked, proxy",
     ),
 }
 

@@ -117,7 +117,7 @@ def time_findings(config: Config) -> Iterator[Finding]:
             return
     samples, checked, epochs = len(run.train), run.validation.samples, run.epochs  # pyright: ignore[reportArgumentType]
     # Masked rows are trained all the same.
-    setpoint = None if getattr(config.method, "scoring", None) == "masked" else run.target.setpoint
+    setpoint = None if run.hooks.method.trains_every_row else run.target.setpoint
     targets = [1.0 if setpoint is None else setpoint.target(epoch, epochs) for epoch in range(epochs)]
     validations = -(-epochs // run.eval_every)
     scored = sum(run.hooks.scored_share(target) for target in targets)

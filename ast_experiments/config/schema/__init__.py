@@ -1,39 +1,38 @@
-"""The schema: one dataclass per choice of a config group, and the tables of choices.
+"""The schema: a strict dataclass of settings for each choice of a config group.
 
-Values and their meaning live in `conf/<group>/<choice>.yaml`; the module named like the group holds their types and
-ranges, and a table of where each choice is built. A new choice is one yaml file and one row of that table (and a
-dataclass, unless an existing one fits). The settings of data sets and networks follow from the arguments of the
-functions that load or build them.
+Values and their meaning are in `conf/<group>/<choice>.yaml`. Types and ranges follow from the arguments of what is
+built; those of the other groups are here. A new method, controller, significance, data set or model is a Python file
+and a yaml file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Lt
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.controller import CONTROLLERS
 from ast_experiments.config.schema.dataset import DATASETS
 from ast_experiments.config.schema.energy import EnergyConfig
 from ast_experiments.config.schema.fields import STRICT, Choice
 from ast_experiments.config.schema.hardware import HardwareConfig
-from ast_experiments.config.schema.method import METHODS
 from ast_experiments.config.schema.model import MODELS
 from ast_experiments.config.schema.recipe import RecipeConfig
-from ast_experiments.config.schema.significance import SIGNIFICANCES
+from ast_experiments.config.schema.signature import Signatures
 from ast_experiments.config.schema.tracking import TrackingConfig
 from ast_experiments.core.ranges import Count, Positive, Seed
+from ast_experiments.selection.build import build_controller, build_method, build_significance
 
 __all__ = ["CHOICES", "SHARED", "Choice", "Config"]
 
 CHOICES: dict[str, Mapping[str, Choice]] = {
     "dataset": DATASETS,
     "model": MODELS,
-    "method": METHODS,
-    "controller": CONTROLLERS,
-    "significance": SIGNIFICANCES,
+    "method": Signatures("method"),
+    "controller": Signatures("controller"),
+    "significance": Signatures("significance"),
 }
 
 SHARED: dict[str, type] = {
@@ -69,3 +68,11 @@ class Config:
     eval_views: bool
     max_steps: Count | None
     profile: bool
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        # Constructors know which settings go together.
+        build_controller(self.controller)
+        build_significance(self.significance)
+        build_method(self.method, self.controller, self.significance)
+        return self

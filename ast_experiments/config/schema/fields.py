@@ -17,16 +17,12 @@ Deviations = Annotated[list[Positive], Field(min_length=1)]
 
 
 class Choice(NamedTuple):
-    """A row of the table of choices.
+    """A choice of a group.
 
     Attributes:
-        schema: Its dataclass.
-        build: Where it is built, `module:function`, called with the settings by name.
-        uses: Groups whose choice the builder gets too, built, by the name of the group.
-        unmixable: Of a method, why it does not work with mixup, cutmix and soft labels; empty where it does.
+        schema: The dataclass of its settings.
+        build: Where it is built, `module:function`; empty where the name of the choice says it.
     """
 
     schema: type
-    build: str
-    uses: tuple[str, ...] = ()
-    unmixable: str = ""
+    build: str = ""

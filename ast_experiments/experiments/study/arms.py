@@ -129,12 +129,12 @@ def arm_config(common: Sequence[str], arm: Arm) -> Config:
         return validate(compose([*common, *arm.overrides]) if own else base)
     from omegaconf import OmegaConf
 
-    from ast_experiments.runs.build import SETPOINT
+    from ast_experiments.config.presets import RATES
 
     method = compose(["~experiment", f"method={arm.method}", *own]).method
     if not arm.baseline_for:
         given = {re.split("[.=]", override)[1] for override in own}
-        for key in SETPOINT:
+        for key in RATES:
             if key in base.method and key in method and key not in given:
                 OmegaConf.update(method, key, base.method[key])
     OmegaConf.update(base, "method", method, merge=False)

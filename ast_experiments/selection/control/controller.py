@@ -118,6 +118,7 @@ class Controller(ABC, Generic[S]):
         exact: Whether the gate knows the number of rows that pass before it sees a score.
         trains_every_batch: Whether gate and fallback are designed to train some rows of every batch.
         fallback: Rows to train when too few pass in a batch.
+        holds_rate: Whether the share follows the target, so that a budget can be kept.
         counts_fallback: Whether the observed rate includes rows that only the fallback selected.
     """
 
@@ -126,6 +127,7 @@ class Controller(ABC, Generic[S]):
     needs_scores: ClassVar[bool] = False
     exact: ClassVar[bool] = False
     trains_every_batch: ClassVar[bool] = False
+    holds_rate: ClassVar[bool] = True
     fallback: ClassVar[Fallback] = Fallback()
     counts_fallback: ClassVar[bool] = False
 

@@ -66,6 +66,7 @@ class SundewComparison(ThresholdController[SundewState]):
 
     state_type: ClassVar[type[Any]] = SundewState
     trains_every_batch: ClassVar[bool] = True
+    holds_rate: ClassVar[bool] = False
     fallback: ClassVar[Fallback] = Fallback(by="random", rows=2)
     counts_fallback: ClassVar[bool] = True
 

@@ -67,6 +67,7 @@ class SundewReport(ThresholdController[SundewReportState]):
 
     state_type: ClassVar[type[Any]] = SundewReportState
     trains_every_batch: ClassVar[bool] = True
+    holds_rate: ClassVar[bool] = False
     fallback: ClassVar[Fallback] = Fallback(by="random", rows=2)
     reservoir_gate: ClassVar[ReservoirGate] = ReservoirGate()
 

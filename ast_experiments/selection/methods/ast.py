@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
+from torch import Tensor
 
 from ast_experiments.core.batch import Batch, Outputs
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.ranges import Share
 from ast_experiments.selection import sampling
-from ast_experiments.selection.batching import Carry
-from ast_experiments.selection.control.controller import Controller, State
+from ast_experiments.selection.control.controller import AVERAGED, Controller, State
 from ast_experiments.selection.control.gates import exact_count
 from ast_experiments.selection.control.statistics import RateStatistics
 from ast_experiments.selection.control.stream import control_trace, gate_stream
 from ast_experiments.selection.control.topk import TopK
 from ast_experiments.selection.control.windows import Windows, explore
-from ast_experiments.selection.history import ScoreTable
-from ast_experiments.selection.method import Context, Scorer
-from ast_experiments.selection.numeric import generator
+from ast_experiments.selection.history import SampleHistory
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.plan import Plan
 from ast_experiments.selection.significance import Significance
 
-ORDER, EXPLORE, GATE, PICK = 1, 2, 3, 4
+EXPLORE, GATE, PICK = 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,14 @@ class Committed:
 
     Attributes:
         control: The controller's state; None before control begins.
-        owed: Fraction of a row owed by exact counts.
-        owed_exploration: Rows owed by exploration.
+        remainder: Fraction of a row left over by exact counts.
+        exploration_remainder: Fraction of a row left over by exploration.
         statistics: Measured share so far.
     """
 
     control: State | None = None
-    owed: float = 0.0
-    owed_exploration: float = 0.0
+    remainder: float = 0.0
+    exploration_remainder: float = 0.0
     statistics: RateStatistics = field(default_factory=RateStatistics)
 
 
@@ -61,7 +63,7 @@ class Choice:
     signals: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
 
 
-class Stale:
+class AST(Method):
     """Chooses from the score that each sample got when it was last trained.
 
     An epoch is one permutation of the samples. The `threshold` pick streams their scores through the controller,
@@ -73,9 +75,9 @@ class Stale:
     (Horvitz-Thompson), so that the expected gradient is that of training on everything. The uniform share is part of
     the chance: no weight is above 1 / exploration.
 
-    Picked rows make full batches only; those that fill none head the next epoch's plan and are not picked again in
-    it. There is no scoring pass, and what is skipped is never loaded. Until every sample has a score, rows are drawn
-    uniformly, those without a score first, and the controller waits.
+    Picked rows make full batches only. Leftover rows head the next epoch's plan and are not picked again in it. There
+    is no scoring pass, and skipped rows are never loaded. Until every sample has a score, rows are drawn uniformly,
+    those without a score first, and the controller waits.
 
     Args:
         controller: Moves the threshold; only used by that pick.
@@ -87,131 +89,145 @@ class Stale:
         reweight: Whether `proportional` weighs the losses.
     """
 
+    scoring = "stale"
+    waits_for_scores = True
+    averaged = AVERAGED
+
     def __init__(
         self,
         controller: Controller[Any],
         significance: Significance,
         *,
         pick: Literal["threshold", "topk", "proportional"] = "threshold",
-        exploration: float = 0.3,
-        window: int = 32,
-        temperature: float = 1.0,
+        exploration: Share = 0.3,
+        window: Annotated[int, Ge(1), Le(4096)] = 32,
+        temperature: Annotated[float, Ge(0), Le(10)] = 1.0,
         reweight: bool = False,
     ) -> None:
-        self._controller: Controller[Any] = controller if pick == "threshold" else TopK()
+        if reweight and pick != "proportional":
+            raise ConfigError(
+                f"method.reweight: needs the chance of every row to be picked, which method.pick={pick} does not know; "
+                "type method.pick=proportional or method.reweight=false"
+            )
+        if reweight and exploration == 0:
+            raise ConfigError(
+                "method.exploration: with method.reweight=true no weight is above 1 / exploration, so it may not be 0; "
+                "type e.g. method.exploration=0.1"
+            )
+        if pick != "threshold":
+            self.refuse_unused(f"method.pick={pick}", window=window)
+        if pick != "proportional":
+            self.refuse_unused(f"method.pick={pick}", temperature=temperature)
+        self.uses_controller = pick == "threshold"
+        self._controller: Controller[Any] = controller if self.uses_controller else TopK()
         self._significance = significance
         self._pick, self._exploration, self._window = pick, exploration, window
         self._temperature, self._reweight = temperature, reweight
-        self._carry = Carry()
+
+    def prepare(self) -> None:
+        """Starts without control."""
         self._now = self._next = Committed()
 
-    def prepare(self, context: Context) -> None:
-        """Make the score table."""
-        self._context = context
-        self._epoch = 0
-        self.table = ScoreTable(context.samples, context.device)
-
-    def plan(self, epoch: int, target: float) -> Plan:
-        """Pick rows at the target rate, in full batches."""
-        c, self._epoch = self._context, epoch
-        order = self._carry.offered(generator(c.seed, ORDER, epoch).permutation(c.samples))
+    def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
+        """Picks rows at the target rate, in full batches."""
+        self._epoch, self._next = epoch, self._now
+        order = self.carry.offered(self.permutation(epoch))
         if target >= 1:
-            self._next = self._now
-            return self._carry.plan(order, np.ones(len(order), dtype=bool), c.batch_size, whole=True)
-        unseen = self.table.unseen
+            return self.carry.plan(order, np.ones(len(order), dtype=bool), whole=True)
+        unseen, scores = history.unseen, history.scores[order]
         if unseen.any() and unseen[order].any():
             choice = self._uniform(unseen[order], target)
         elif self._pick == "threshold":
-            choice = self._threshold(order, target)
+            choice = self._threshold(scores, target)
         else:
-            choice = self._exact(self.table.scores[order], target)
+            choice = self._exact(scores, target)
         weights = choice.weights
         if self._reweight and weights is None:
             weights = np.ones(len(order))
         self._next = choice.after
-        plan = self._carry.plan(order, choice.mask, c.batch_size, weights, whole=False)
+        plan = self.carry.plan(order, choice.mask, weights, whole=False)
         if choice.signals is None or not plan.batches or plan.offered_by_batch is None:
             return plan
         return replace(plan, trace={**plan.trace, **choice.signals(np.maximum(plan.offered_by_batch - 1, 0))})
 
-    def _random(self, purpose: int) -> np.random.Generator:
-        return generator(self._context.seed, purpose, self._epoch)
+    def _stream(self, purpose: int) -> np.random.Generator:
+        return self.random(purpose, self._epoch)
 
     def _uniform(self, unseen: np.ndarray, target: float) -> Choice:
-        count, owed = exact_count(target, len(unseen), self._now.owed)
-        mask = sampling.top_k(unseen + self._random(EXPLORE).random(len(unseen)), count)
-        return Choice(mask, replace(self._now, owed=owed))
+        count, remainder = exact_count(target, len(unseen), self._now.remainder)
+        mask = sampling.top_k(unseen + self._stream(EXPLORE).random(len(unseen)), count)
+        return Choice(mask, replace(self._now, remainder=remainder))
 
     def _exact(self, scores: np.ndarray, target: float) -> Choice:
         now, rows = self._now, len(scores)
-        count, owed = exact_count(target, rows, now.owed)
-        extra, owed_exploration = exact_count(self._exploration, count, now.owed_exploration)
+        count, remainder = exact_count(target, rows, now.remainder)
+        extra, exploration_remainder = exact_count(self._exploration, count, now.exploration_remainder)
         weights = None
         if self._reweight:
             chances = sampling.inclusion_probabilities(scores, self._temperature, count, self._exploration)
-            mask = sampling.systematic_sample(chances, count, self._random(PICK))
-            owed_exploration = now.owed_exploration
+            mask = sampling.systematic_sample(chances, count, self._stream(PICK))
+            exploration_remainder = now.exploration_remainder
             weights = count / rows / chances
         else:
             if self._pick == "topk":
                 mask = sampling.top_k(scores, count - extra)
             else:
-                mask = sampling.proportional_sample(scores, self._temperature, count - extra, self._random(PICK))
-            mask = sampling.add_uniform(mask, extra, self._random(EXPLORE))
+                mask = sampling.proportional_sample(scores, self._temperature, count - extra, self._stream(PICK))
+            mask = sampling.add_uniform(mask, extra, self._stream(EXPLORE))
         picked = int(np.count_nonzero(mask))
-        statistics, owed = now.statistics.add(self._controller, picked, rows, target), owed + count - picked
-        return Choice(mask, replace(now, owed=owed, owed_exploration=owed_exploration, statistics=statistics), weights)
+        statistics, remainder = now.statistics.add(self._controller, picked, rows, target), remainder + count - picked
+        return Choice(
+            mask,
+            replace(now, remainder=remainder, exploration_remainder=exploration_remainder, statistics=statistics),
+            weights,
+        )
 
-    def _threshold(self, order: np.ndarray, target: float) -> Choice:
+    def _threshold(self, scores: np.ndarray, target: float) -> Choice:
         explored = self._exploration * target
-        choice = Choice(np.zeros(len(order), dtype=bool), self._now)
+        choice = Choice(np.zeros(len(scores), dtype=bool), self._now)
         if target > explored:
-            choice = self._gated(self.table.scores[order], target - explored, explored)
-        drawn, owed = explore(choice.mask, self._window, explored, self._now.owed_exploration, self._random(EXPLORE))
-        return replace(choice, mask=choice.mask | drawn, after=replace(choice.after, owed_exploration=owed))
+            choice = self._gated(scores, target - explored, explored)
+        drawn, remainder = explore(
+            choice.mask, self._window, explored, self._now.exploration_remainder, self._stream(EXPLORE)
+        )
+        return replace(choice, mask=choice.mask | drawn, after=replace(choice.after, exploration_remainder=remainder))
 
     def _gated(self, scores: np.ndarray, target: float, explored: float) -> Choice:
         now, control = self._now, self._controller
         state = control.begin_epoch(now.control, scores, target, frozen=True)
-        run = gate_stream(control, state, scores, self._window, target, self._random(GATE))
+        run = gate_stream(control, state, scores, self._window, target, self._stream(GATE))
         statistics = now.statistics.add_all(control, run.active, Windows(len(scores), self._window).sizes, target)
         signals = partial(control_trace, control, run, self._window, explored=explored)
         return Choice(run.mask, replace(now, control=run.final, statistics=statistics), signals=signals)
 
-    def observe(self, batch: Batch, outputs: Outputs) -> None:
-        """Score the trained rows into the pending column."""
-        self.table.record(batch.ids, self._significance(outputs.losses, outputs.logits, batch.images))
+    def score(self, batch: Batch, outputs: Outputs) -> Tensor:
+        """Returns the significance of the trained rows."""
+        return self._significance(outputs.losses, outputs.logits, batch.images)
 
-    def end_epoch(self, score: Scorer) -> None:
-        """Commit scores, controller state and carried rows."""
-        del score
-        self.table.commit(self._epoch)
-        self._carry.commit()
+    def end_epoch(self, epoch: int) -> None:
+        """Commits the controller's state and the remainders."""
+        del epoch
         self._now = self._next
 
     def facts(self) -> Mapping[str, Any]:
-        """What the controller promises, and what came of it."""
+        """Returns the controller's guarantee and the rates it held."""
         return self._now.statistics.facts(self._controller)
 
     def state_dict(self) -> dict[str, Any]:
-        """Score table, controller state, carried rows, statistics."""
+        """Returns leftover rows, controller state, remainders and statistics."""
         now = self._now
-        return {
-            "table": self.table.state_dict(),
+        committed = {
             "control": None if now.control is None else now.control._asdict(),
-            "carried": self._carry.state_dict(),
-            "owed": now.owed,
-            "owed_exploration": now.owed_exploration,
+            "remainder": now.remainder,
+            "exploration_remainder": now.exploration_remainder,
             "statistics": now.statistics._asdict(),
         }
+        return super().state_dict() | {"committed": committed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.table.load_state_dict(state["table"])
-        self._carry.load_state_dict(state["carried"])
-        self._now = Committed(
-            control=None if state["control"] is None else self._controller.restore(state["control"]),
-            owed=state["owed"],
-            owed_exploration=state["owed_exploration"],
-            statistics=RateStatistics(**state["statistics"]),
-        )
+        """Restores what `state_dict` returned."""
+        super().load_state_dict(state)
+        saved = state["committed"]
+        control = None if saved["control"] is None else self._controller.restore(saved["control"])
+        statistics = RateStatistics(**saved["statistics"])
+        self._now = self._next = Committed(**{**saved, "control": control, "statistics": statistics})

@@ -1,115 +1,112 @@
-"""KAKURENBO: hides samples that are known for sure, and takes larger steps meanwhile."""
+"""KAKURENBO: hides samples that are predicted correctly with high confidence, and takes larger steps meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge, Lt
 
 from ast_experiments.core.batch import Batch, Outputs
-from ast_experiments.selection.batching import Carry, forwarded
-from ast_experiments.selection.history import ScoreTable
-from ast_experiments.selection.method import Context, Scorer
-from ast_experiments.selection.numeric import generator
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.ranges import Share
+from ast_experiments.selection.history import SampleHistory
+from ast_experiments.selection.method import Method
+from ast_experiments.selection.parts import Staged
 from ast_experiments.selection.plan import Plan
 
-ORDER = 1
 
-
-class Kakurenbo:
-    """Hides, of the samples with the lowest last losses, those that were predicted right and with confidence.
+class Kakurenbo(Method):
+    """Hides, of the samples with the lowest last losses, those that were predicted correctly with high confidence.
 
     KAKURENBO (NeurIPS 2023, arXiv 2310.10102). At most a share `hide` x factor is hidden in an epoch; the factor
     depends on the progress. All others are trained, at the learning rate times 1 / (1 - hidden share). Hidden samples
-    are forwarded at the epoch's end, charged as scoring, so that each sample has a loss, a prediction and a confidence
-    of every epoch; after the last epoch nobody needs them. The first epoch hides nothing.
+    are forwarded at the end of the epoch, charged as scoring, so that each sample has a loss, a prediction and a
+    confidence of every epoch; after the last epoch nothing needs them. The first epoch hides nothing.
 
     The confidence is the largest softmax probability over the classes. The released code takes the softmax over the
     rows of the batch, forwards hidden samples in training mode, which moves the BatchNorm statistics, and scales the
-    learning rate by the largest share that may be hidden, not the one that is, and only after the warm-up. None of
-    this is followed. Its epochs of decay, 30, 60 and 80 of 100 for ImageNet, are shares of the run here.
+    learning rate by the largest share that may be hidden instead of the share that is, and only after the warm-up. None
+    of this is followed. Its epochs of decay, 30, 60 and 80 of 100 for ImageNet, are shares of the run here.
 
     Args:
-        hide: Largest share that may be hidden, in [0, 1).
+        hide: Largest share that may be hidden.
         factors: Of `hide`: at the start, after the learning rate's warm-up, and at each progress of `decay_at`.
-        decay_at: Ascending shares of the run; there are two factors more.
+        decay_at: Shares of the run, ascending; there are two more factors than shares.
         confidence: Smallest confidence of a hidden sample.
+
+    Raises:
+        ConfigError: If the number of factors is wrong or `decay_at` does not rise.
     """
 
-    def __init__(self, *, hide: float, factors: Sequence[float], decay_at: Sequence[float], confidence: float) -> None:
-        self._hide, self._factors, self._decay_at, self._confidence = hide, factors, decay_at, confidence
-        self._carry = Carry()
-        self._hidden = np.empty(0, dtype=np.int64)
-        self._total = 0
+    rate = None
+    unmixable = dict.fromkeys(
+        ("mixup", "cutmix", "soft_labels"),
+        "it hides samples that were predicted correctly, and a mixture has no correct class",
+    )
 
-    def prepare(self, context: Context) -> None:
-        """Make the tables of losses and confidences."""
-        self._context, self._epoch = context, 0
-        self._losses = ScoreTable(context.samples, context.device)
-        self._sure = ScoreTable(context.samples, context.device)
+    def __init__(
+        self,
+        *,
+        hide: Annotated[float, Ge(0), Lt(1)] = 0.3,
+        factors: Sequence[Share] = (1.0, 1.0, 0.8, 0.6, 0.4),
+        decay_at: Sequence[Share] = (0.3, 0.6, 0.8),
+        confidence: Share = 0.7,
+    ) -> None:
+        if len(factors) != len(decay_at) + 2:
+            raise ConfigError(
+                f"method.factors: has {len(factors)} values; expected {len(decay_at) + 2}: at the start, "
+                f"after the warm-up, and at each of method.decay_at={list(decay_at)}"
+            )
+        if list(decay_at) != sorted(decay_at):
+            rising = ",".join(map(str, sorted(decay_at)))
+            raise ConfigError(f"method.decay_at: {list(decay_at)} must rise; type method.decay_at=[{rising}]")
+        self._hide, self._factors, self._decay_at, self._confidence = hide, factors, decay_at, confidence
+
+    def prepare(self) -> None:
+        """Makes room for the confidences."""
+        self._confidences = SampleHistory(self.context.samples, self.context.device)
+        self._total = Staged(0)
+        self._hidden = np.empty(0, dtype=np.int64)
 
     def ceiling(self, epoch: int) -> float:
-        """The largest share that may be hidden in an epoch."""
-        c = self._context
+        """Returns the largest share that may be hidden in an epoch."""
+        c = self.context
         starts = (0.0, c.warmup_epochs, *(share * c.epochs for share in self._decay_at))
         begun = [factor for start, factor in zip(starts, self._factors, strict=True) if epoch >= start - 1e-9]
         return self._hide * begun[-1]
 
-    def plan(self, epoch: int, target: float) -> Plan:
-        """All samples but the hidden ones, in a random order."""
+    def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
+        """Takes all samples but the hidden ones, in a random order."""
         del target
-        c, self._epoch = self._context, epoch
-        order = self._carry.offered(generator(c.seed, ORDER, epoch).permutation(c.samples))
-        easiest = np.argsort(self._losses.scores[order], kind="stable")[: int(self.ceiling(epoch) * len(order) + 1e-9)]
-        known = easiest[self._sure.scores[order[easiest]] >= self._confidence]  # nan is never sure
+        order = self.carry.offered(self.permutation(epoch))
+        easiest = np.argsort(history.losses[order], kind="stable")[: int(self.ceiling(epoch) * len(order) + 1e-9)]
+        known = easiest[self._confidences.scores[order[easiest]] >= self._confidence]  # NaN is never confident
         shown = np.ones(len(order), dtype=bool)
         shown[known] = False
         self._hidden = order[known]
-        plan = self._carry.plan(order, shown, c.batch_size)
-        return replace(plan, lr_scale=1 / (1 - len(known) / len(order)))
+        self._total.next = self._total.now + len(known)
+        return replace(self.carry.plan(order, shown), lr_scale=1 / (1 - len(known) / len(order)))
 
     def observe(self, batch: Batch, outputs: Outputs) -> None:
-        """Note the losses, and the confidences in predictions that are right, 0 for wrong ones."""
-        sure, predicted = torch.softmax(outputs.logits.float(), dim=1).max(dim=1)
-        self._losses.record(batch.ids, outputs.losses)
-        self._sure.record(batch.ids, sure * (predicted == batch.labels))
+        """Records the confidences of correct predictions, and 0 for wrong ones."""
+        confidence, predicted = torch.softmax(outputs.logits.float(), dim=1).max(dim=1)
+        self._confidences.record(batch.ids, confidence * (predicted == batch.labels))
 
-    def end_epoch(self, score: Scorer) -> None:
-        """Look at the hidden samples; commit the tables and carried rows."""
-        if self._epoch + 1 < self._context.epochs:
-            for batch, outputs in forwarded(self._context, score, self._hidden, self._epoch):
-                self.observe(batch, outputs)
-        self._losses.commit(self._epoch)
-        self._sure.commit(self._epoch)
-        self._carry.commit()
-        self._total += len(self._hidden)
+    def rescore(self, epoch: int, history: SampleHistory) -> np.ndarray:
+        """Asks for the hidden samples."""
+        return self._hidden if epoch + 1 < self.context.epochs else super().rescore(epoch, history)
 
     def scored_share(self, target: float) -> float:
-        """The mean share that may be hidden: more than is, as far as samples are not known for sure."""
+        """Returns the mean share that may be hidden, which is at least the share that is."""
         del target
-        epochs = self._context.epochs
+        epochs = self.context.epochs
         return sum(map(self.ceiling, range(1, epochs - 1))) / epochs
 
     def facts(self) -> Mapping[str, Any]:
-        """The mean share of the samples that was hidden, over the planned epochs."""
-        c = self._context
-        return {"mean_hidden_share": self._total / (c.samples * c.epochs)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Both tables, carried rows, and how many samples were hidden so far."""
-        return {
-            "losses": self._losses.state_dict(),
-            "sure": self._sure.state_dict(),
-            "carry": self._carry.state_dict(),
-            "total": self._total,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
-        self._losses.load_state_dict(state["losses"])
-        self._sure.load_state_dict(state["sure"])
-        self._carry.load_state_dict(state["carry"])
-        self._total = int(state["total"])
+        """Returns the mean share of the samples that was hidden, over the planned epochs."""
+        c = self.context
+        return {"mean_hidden_share": self._total.now / (c.samples * c.epochs)}

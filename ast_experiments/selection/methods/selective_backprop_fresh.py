@@ -1,57 +1,71 @@
-"""Selective backpropagation with a scoring pass over every loaded batch."""
+"""Selective backpropagation on fresh losses: a scoring pass over every loaded batch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch
-from ast_experiments.selection.batch_queue import Packing
-from ast_experiments.selection.method import Context, Scorer
-from ast_experiments.selection.numeric import Number, generator
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.ranges import Count
+from ast_experiments.selection.batch_queue import BatchQueue
+from ast_experiments.selection.history import SampleHistory
+from ast_experiments.selection.method import Method, Scorer
+from ast_experiments.selection.numeric import Number
 from ast_experiments.selection.plan import Plan
 
-ORDER, DRAW = 1, 2
+DRAW = 2
+LEAST_HISTORY = 64
 
 
-class FreshSelectiveBackprop:
-    """Scores every row and keeps it with probability CDF_R(loss)^beta; the kept ones wait for a full batch.
+class SelectiveBackpropFresh(Method):
+    """Scores every row and keeps it with probability CDF_R(loss)^beta; kept rows wait until they fill a batch.
 
-    Selective backpropagation (arXiv 1910.00762). R are the last losses, the present batch included, and rows of equal
-    loss have the middle of their ranks, so that the mean of the probabilities is 1 / (1 + beta), and beta is
-    1 / rate - 1. There are no weights. BatchNorm statistics are used and left alone when scoring.
+    Selective backpropagation (arXiv 1910.00762). R are the last losses, those of the present batch included. Rows of
+    equal loss have the middle of their ranks, so that the mean of the probabilities is 1 / (1 + beta), and beta is
+    1 / rate - 1. There are no weights. Scoring uses the BatchNorm statistics and leaves them alone.
 
     Args:
-        history: How many losses R holds.
+        history: Number of losses in R, 64 or more.
+
+    Raises:
+        ConfigError: If `history` is too small.
     """
 
-    def __init__(self, *, history: int = 1024) -> None:
+    scoring = "fresh"
+    warmup_epochs = 1
+    keeps_history = False
+    saved = ("_recent", "_seen", "_epoch", "_batch")
+
+    def __init__(self, *, history: Count = 1024) -> None:
+        if history < LEAST_HISTORY:
+            raise ConfigError(
+                f"method.history: {history} losses are too few to estimate a distribution; "
+                f"type method.history={LEAST_HISTORY} or more"
+            )
         self._size = history
 
-    def prepare(self, context: Context) -> None:
-        """Make room for losses and waiting rows."""
-        self._context = context
-        self._history = torch.full((self._size,), torch.nan, device=context.device)
-        self._queue = Packing(context.batch_size)
+    def prepare(self) -> None:
+        """Makes room for losses and waiting rows."""
+        self._recent = torch.full((self._size,), torch.nan, device=self.context.device)
+        self._queue = BatchQueue(self.context)
         self._epoch, self._batch, self._seen = 0, 0, 0
 
-    def plan(self, epoch: int, target: float) -> Plan:
-        """All samples in a new order; the choice is made batch by batch."""
-        c = self._context
+    def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
+        """Orders all samples at random; `select` chooses batch by batch."""
+        del history
         if epoch != self._epoch:
             self._batch = 0
         self._epoch, self._target = epoch, target
-        ids = generator(c.seed, ORDER, epoch).permutation(c.samples)
-        plan = Plan(ids, offered=c.samples, load_batch=c.batch_size, keep_short=True)
+        plan = self.train_all(epoch)
         self._batches = plan.batches
         return plan
 
     def select(self, loaded: Batch, score: Scorer) -> Iterator[Batch]:
-        """Full batches of the kept rows; in dense epochs of all rows, the last batch short."""
+        """Yields full batches of the kept rows; in dense epochs of all rows, the last batch short."""
         dense = self._target >= 1
         rows = loaded if dense else self._kept(loaded, score)
         self._batch += 1
@@ -59,43 +73,31 @@ class FreshSelectiveBackprop:
 
     def _kept(self, loaded: Batch, score: Scorer) -> Batch:
         losses = distributed.gather_rows(score(loaded).losses, loaded.rows)
-        draws = generator(self._context.seed, DRAW, self._epoch, self._batch).random(len(losses), dtype="float32")
+        draws = self.random(DRAW, self._epoch, self._batch).random(len(losses), dtype="float32")
         keep = torch.from_numpy(draws).to(losses.device) < self._share_below(losses) ** (1 / self._target - 1)
         keep = keep.cpu()
         rows = keep[distributed.shard(len(keep))].nonzero().squeeze(1)
         return loaded.take(rows.to(loaded.ids.device), int(keep.sum()))
 
     def _share_below(self, losses: Tensor) -> Tensor:
-        """The distribution function of the last losses, these (n,) included, at each of them; on the device."""
+        """Returns the distribution function of the last losses, these (n,) included, at each of them; on the device."""
         latest = losses[-self._size :]
         at = torch.arange(self._seen, self._seen + len(latest), device=losses.device) % self._size
-        self._history[at] = latest.to(self._history.dtype)
+        self._recent[at] = latest.to(self._recent.dtype)
         self._seen += len(latest)
-        known = self._history.sort().values[: min(self._seen, self._size)]  # NaN comes last
+        known = self._recent.sort().values[: min(self._seen, self._size)]  # NaN comes last
         below, up_to = (torch.searchsorted(known, losses, right=right) for right in (False, True))
         return (below + up_to) / (2 * len(known))
 
     def signals(self) -> Mapping[str, Number]:
-        """How many rows were kept since the last step."""
+        """Returns how many rows were kept since the last step."""
         return {"picked": self._queue.picked}
 
     def scored_share(self, target: float) -> float:
-        """One pass for each row offered."""
+        """Returns one pass for each offered row."""
         return 0.0 if target >= 1 else 1.0
 
-    def state_dict(self) -> dict[str, Any]:
-        """Last losses and waiting rows; valid in the middle of an epoch."""
-        return {
-            "history": self._history.cpu().clone(),
-            "seen": self._seen,
-            "queue": self._queue.state_dict(),
-            "epoch": self._epoch,
-            "batch": self._batch,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self._history.copy_(state["history"])
-        self._seen = state["seen"]
-        self._queue.load_state_dict(state["queue"], self._context.fetch)
-        self._epoch, self._batch = state["epoch"], state["batch"]
+    def least_share(self, rate: float) -> float:
+        """Returns 1: rows of several epochs may fill a batch."""
+        del rate
+        return 1.0

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Lt
 
-from ast_experiments.core.batch import Batch, Outputs
-from ast_experiments.selection.batching import Carry, rounded
-from ast_experiments.selection.history import ScoreTable
-from ast_experiments.selection.method import Context, Scorer
-from ast_experiments.selection.numeric import generator
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.ranges import Count, Rate, Share
+from ast_experiments.selection.batching import rounded
+from ast_experiments.selection.history import SampleHistory
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.plan import Plan
 
-ORDER, DRAW = 1, 2
+DRAW = 2
 ROUNDS = 100
 
 
 def cuts(values: np.ndarray, groups: int) -> np.ndarray:
-    """Where k-means cuts numbers into groups: Lloyd's algorithm on sorted values, from groups of equal size.
+    """Cuts numbers into groups by k-means: Lloyd's algorithm on sorted values, from groups of equal size.
 
     Args:
         values: Shape (n,), n >= 1.
@@ -45,48 +45,57 @@ def cuts(values: np.ndarray, groups: int) -> np.ndarray:
     return middles
 
 
-class SeTa:
+class SeTa(Method):
     """Draws samples at random, groups their losses from easy to hard, and trains a window of neighbouring groups.
 
     SeTa (CVPR 2025, arXiv 2503.13385). Of `groups` groups, found by one-dimensional k-means over the last losses of
-    the drawn samples, floor(window x groups) are trained; in epoch t the window begins at group
+    the drawn samples, floor(window x groups) are trained. In epoch t the window begins at group
     t mod (groups - size + 1), counted from the easiest. How many rows it holds follows from the losses. The first
     epoch, and all epochs after `random_after` of the run, train the whole draw. Drawn samples without a loss are
-    trained too; the released code gives them a loss of 3. It rounds the window's size to the nearest number, and draws
-    the same samples for every seed, which is not followed.
+    trained too; the released code gives them a loss of 3. It also rounds the window's size to the nearest number.
 
     Args:
-        drop: Share q of the samples that is not drawn, in [0, 1).
+        drop: Share q of the samples that is not drawn.
         groups: Number of groups G.
-        window: Share w of the groups that is trained, in (0, 1].
-        random_after: Progress after which the whole draw is trained, in [0, 1].
+        window: Share w of the groups that is trained.
+        random_after: Progress after which the whole draw is trained.
+
+    Raises:
+        ConfigError: If the window is smaller than one group.
     """
 
-    def __init__(self, *, drop: float, groups: int, window: float, random_after: float) -> None:
-        self._drop, self._groups, self._random_after = drop, groups, random_after
+    rate = None
+
+    def __init__(
+        self,
+        *,
+        drop: Annotated[float, Ge(0), Lt(1)] = 0.1,
+        groups: Count = 5,
+        window: Rate = 0.9,
+        random_after: Share = 0.875,
+    ) -> None:
+        if window * groups + 1e-9 < 1:
+            raise ConfigError(
+                f"method.window: {window:g} of method.groups={groups} groups is less than one; "
+                f"type method.window={1 / groups:.2g} or more"
+            )
+        self._drop, self._groups, self._random_after, self._share = drop, groups, random_after, window
         self._window = math.floor(window * groups + 1e-9)
-        self._carry = Carry()
 
-    def prepare(self, context: Context) -> None:
-        """Make the score table."""
-        self._context, self._epoch = context, 0
-        self._table = ScoreTable(context.samples, context.device)
-
-    def plan(self, epoch: int, target: float) -> Plan:
-        """The drawn samples within the window, in a random order."""
+    def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
+        """Takes the drawn samples within the window, in a random order."""
         del target
-        c, self._epoch = self._context, epoch
-        order = self._carry.offered(generator(c.seed, ORDER, epoch).permutation(c.samples))
-        rng = generator(c.seed, DRAW, epoch)
+        order = self.carry.offered(self.permutation(epoch))
+        rng = self.random(DRAW, epoch)
         kept = rng.permutation(len(order)) < rounded((1 - self._drop) * len(order), rng)
-        if epoch < self._random_after * c.epochs - 1e-9:
-            losses = self._table.scores[order]
+        if epoch < self._random_after * self.context.epochs - 1e-9:
+            losses = history.losses[order]
             known = np.flatnonzero(kept & ~np.isnan(losses))
             kept[known[~self._inside(losses[known], epoch)]] = False
-        return self._carry.plan(order, kept, c.batch_size)
+        return self.carry.plan(order, kept)
 
     def _inside(self, losses: np.ndarray, epoch: int) -> np.ndarray:
-        """Which losses (n,) lie in the epoch's window; all of them where it would be empty."""
+        """Returns which losses (n,) lie in the epoch's window; all of them if it would be empty."""
         if not len(losses):
             return np.zeros(0, dtype=bool)
         first = epoch % (self._groups - self._window + 1)
@@ -94,21 +103,7 @@ class SeTa:
         inside = (group >= first) & (group < first + self._window)
         return inside if inside.any() else np.ones_like(inside)
 
-    def observe(self, batch: Batch, outputs: Outputs) -> None:
-        """Note the losses."""
-        self._table.record(batch.ids, outputs.losses)
-
-    def end_epoch(self, score: Scorer) -> None:
-        """Commit losses and carried rows."""
-        del score
-        self._table.commit(self._epoch)
-        self._carry.commit()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The score table and carried rows."""
-        return {"table": self._table.state_dict(), "carry": self._carry.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore them."""
-        self._table.load_state_dict(state["table"])
-        self._carry.load_state_dict(state["carry"])
+    def least_share(self, rate: float) -> float:
+        """Returns the share in the window if all groups have the same size."""
+        del rate
+        return (1 - self._drop) * self._share

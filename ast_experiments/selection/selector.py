@@ -1,0 +1,74 @@
+"""A method at work: the selector keeps the sample history and calls the method's hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ast_experiments.core.batch import Batch, Outputs
+from ast_experiments.core.errors import ConfigError
+from ast_experiments.selection.history import SampleHistory
+from ast_experiments.selection.hooks import check_hooks
+from ast_experiments.selection.method import NO_HOLDOUT, Context, Method, Scorer, forwarded
+from ast_experiments.selection.plan import Plan
+
+
+class Selector:
+    """One run's selection: plans epochs, records scores, and holds all state of a resumed run.
+
+    Args:
+        method: Decides which samples are trained.
+        context: The run that it decides for.
+
+    Attributes:
+        method: As given.
+        history: Scores, epochs and visits of the samples; empty for a method that keeps none.
+
+    Raises:
+        UserError: If a hook of the method is misspelt or takes other arguments, or samples must be held out.
+    """
+
+    def __init__(self, method: Method, context: Context) -> None:
+        check_hooks(type(method))
+        if method.needs_holdout and context.held_out is None:
+            raise ConfigError(f"{type(method).__name__}: {NO_HOLDOUT}")
+        self.method, self.history = method, SampleHistory(context.samples, context.device)
+        self._context, self._epoch = context, 0
+        method.bind(context)
+        self.select, self.weigh, self.signals = method.select, method.weigh, method.signals
+        self.scored_share, self.facts = method.scored_share, method.facts
+
+    def plan(self, epoch: int, target: float) -> Plan:
+        """Decides an epoch (counted from 0) at a target rate in (0, 1]; commits nothing."""
+        self._epoch = epoch
+        for _, part in self.method.parts():
+            part.reset()
+        return self.method.plan(epoch, target, self.history)
+
+    def observe(self, batch: Batch, outputs: Outputs) -> None:
+        """Records the scores of a trained batch and lets the method learn from it."""
+        if self.method.keeps_history:
+            self.history.record(batch.ids, self.method.score(batch, outputs))
+        self.method.observe(batch, outputs)
+
+    def end_epoch(self, score: Scorer) -> None:
+        """Scores what the method asks for, then commits the epoch."""
+        method = self.method
+        for batch, outputs in forwarded(self._context, score, method.rescore(self._epoch, self.history), self._epoch):
+            self.observe(batch, outputs)
+        if method.keeps_history:
+            self.history.commit(self._epoch)
+        for _, part in method.parts():
+            part.commit(self._epoch)
+        method.end_epoch(self._epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns history and method; valid in the middle of an epoch."""
+        history = self.history.state_dict() if self.method.keeps_history else {}
+        return {"history": history, "method": self.method.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        if self.method.keeps_history:
+            self.history.load_state_dict(state["history"])
+        self.method.load_state_dict(state["method"])

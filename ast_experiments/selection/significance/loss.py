@@ -1,0 +1,11 @@
+"""The loss as significance."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def loss(losses: Tensor, logits: Tensor, images: Tensor) -> Tensor:
+    """Returns the per-sample loss itself."""
+    del logits, images
+    return losses
