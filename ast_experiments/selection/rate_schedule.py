@@ -126,7 +126,3 @@ def _factor(shape: Sequence[float], wanted: float, lowest: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if total(middle) < wanted else (low, middle)
     return (low + high) / 2
-
-
-SetPoint, budgeted = RateSchedule, budgeted_rate
-"""Former names."""
