@@ -1,4 +1,4 @@
-"""The meter of a run, with a clock and a GPU to order."""
+"""The meter of a run, with a fake clock and GPU."""
 
 from __future__ import annotations
 

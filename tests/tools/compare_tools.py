@@ -1,4 +1,4 @@
-"""Studies for tests of comparisons: run directories with the figures that a test gives them."""
+"""Synthetic studies for tests of comparisons: run directories with given figures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_run(
     rows: bool = False,
     **changes: Any,
 ) -> Path:
-    """One run whose costs are `cost` seconds, 300 J a second, 1e12 FLOPs a second and 1,000 rows a second."""
+    """Writes one run that costs `cost` seconds, at 300 J, 1e12 FLOPs and 1,000 rows per second."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(
         CONFIG.format(seed=seed, dataset=dataset, method=method, rate=rate, epochs=epochs, lr=lr)
@@ -97,7 +97,7 @@ def write_run(
 
 
 def write_arm(root: Path, method: str, accuracies: Sequence[float], cost: float, **changes: Any) -> list[Path]:
-    """An arm: a run for each accuracy, seeds from 0."""
+    """Writes an arm: one run per accuracy, with seeds from 0."""
     number = len(list(root.glob(f"{method}*")))
     return [
         write_run(root / f"{method}{number}-{seed}", method=method, seed=seed, accuracy=accuracy, cost=cost, **changes)

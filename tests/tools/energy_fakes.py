@@ -1,4 +1,4 @@
-"""A clock, NVML and RAPL to order."""
+"""Fake clock, NVML and RAPL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UUID = "12345678-1234-1234-1234-123456789abc"
 
 
 class Clock:
-    """Time stands still unless someone sleeps."""
+    """A clock that advances only when someone sleeps."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -30,7 +30,7 @@ class NotSupportedError(Exception):
 
 
 class FakeNvml:
-    """A GPU of constant power, `watts`, whose counter moves every 100 ms.
+    """A GPU of constant power, `watts`, whose counter changes every 100 ms.
 
     `missing` names what the GPU refuses: "energy", "instant", "average", "gpu" (its UUID), "library".
     """
@@ -88,7 +88,7 @@ class FakeNvml:
 
 
 def zone(root: Path, folder: str, name: str, microjoules: int, size: int = 262_143_328_850) -> Path:
-    """Write one RAPL zone as Linux shows it."""
+    """Writes one RAPL zone as Linux exposes it."""
     path = root / folder
     path.mkdir(parents=True, exist_ok=True)
     (path / "name").write_text(f"{name}\n")

@@ -1,4 +1,4 @@
-"""Run directories as the training loop leaves them, made up but to scale."""
+"""Synthetic run directories that look like those of the training loop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_rows(
     warmup: int = 2,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Log rows of a run: PI control with an overshoot, or dense training."""
+    """Makes the log rows of a run: PI control with an overshoot, or dense training."""
     rng = np.random.default_rng(seed)
     log: list[dict[str, Any]] = []
     step = seen = logged = offered = windows = 0
@@ -112,7 +112,7 @@ def make_rows(
 
 
 def make_result(rows: list[dict[str, Any]], status: str = "finished", **changes: Any) -> dict[str, Any]:
-    """The result.json that goes with such rows."""
+    """Makes the result.json that matches such rows."""
     epochs = [row for row in rows if row["kind"] == "epoch"]
     control = control_quality([row for row in rows if row["kind"] == "step"], epochs)
     last = epochs[-1]
@@ -162,7 +162,7 @@ def write_run(
     result: dict[str, Any] | None,
     config: str = CONFIG.format(method="ast", kp=0.1),
 ) -> Path:
-    """Writes a run directory; no result.json for a result of None."""
+    """Writes a run directory, without result.json if the result is None."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.yaml").write_text(config)
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""A W&B server of a test's own, on the loopback interface: it keeps what runs send, refuses, or never answers."""
+"""A fake W&B server on the loopback interface: it stores what runs send, refuses, or never answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENTITY = "tester"
 
 
 def read_back(directory: Path | None) -> list[dict[str, Any]]:
-    """The records of an offline run: `wandb leet inspect --json DIRECTORY`, without its start-up."""
+    """Reads the records of an offline run: `wandb leet inspect --json DIRECTORY`, without its start-up."""
     assert directory is not None
     (file,) = directory.glob("*.wandb")
     command = [get_core_path(), "leet", "inspect", "-no-observability", "-json", "-run-file", file]
@@ -30,7 +30,7 @@ def read_back(directory: Path | None) -> list[dict[str, Any]]:
 
 
 def of_type(records: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """The records of one kind."""
+    """Returns the records of one kind."""
     return [record[kind] for record in records if record["type"] == kind]
 
 
@@ -57,7 +57,7 @@ class Remote:
 
 
 class WandbServer:
-    """Answers what W&B's process asks.
+    """Answers the requests of W&B's process.
 
     Attributes:
         behaves: "keeps" what it is sent, "refuses" everything, or "hangs": it accepts and never answers.
@@ -87,14 +87,14 @@ class WandbServer:
         self.close()
 
     def close(self) -> None:
-        """Die: nothing listens any more."""
+        """Stops the server: nothing listens any more."""
         if not self.closed.is_set():
             self.closed.set()
             self._http.shutdown()
             self._http.server_close()
 
     def answer(self, path: str, body: bytes) -> Any:
-        """The JSON to answer; `path` without its host."""
+        """Returns the JSON of the answer; `path` without its host."""
         with self._lock:
             if path == "/graphql":
                 query = json.loads(body)

@@ -1,4 +1,4 @@
-"""A tracker in a thread of its own: slow, stuck and failing ones."""
+"""Background trackers: slow, stuck and failing ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console: lines where nobody watches, a bar where somebody does."""
+"""The console: lines without a terminal, a bar on one."""
 
 from __future__ import annotations
 
