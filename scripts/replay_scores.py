@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ast_experiments.analysis.control import BAND, SMOOTHING_ROWS, moving_mean
 from ast_experiments.config.compose import load_config
 from ast_experiments.core.errors import UserError
 from ast_experiments.runs import build
+from ast_experiments.runs.control_quality import BAND, SMOOTHING_ROWS, moving_mean
 from ast_experiments.selection import build as selection
 from ast_experiments.selection.control.controller import Controller
 from ast_experiments.selection.control.statistics import RateStatistics

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.analysis.control import BAND
 from ast_experiments.analysis.draw import Panel, Series, Style
+from ast_experiments.runs.control_quality import BAND
 from ast_experiments.runs.record import RunRecord
 
 Rows = Sequence[Mapping[str, Any]]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ast_experiments.analysis.control import BAND
+from ast_experiments.runs.control_quality import BAND
 
 POINTS = 800
 LEGEND_WIDTH, LEGEND_MARK = 76, 7

@@ -28,9 +28,11 @@ def _main() -> int:
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="run directory, below outputs/")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="settings that do not change the results")
     args = parser.parse_args()
-    from ast_experiments.runs.resume import resume
+    from ast_experiments.analysis.reporting import reporting
+    from ast_experiments.runs.resume import resume, saved_config
 
-    resume(args.run, args.changes)
+    with reporting(args.run, wanted=saved_config(args.run, args.changes).tracking.report):
+        resume(args.run, args.changes)
     return 0
 
 

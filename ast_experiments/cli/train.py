@@ -102,14 +102,16 @@ def _search(folder: Path) -> str:
 
 def _run(overrides: Sequence[str], source: Source) -> int:
     """Runs one experiment."""
+    from ast_experiments.analysis.reporting import reporting
     from ast_experiments.config.run_dir import run_directory
     from ast_experiments.config.validate import validate
     from ast_experiments.runs.run import execute
 
     composed = compose(overrides, hydra=True, source=source)
     folder = Path(composed.hydra.run.dir).resolve()
-    with run_directory(composed, folder):
-        execute(validate(compose(overrides, source=source)), folder, list(composed.hydra.overrides.task))
+    config = validate(compose(overrides, source=source))
+    with run_directory(composed, folder), reporting(folder, wanted=config.tracking.report and is_main_process()):
+        execute(config, folder, list(composed.hydra.overrides.task))
     return 0
 
 

@@ -215,12 +215,24 @@ def _facts(result: Mapping[str, Any], settings: Mapping[str, str], hardware: Map
     facts = {"data": result.get("data_fingerprint"), "model": result.get("model")}
     facts["torch"] = _mapping(result, "versions").get("torch")
     facts["precision"] = hardware.get("precision")
+    facts["batch parts"] = _batch_parts(result)
     known = {key: str(value) for key, value in facts.items() if value is not None}
     for key, value in settings.items():
         group, _, inner = key.partition(".")
         if (group in ("dataset", "model", "recipe") and inner not in _LENGTH) or key == "eval_every":
             known[key] = value
     return known
+
+
+def _batch_parts(result: Mapping[str, Any]) -> str:
+    """Returns into how many parts batches were split, and how: BatchNorm sees the parts."""
+    batch = _mapping(result, "batch")
+    rows, at_once, processes = (batch.get(key) for key in ("rows", "at_once", "processes"))
+    if not rows or not at_once or at_once >= rows:
+        return "1"
+    since = result.get("batch_split_from_step")
+    by = f" by {processes} processes" if processes and processes > 1 else ""
+    return f"{-(-rows // at_once)}{by}{f' from step {since}' if since else ''}"
 
 
 def _hardware(hardware: Mapping[str, Any], ranks: object) -> dict[str, str]:

@@ -124,7 +124,7 @@ def previous_result(job: Job) -> dict[str, Any]:
     Raises:
         UserError: If it belongs to another config.
     """
-    from ast_experiments.runs.build import config_hash
+    from ast_experiments.runs.identity import config_hash
 
     before = read_result(job.folder)
     if before.get("config_hash", config_hash(job.config)) != config_hash(job.config):
@@ -192,10 +192,12 @@ def free_memory() -> None:
 
 
 def _execute(job: Job, callback: StopCallback | None) -> dict[str, Any]:
+    from ast_experiments.analysis.reporting import reporting
     from ast_experiments.runs.run import execute
 
     try:
-        return execute(job.config, job.folder.resolve(), job.overrides, callback)
+        with reporting(job.folder, wanted=job.config.tracking.report and is_main_process()):
+            return execute(job.config, job.folder.resolve(), job.overrides, callback)
     except Exception:
         logger.info("the job failed", exc_info=True)  # below a warning: the terminal shows one line
         raise

@@ -78,7 +78,7 @@ def begin(sweep: Sweep) -> None:
     Raises:
         ConfigError: If a job's directory holds a run of another config.
     """
-    from ast_experiments.runs.build import config_hash
+    from ast_experiments.runs.identity import config_hash
 
     for overrides, config in zip(sweep.jobs, sweep.configs, strict=True):
         expected = config_hash(config)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +25,7 @@ from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.models import build as models
+from ast_experiments.runs.identity import NOMINAL, config_hash
 from ast_experiments.selection.build import budget_of, build_method, build_rate_schedule, check_rows, never_chooses
 from ast_experiments.selection.method import Context, Method
 from ast_experiments.selection.selector import Selector
@@ -44,8 +43,6 @@ from ast_experiments.training.side_model import SideNet, side_net_maker
 from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
 from ast_experiments.training.target_rate import TargetRate
 from ast_experiments.training.timing import rehearse
-
-NOMINAL = ("active_cost", "skipped_cost")
 
 logger = logging.getLogger(__name__)
 
@@ -219,6 +216,8 @@ def build_run(
         "batch": {"rows": recipe.batch_size, "at_once": own_batch, "processes": distributed.size(), "lr": recipe.lr},
     }
     fingerprint = f"{config_hash(config)}-{dataset.fingerprint}"
+    checkpoints = Checkpointer(folder, fingerprint, config.checkpoint_every_s)
+    checkpoints.check()
     return Trainer(
         hooks=hooks,
         target=TargetRate(setpoint, recipe.epochs, control),
@@ -233,7 +232,7 @@ def build_run(
         meter=meter,
         goal=TimeToAccuracy(config.energy.target_accuracy),
         tracker=make_tracker(facts),
-        checkpoints=Checkpointer(folder, fingerprint, config.checkpoint_every_s),
+        checkpoints=checkpoints,
         cost=RowCost(flops, config.energy.active_cost, config.energy.skipped_cost),
         log_every=config.tracking.log_every,
         averaged=method.averaged,
@@ -242,21 +241,6 @@ def build_run(
         max_steps=config.max_steps,
         profile=folder if config.profile else None,
     )
-
-
-def config_hash(config: Config) -> str:
-    """Identifies what determines a run's numbers: everything but names, tags, meters and where the numbers go."""
-    settings = dataclasses.asdict(config)
-    for key in ("tracking", "group", "tags", "experiment_name", "checkpoint_every_s", "profile"):
-        del settings[key]
-    for key in ("workers", "processes", "auto_batch", "max_hours"):
-        del settings["hardware"][key]
-    settings["energy"] = {key: settings["energy"][key] for key in NOMINAL}
-    settings["dataset"].pop("root", None)
-    settings["dataset"].pop("download", None)
-    settings["dataset"].pop("cache", None)
-    settings["tracking.log_every"] = config.tracking.log_every
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _check_score_size(config: Config, model: nn.Module, image_shape: tuple[int, int, int]) -> None:

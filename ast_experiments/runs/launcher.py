@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ast_experiments
+from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import Interrupted, UserError
+from ast_experiments.runs.directory import save_config
 from ast_experiments.training.stop import Stop
 
 POLL_S = 0.1
@@ -23,10 +25,11 @@ GRACE_S = 20.0
 """Seconds after the failure of one rank until the others are killed."""
 
 
-def run_ranks(folder: Path, overrides: Sequence[str], count: int) -> None:
-    """Runs the config.yaml of a run directory in several processes, and waits until they end.
+def run_ranks(config: Config, folder: Path, overrides: Sequence[str], count: int) -> None:
+    """Runs an experiment in several processes, and waits until they end.
 
     Args:
+        config: Of the run.
         folder: The run directory.
         overrides: As typed, for the record.
         count: Number of processes.
@@ -36,6 +39,7 @@ def run_ranks(folder: Path, overrides: Sequence[str], count: int) -> None:
         UserError: If one of them failed.
     """
     with tempfile.TemporaryDirectory() as notes, Stop() as stop:
+        save_config(config, Path(notes))
         command = [sys.executable, "-m", "ast_experiments.runs.worker", notes, str(folder), *overrides]
         with _started(command, count) as ranks:
             signalled, failed_at = False, None
@@ -50,7 +54,7 @@ def run_ranks(folder: Path, overrides: Sequence[str], count: int) -> None:
                     break  # the others wait for a rank that has gone
                 time.sleep(POLL_S)
             codes = [rank.poll() for rank in ranks]
-        raised = [pickle.loads(note.read_bytes()) for note in sorted(Path(notes).iterdir())]
+        raised = [pickle.loads(note.read_bytes()) for note in sorted(Path(notes).glob("*.error"))]
         for error in sorted(raised, key=lambda error: isinstance(error, Interrupted)):
             raise error
         for rank, code in sorted(enumerate(codes), key=lambda end: end[1] or 0):  # killed processes first

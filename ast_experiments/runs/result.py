@@ -11,7 +11,8 @@ from typing import Any
 from ast_experiments.config.schema import Config
 from ast_experiments.core import distributed
 from ast_experiments.core.files import write_json
-from ast_experiments.runs.build import config_hash, method_of
+from ast_experiments.runs.build import method_of
+from ast_experiments.runs.identity import config_hash
 from ast_experiments.runs.record import read_result as read
 from ast_experiments.selection.build import uses
 from ast_experiments.training.loop import Trainer
@@ -92,6 +93,8 @@ def reached(run: Trainer) -> dict[str, Any]:
     facts = dict(run.hooks.facts())
     if facts:
         result["selection"] = facts
+    if run.progress.split_from is not None:
+        result["batch_split_from_step"] = run.progress.split_from
     if ledger.offered:
         result["mean_activation_rate"] = ledger.trained / ledger.offered
     result |= run.target.result(history.spent)

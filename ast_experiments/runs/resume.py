@@ -13,7 +13,7 @@ from ast_experiments.config.schema import Config
 from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError, UserError
 from ast_experiments.runs import result as results
-from ast_experiments.runs.build import config_hash
+from ast_experiments.runs.identity import config_hash
 from ast_experiments.runs.run import execute
 
 CONFIGS = ("config.yaml", ".hydra/config.yaml")

@@ -15,9 +15,9 @@ def main() -> None:
     """Runs the rank. An error that the user can fix is pickled for the launcher, which raises it again."""
     notes, folder, *overrides = sys.argv[1:]
     try:
-        continue_run(saved_config(Path(folder)), Path(folder), overrides)
+        continue_run(saved_config(Path(notes)), Path(folder), overrides)
     except (UserError, Interrupted) as error:
-        Path(notes, os.environ["RANK"].zfill(4)).write_bytes(pickle.dumps(error))
+        Path(notes, f"{os.environ['RANK'].zfill(4)}.error").write_bytes(pickle.dumps(error))
         raise SystemExit(1) from None
 
 

@@ -45,6 +45,7 @@ class Checkpointer:
         self._run, self._folder, self._fingerprint, self._every_s = folder, folder / "checkpoints", fingerprint, every_s
         self._saved = time.monotonic()
         self._save_s = 0.0
+        self._loaded: dict[str, Any] | None = None
 
     def due(self) -> bool:
         """Return whether the maximum time between checkpoints has passed."""
@@ -72,26 +73,38 @@ class Checkpointer:
         self._saved = time.monotonic()
         self._save_s = self._saved - begin
 
-    def load(self, parts: Mapping[str, Stateful], rank_parts: Mapping[str, Stateful]) -> dict[str, Any] | None:
-        """Restore the parts from the last checkpoint; return its entries, or None if there is no checkpoint.
+    def check(self) -> None:
+        """Reads the last checkpoint, if there is one, and checks that it belongs to this run.
 
         Raises:
             UserError: If the checkpoint belongs to another config, other data or another number of processes.
         """
-        state = load(self._folder)
-        if state is None:
-            return None
-        if state["fingerprint"] != self._fingerprint:
+        self._loaded = load(self._folder)
+        if self._loaded is None:
+            return
+        if self._loaded["fingerprint"] != self._fingerprint:
             raise UserError(
                 f"the checkpoint in {self._run} was written with another config or other data; "
                 "restore them, or start a new run with ast-train"
             )
-        if len(state["ranks"]) != distributed.size():
+        ranks = len(self._loaded["ranks"])
+        if ranks != distributed.size():
             raise UserError(
-                f"the checkpoint in {self._run} was written by {len(state['ranks'])} processes, "
-                f"not {distributed.size()}; "
-                f"type: ast-resume {self._run} hardware.processes={len(state['ranks'])}"
+                f"the checkpoint in {self._run} was written by {ranks} processes, not {distributed.size()}; "
+                f"type: ast-resume {self._run} hardware.processes={ranks}"
             )
+
+    def load(self, parts: Mapping[str, Stateful], rank_parts: Mapping[str, Stateful]) -> dict[str, Any] | None:
+        """Restores the parts from the last checkpoint; returns its entries, or None if there is no checkpoint.
+
+        Raises:
+            UserError: As `check`.
+        """
+        if self._loaded is None:
+            self.check()
+        state, self._loaded = self._loaded, None
+        if state is None:
+            return None
         own = state["ranks"][distributed.rank()]
         for name, part in parts.items():
             part.load_state_dict(state[name])

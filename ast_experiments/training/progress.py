@@ -19,6 +19,7 @@ class Progress:
         step: Training steps in the run.
         offered: Rows offered so far in the current epoch.
         unlogged: Offered rows that no training step has followed yet.
+        split_from: Steps done before batches were first split into parts; None if they never were.
     """
 
     epoch: int = 0
@@ -26,6 +27,7 @@ class Progress:
     step: int = 0
     offered: int = 0
     unlogged: int = 0
+    split_from: int | None = None
 
     def load_batch(self, offered: int) -> int:
         """Count a loaded batch, with which `offered` rows of the epoch were offered in all; return the new ones."""

@@ -119,6 +119,8 @@ class TrainingState:
             UserError: If the checkpoint belongs to another config or other data.
         """
         state = self.checkpoints.load(self._parts(), self._rank_parts())
+        if self.stepper.at_once is not None and self.progress.split_from is None:
+            self.progress.split_from = self.progress.step
         if state is None:
             self.tracker.load_state_dict({})
             return None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from compare_tools import CPU, GPU, write_arm, write_run
 
+from ast_experiments.comparison.arms import group
 from ast_experiments.comparison.compare import Comparison, compare
 from ast_experiments.comparison.criteria import criteria, level
 from ast_experiments.comparison.runs import load
@@ -254,3 +255,21 @@ def test_predictions(tmp_path: Path) -> None:
     write_arm(tmp_path, "ast", (79, 76, 80), 40, rate=0.125, dataset="imagenet100")
     (met,) = compare(load([tmp_path]), "imagenet100").criteria
     assert met.predicted == {"accuracy": "as predicted", "skipped_share": "below", "rate": "above"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "arms"),
+    [
+        ({"batch": {"rows": 128, "at_once": 128, "processes": 1}}, 1),
+        ({"batch": {"rows": 128, "at_once": 64, "processes": 1}}, 2),
+        ({"batch": {"rows": 128, "at_once": 64, "processes": 2}}, 2),
+        ({"batch": {"rows": 128, "at_once": 64, "processes": 1}, "batch_split_from_step": 40}, 2),
+    ],
+)
+def test_runs_whose_batches_were_split_are_an_arm_of_their_own(
+    tmp_path: Path, changes: dict[str, Any], arms: int
+) -> None:
+    for seed in range(2):
+        write_run(tmp_path / f"whole_{seed}", method="ast", seed=seed, accuracy=90.0, cost=10.0)
+        write_run(tmp_path / f"split_{seed}", method="ast", seed=seed + 2, accuracy=90.0, cost=10.0, **changes)
+    assert len(group(load([tmp_path]).runs, measured=False)) == arms

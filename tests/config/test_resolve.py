@@ -14,7 +14,8 @@ from ast_experiments.config.compose import load_config
 from ast_experiments.config.resolve import USUAL, describe_images, image_settings, resolve
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.runs.build import build_dataset, build_run, config_hash
+from ast_experiments.runs.build import build_dataset, build_run
+from ast_experiments.runs.identity import config_hash
 from ast_experiments.runs.run import execute
 
 HALVES = {"mean": [0.5] * 3, "std": [0.5] * 3}

@@ -97,7 +97,7 @@ def test_two_ranks_go_on_bit_equal(two_ranks: Path, name: str) -> None:
 
 
 def test_a_checkpoint_of_two_ranks_is_not_taken_up_by_one(two_ranks: Path) -> None:
-    with pytest.raises(UserError, match=r"written by 2 processes, not 1; go on with: .* hardware.processes=2"):
+    with pytest.raises(UserError, match=r"written by 2 processes, not 1; type: ast-resume .* hardware.processes=2"):
         run(two_ranks / "stale whole", ["dataset.train_rows=600"])
 
 

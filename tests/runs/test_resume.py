@@ -112,7 +112,7 @@ def test_a_refused_resume_leaves_the_record_alone(tmp_path: Path, monkeypatch: p
 
 
 def test_divergence_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no longer a number at step \d+. try a smaller recipe.lr"):
+    with pytest.raises(UserError, match=r"NaN or infinite at step \d+; lower recipe.lr"):
         run(tmp_path, ["recipe.optimizer=sgd", "recipe.lr=1e30"])
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["status"] == "failed"

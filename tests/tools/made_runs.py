@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ast_experiments.analysis.control import control_quality
+from ast_experiments.runs.control_quality import control_quality
 
 CONFIG = """\
 seed: 0

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from run_tools import run
 
+from ast_experiments.analysis.reporting import reporting
 from ast_experiments.core.errors import ConfigError, UserError
 from ast_experiments.energy.counter import Carbon
 from ast_experiments.energy.meter import Meter
@@ -131,7 +132,8 @@ def test_nothing_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(socket, "socket", refuse)
     # A processor's counters may well be there where this test runs.
     overrides = ["hardware.device=cpu", "energy.cpu=none", "energy.target_accuracy=5", "tracking.report=true"]
-    result = run(tmp_path, [*overrides, "tracking.wandb=disabled"])
+    with reporting(tmp_path):
+        result = run(tmp_path, [*overrides, "tracking.wandb=disabled"])
     assert result["status"] == "finished"
     assert result["energy"] == {
         "source": None,

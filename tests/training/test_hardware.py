@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from run_tools import assert_same_run, run, stable_result, stable_rows, weights
+from run_tools import assert_same_run, interrupt_at, run, stable_result, stable_rows, weights
 from torch import nn
 
 import ast_experiments
+from ast_experiments.config.compose import load_config
 from ast_experiments.core.batch import Batch
-from ast_experiments.core.errors import ConfigError, EvalOutOfMemory, Interrupted, OutOfMemory, UserError
+from ast_experiments.core.errors import ConfigError, DataError, EvalOutOfMemory, Interrupted, OutOfMemory, UserError
 from ast_experiments.runs.launcher import run_ranks
 from ast_experiments.runs.resume import resume
 from ast_experiments.selection.method import weigh
@@ -265,8 +266,9 @@ def test_out_of_memory_is_told_and_the_run_goes_on_in_parts(
         resume(tmp_path, ["hardware.auto_batch=true", "tracking.console=true"])
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["status"], result["epochs"]) == ("finished", 4)
+    assert result["batch_split_from_step"] == 0  # the first step had no room
     assert result["batch"] | {"lr": 0} == {"rows": 32, "at_once": 16, "processes": 1, "lr": 0}
-    assert "batches of 32 rows 16 rows at once, their gradients added up" in capsys.readouterr().out
+    assert "batches of 32 rows 16 rows at once, with gradients added up" in capsys.readouterr().out
 
 
 def test_out_of_memory_in_validation_names_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +301,8 @@ def test_a_killed_worker_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest
 
 def test_a_batch_that_fits_is_trained_as_it_is(tmp_path: Path) -> None:
     run(tmp_path / "a", ["max_steps=5"])
-    run(tmp_path / "b", ["max_steps=5", "hardware.auto_batch=true"])
+    result = run(tmp_path / "b", ["max_steps=5", "hardware.auto_batch=true"])
+    assert "batch_split_from_step" not in result
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
@@ -322,5 +325,22 @@ def test_processes_are_started_stopped_and_resumed(tmp_path: Path) -> None:
 
 
 def test_an_error_of_one_process_is_raised(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not a run directory"):
-        run_ranks(tmp_path, [], 2)
+    config = load_config(["dataset=cifar10", f"dataset.root={tmp_path / 'nowhere'}", "dataset.download=false"])
+    with pytest.raises(DataError, match="nowhere"):
+        run_ranks(config, tmp_path, [], 2)
+
+
+def test_a_resumed_run_says_from_which_step_its_batches_were_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, ["recipe.epochs=2", "max_steps=5"])
+    whole = json.loads((tmp_path / "result.json").read_text())
+    interrupt_at(monkeypatch, {3})
+    with pytest.raises(Interrupted):
+        run(tmp_path / "a", [])
+    with monkeypatch.context() as patch:
+        small_device(patch, 20)
+        resume(tmp_path / "a", ["hardware.auto_batch=true"])
+    result = json.loads((tmp_path / "a" / "result.json").read_text())
+    assert "batch_split_from_step" not in whole
+    assert (result["status"], result["batch_split_from_step"], result["batch"]["at_once"]) == ("finished", 4, 16)

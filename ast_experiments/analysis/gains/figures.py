@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ast_experiments.analysis.control import SMOOTHING_ROWS, moving_mean
 from ast_experiments.analysis.gains.stability import LAWS, Law, margin
 from ast_experiments.analysis.leaderboard import LeaderboardRow
+from ast_experiments.runs.control_quality import SMOOTHING_ROWS, moving_mean
 from ast_experiments.runs.record import RunRecord
 
 KP, KI = "controller.kp", "controller.ki"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ast_experiments.analysis.control import ControlQuality
 from ast_experiments.core.errors import ConfigError, UserError
+from ast_experiments.runs.control_quality import ControlQuality
 
 MAX, MIN = "max", "min"
 DIRECTIONS = {"final_accuracy": MAX, "best_accuracy": MAX, "final_val_loss": MIN, "compute_savings": MAX,

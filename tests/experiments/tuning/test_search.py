@@ -28,6 +28,7 @@ from ast_experiments.experiments.tuning.search import SearchSession, read_search
 from ast_experiments.experiments.tuning.space import check_space, parse_space, trial_config
 from ast_experiments.runs import result as results
 from ast_experiments.runs import run as launch
+from ast_experiments.runs.identity import config_hash
 
 TINY = ["dataset.train_rows=200", "recipe.epochs=2", "tracking=jsonl", "tracking.report=false", "hardware.threads=1"]
 SPACE = ["recipe.lr=1e-4..1e-1:log", "method.rate=0.2..0.6"]
@@ -85,7 +86,7 @@ def invent(monkeypatch: pytest.MonkeyPatch, figures: Callable[[Config], Mapping[
 
     def execute(config: Config, folder: Path, overrides: Any = (), watch: Any = None) -> dict[str, Any]:
         ran.append(config)
-        result = {"status": "finished", "config_hash": results.config_hash(config), **figures(config)}
+        result = {"status": "finished", "config_hash": config_hash(config), **figures(config)}
         curve = result.pop("curve", [])
         for epoch, accuracy in enumerate(curve, 1):
             row = {"kind": "epoch", "epoch": float(epoch), "progress": epoch / len(curve), "val/accuracy": accuracy}
@@ -138,7 +139,7 @@ def test_an_interrupted_search_finds_the_same_as_a_whole_one(
     best = json.loads((ROOT / "cut/best.json").read_text())["best"][0]
     assert best["command"] in said
     config = load_config(best["command"].split()[1:])
-    assert results.config_hash(config) == results.config_hash(ran[0])
+    assert config_hash(config) == config_hash(ran[0])
 
 
 def test_a_run_that_ended_before_it_was_recorded_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ast_experiments.analysis.control import (
+from ast_experiments.runs.control_quality import (
     control_quality,
     controlled_epochs,
     moving_mean,

@@ -1,0 +1,34 @@
+"""Explains errors of a run: out of memory, dead workers, disks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ast_experiments.config.schema import Config
+from ast_experiments.core.errors import EvalOutOfMemory, OutOfMemory, UserError
+from ast_experiments.runs.build import method_of
+from ast_experiments.runs.directory import short_path
+from ast_experiments.training.hardware import out_of_memory
+
+
+def explain(error: Exception, config: Config, folder: Path) -> Exception:
+    """Returns an error of one line that says what to type, if one is known; otherwise the error itself."""
+    again = f"ast-resume {short_path(folder)}"
+    if out_of_memory(error):
+        recipe, scale = config.recipe, config.hardware.batch_scale
+        rows, less = f"recipe.batch_size={recipe.batch_size}", f"recipe.batch_size={max(1, recipe.batch_size // 2)}"
+        if isinstance(error, EvalOutOfMemory):
+            rows, less = (f"recipe.eval_batch_size={n}" for n in (error.rows, max(1, error.rows // 2)))
+        elif scale != 1:
+            rows, less = f"{rows} hardware.batch_scale={scale:g}", f"hardware.batch_scale={scale / 2:g}"
+        whole = config.hardware.auto_batch or method_of(config).trains_every_row
+        resume = "" if whole else f"go on with: {again} hardware.auto_batch=true, or "
+        return OutOfMemory(f"out of memory with {rows}; {resume}start a new run with {less}")
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        said = str(error).splitlines()[0].partition(".")[0]
+        return UserError(
+            f"{said}: the host probably ran out of memory; resume with fewer workers: {again} hardware.workers=1"
+        )
+    if isinstance(error, OSError):
+        return UserError(f"{folder}: {error}; fix this, then type {again}")
+    return error

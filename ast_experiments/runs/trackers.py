@@ -1,0 +1,99 @@
+"""Creates the trackers of a run: the record, the console, W&B and TensorBoard."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ast_experiments.config.schema import Config
+from ast_experiments.runs import result as results
+from ast_experiments.runs.directory import short_path
+from ast_experiments.tracking import Trackers
+from ast_experiments.tracking.background import BackgroundTracker
+from ast_experiments.tracking.jsonl import JsonlTracker
+from ast_experiments.tracking.wandb import disabled, end_service
+
+FINISH_S = 10.0  # for a tracker to finish, in addition to the time that W&B has for its upload
+
+logger = logging.getLogger(__name__)
+
+
+def make_trackers(config: Config, folder: Path, result: dict[str, Any], callbacks: Sequence[Any] = ()) -> Trackers:
+    """Creates the trackers that the config asks for; adds the W&B run to `result`.
+
+    Args:
+        config: Of the run.
+        folder: The run directory.
+        result: What is known of the run so far.
+        callbacks: Further trackers, called last.
+    """
+    metrics = folder / "metrics.jsonl"
+    trackers: list[Any] = [JsonlTracker(metrics)]
+    paths: dict[str, Any] = {"report": folder / "report.html"} if config.tracking.report else {}
+    paths |= {"metrics": metrics, "result": folder / results.NAME}
+    wandb = None if config.tracking.wandb == "disabled" else _optional(lambda: _wandb(config, folder, result))
+    if wandb is not None:
+        result["wandb"] = {"id": wandb.run_id, "mode": wandb.mode, "directory": str(wandb.directory or "")}
+        paths["W&B"] = wandb.url or wandb.directory
+        timeout = config.tracking.wandb_timeout_s + FINISH_S
+        trackers.append(BackgroundTracker(wandb, timeout=timeout, give_up=end_service))
+    if config.tracking.tensorboard:
+        from ast_experiments.tracking.tensorboard import TensorboardTracker
+
+        paths["TensorBoard"] = folder / "tensorboard"
+        trackers.append(BackgroundTracker(TensorboardTracker(paths["TensorBoard"]), timeout=FINISH_S))
+    if config.tracking.console:
+        from ast_experiments.tracking.console import ConsoleTracker
+
+        title = f"{result['method']} on {result['dataset']}"
+        short = {label: short_path(path) for label, path in paths.items()}
+        trackers.append(ConsoleTracker(config.recipe.epochs, title, paths=short))
+    return Trackers([*trackers, *callbacks])
+
+
+def describe_batches(config: Config, *, rows: int, at_once: int, processes: int, lr: float) -> str:
+    """Returns how the hardware changes the recipe's batches; empty if it does not."""
+    changes = []
+    if rows != config.recipe.batch_size:
+        changes.append(f"(recipe.batch_size={config.recipe.batch_size}) at a learning rate of {lr:.4g}")
+    if processes > 1:
+        changes.append(f"shared by {processes} processes")
+    if at_once < rows // processes:
+        changes.append(f"{at_once} rows at once, with gradients added up; BatchNorm sees the parts")
+    return f"batches of {rows} rows {', '.join(changes)}" if changes else ""
+
+
+def _wandb(config: Config, folder: Path, result: dict[str, Any]) -> Any:
+    from ast_experiments.tracking.wandb import WandbTracker
+    from ast_experiments.training import checkpoint
+
+    if disabled(config.tracking.wandb):
+        return None
+    labels = (result["dataset"], result["model"], result["method"], result["scoring"], result["controller"])
+    return WandbTracker(
+        folder,
+        mode=config.tracking.wandb,
+        project=config.tracking.project,
+        entity=config.tracking.entity,
+        group=config.group,
+        job_type="train",
+        tags=[label for label in (*labels, *config.tags) if label],
+        name=f"{folder.name}",
+        config=dataclasses.asdict(config) | {"overrides": result["overrides"]},
+        run_id=result["run_id"],
+        artifacts=[folder / "checkpoints" / checkpoint.NAME] if config.tracking.artifacts else (),
+        timeout=config.tracking.wandb_timeout_s,
+    )
+
+
+def _optional(make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except Exception as error:
+        logger.info("W&B is left out", exc_info=True)
+        print(f"W&B is left out ({type(error).__name__}: {error}); metrics.jsonl is complete", file=sys.stderr)
+        return None
