@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 
 from ast_experiments.analysis.leaderboard import varied_keys
-from ast_experiments.comparison.runs import Run
+from ast_experiments.comparison.runs import UNIFORM, Run
 from ast_experiments.comparison.stats import Floats
-
-UNIFORM = ("dense", "rs2", "random")
-"""Methods that ignore what a sample is."""
 
 _FIRST = (
     "method.scoring",
@@ -43,6 +40,11 @@ class ArmRuns:
     label: str
     runs: tuple[Run, ...]
     failed: int = 0
+
+    @property
+    def uniform(self) -> bool:
+        """Whether the method chooses no sample for what it is."""
+        return self.runs[0].uniform
 
     @property
     def method(self) -> str:

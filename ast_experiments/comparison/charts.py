@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ast_experiments.analysis.draw import INKS, chart, legend
-from ast_experiments.comparison.arms import UNIFORM, ArmRuns
+from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.comparability import pair_blockers
 from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.runs import AXES, axis_name
@@ -35,7 +35,7 @@ def uniform_line(arms: Sequence[ArmRuns], axis: str, seeds: int) -> tuple[Floats
     Returns:
         Costs, accuracies and half widths, shape (points,) each; None for fewer than two arms.
     """
-    uniform = [arm for arm in arms if arm.method in UNIFORM and np.isfinite(arm.mean(axis))]
+    uniform = [arm for arm in arms if arm.uniform and np.isfinite(arm.mean(axis))]
     least = min(seeds, max((len(arm.seeds) for arm in uniform), default=0))
     uniform = [arm for arm in uniform if len(arm.seeds) >= least]
     comparable = [arm for arm in uniform if not pair_blockers(arm, uniform[0], axis)]

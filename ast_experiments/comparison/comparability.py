@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ast_experiments.comparison.arms import UNIFORM, ArmRuns
+from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.runs import MEASURED, METERS, axis_name
 
 SEEDS = 3
@@ -21,13 +21,13 @@ SAME_RATE = 0.05
 
 def is_baseline(arm: ArmRuns, arms: Sequence[ArmRuns]) -> bool:
     """Returns whether an arm is part of the uniform line and gets no verdict. Random gets one if there is rs2."""
-    uniform = ("dense", "rs2") if any(other.method == "rs2" for other in arms) else UNIFORM
-    return arm.baseline_only or arm.method in uniform
+    judged = arm.method not in ("dense", "rs2") and any(other.method == "rs2" for other in arms)
+    return arm.baseline_only or (arm.uniform and not judged)
 
 
 def candidates(arm: ArmRuns, arms: Sequence[ArmRuns]) -> list[ArmRuns]:
     """Returns the uniform arms of other methods, comparable or not."""
-    return [other for other in arms if other.method in UNIFORM and other.method != arm.method]
+    return [other for other in arms if other.uniform and other.method != arm.method]
 
 
 def usable(arm: ArmRuns, arms: Sequence[ArmRuns], axis: str, seeds: int) -> list[ArmRuns]:

@@ -21,6 +21,8 @@ AXES = {
 """Cost axes: name and unit by key."""
 
 MEASURED = ("joules", "seconds")
+UNIFORM = ("dense", "rs2", "random")
+"""Methods that choose no sample for what it is, for results that do not say so themselves."""
 TRIAL = "trial"
 """Tag of runs that only search for a learning rate."""
 
@@ -48,6 +50,7 @@ class Run:
         name: Shortest path of its directory.
         dataset: Name of the data set.
         method: Name of the method.
+        uniform: Whether the method chooses no sample for what it is.
         seed: Seed.
         settings: Settings that affect results, except seed and hardware: dotted key to text.
         facts: Facts that must match in every comparison: name to text.
@@ -63,6 +66,7 @@ class Run:
     name: str
     dataset: str
     method: str
+    uniform: bool
     seed: int
     settings: Mapping[str, str]
     facts: Mapping[str, str]
@@ -144,6 +148,7 @@ def _run(name: str, record: RunRecord) -> Run:
         name=name,
         dataset=str(result.get("dataset") or ""),
         method=str(result.get("method") or ""),
+        uniform=bool(result.get("uniform", result.get("method") in UNIFORM)),
         seed=seed if isinstance(seed, int) else -1,
         settings=settings,
         facts=_facts(result, settings, hardware),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ast_experiments.config.explain import explain
 from ast_experiments.config.groups import CONF
 from ast_experiments.config.naming import job_name, launch_id, sweep_name
+from ast_experiments.config.plugins import register
 from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError
 
@@ -57,6 +58,7 @@ def compose(overrides: Sequence[str], *, hydra: bool = False, source: Source = P
     from omegaconf.errors import OmegaConfBaseException
 
     register_resolvers()
+    register(overrides)
     try:
         with initialize_config_dir(str(source.folder.resolve()), version_base="1.3"):
             return hydra_compose(source.name, overrides=list(overrides), return_hydra_config=hydra)

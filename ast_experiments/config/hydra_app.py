@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ast_experiments.config.compose import PACKAGED, Source, compose
 from ast_experiments.config.explain import explain
+from ast_experiments.config.plugins import register
 from ast_experiments.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def hydra_app(arguments: Sequence[str], task: Callable[[DictConfig], Any], sourc
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    register(arguments)
     argv, verbose = sys.argv, os.environ.get(VERBOSE)
     sys.argv = [argv[0], *arguments]
     os.environ[VERBOSE] = "1"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ast_experiments.config.groups import CONF, read_choice
+from ast_experiments.config.plugins import choice_values
 
 REPLACEABLE = ("dataset", "model", "method", "controller", "significance")
 RATES = ("rate", "rate_schedule", "rate_final", "warmup_epochs", "final_epochs", "budget")
@@ -30,9 +31,9 @@ def adapt_overrides(overrides: Sequence[str]) -> list[str]:
     experiment = read_choice(file)
     added = []
     for group in REPLACEABLE:
-        file = CONF / group / f"{typed.get(group)}.yaml"
-        if group in typed and file.is_file() and _choice(experiment, group) != typed[group]:
-            own = dict(_leaves(read_choice(file)))
+        values = choice_values(group, typed[group]) if group in typed else None
+        if values is not None and _choice(experiment, group) != typed[group]:
+            own = dict(_leaves(values))
             keys = [key for key, _ in _leaves(experiment.get(group) or {}) if f"{group}.{key}" not in typed]
             added += [f"~{group}.{key}" for key in keys if key not in own]
             if group == "method":

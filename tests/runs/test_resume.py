@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from run_tools import assert_same_run, interrupt_at, run, stable_rows
 
+from ast_experiments.config.schema import CHOICES
 from ast_experiments.core.errors import Interrupted, UserError
 from ast_experiments.training import checkpoint
 
@@ -56,6 +57,14 @@ METHODS = {
     ],
     "stopped by max_steps": ["max_steps=7"],
     "workers": ["hardware.data_on_device=false", "hardware.workers=1"],
+}
+DEFAULTS = {"method=ast", "controller=pi", "significance=loss"}
+TYPED = {override for overrides in METHODS.values() for override in overrides}
+METHODS |= {
+    f"{group}={name}": [f"{group}={name}"]
+    for group in ("method", "controller", "significance")
+    for name in CHOICES[group]
+    if f"{group}={name}" not in TYPED | DEFAULTS
 }
 
 

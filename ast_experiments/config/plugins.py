@@ -1,0 +1,65 @@
+"""Choices of other packages: methods, controllers and significances without a yaml file.
+
+`method=my_package.easiest` names a module that is installed or in the current directory; an installed package can also
+offer a choice as an entry point. Their values are the defaults of the arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ast_experiments.config.groups import CONF, read_choice
+
+GROUPS = ("method", "controller", "significance")
+"""Groups whose choices may be defined in another package."""
+
+
+def register(overrides: Sequence[str]) -> None:
+    """Makes the choices of other packages among the overrides known to Hydra.
+
+    Raises:
+        ConfigError: If a module does not exist or does not define what the group needs.
+    """
+    for group, name in _named(overrides):
+        values = choice_values(group, name)
+        if values is not None and not _file(group, name):
+            from hydra.core.config_store import ConfigStore
+
+            ConfigStore.instance().store(group=group, name=name, node=dict(values))
+
+
+def choice_values(group: str, name: str) -> Mapping[str, Any] | None:
+    """Returns the values of a choice, from its yaml file or from the defaults of its arguments; None if there is none.
+
+    Raises:
+        ConfigError: If it names a module that does not exist or does not define what the group needs.
+    """
+    if _file(group, name):
+        return read_choice(CONF / group / f"{name}.yaml")
+    if group not in GROUPS or not name:
+        return None
+    if "." not in name and name not in _plugins(group):
+        return None
+    from ast_experiments.config.schema.signature import defaults_of
+
+    return defaults_of(group, name)
+
+
+def _file(group: str, name: str) -> bool:
+    return (CONF / group / f"{name}.yaml").is_file()
+
+
+def _plugins(group: str) -> frozenset[str]:
+    from importlib.metadata import entry_points
+
+    return frozenset(point.name for point in entry_points(group=f"ast_experiments.{group}s"))
+
+
+def _named(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for override in overrides:
+        group, _, value = override.partition("=")
+        if group in GROUPS:
+            for name in re.split(r"\s*,\s*", value.strip().removeprefix("choice(").removesuffix(")")):
+                yield group, name.strip("'\"")
