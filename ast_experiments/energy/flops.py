@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -114,3 +114,25 @@ def _conv_backward(
     del bias, stride, padding, dilation, output_padding, groups, out_shape
     places = prod((images if transposed else gradient)[2:])
     return 2 * gradient[0] * places * prod(weight) * (wanted[0] + wanted[1])
+
+
+def forward_counter(
+    model: nn.Module, image_shape: tuple[int, int, int], classes: int, full: Flops | None
+) -> Callable[[int | None], int]:
+    """Returns a function from an image size to the FLOPs of a forward pass, which are counted once for each size.
+
+    Args:
+        model: The network.
+        image_shape: Channels, height and width.
+        classes: Number of classes.
+        full: FLOPs at the full size; None if they could not be counted.
+    """
+    counted = {None: full, image_shape[1]: full}
+
+    def forward(size: int | None) -> int:
+        if size not in counted:
+            counted[size] = count_flops(model, (image_shape[0], size, size), classes)  # pyright: ignore
+        count = counted[size]
+        return 0 if count is None else count.forward
+
+    return forward

@@ -1,4 +1,4 @@
-"""The bridge: from a checked config to the objects of a run. Nothing below this module knows of configs."""
+"""Builds a run: calls the builders of the rooms, and composes what they return into a `Trainer`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from torch import nn
 from ast_experiments.config.resolve import image_settings, scale_batch
 from ast_experiments.config.schema import CHOICES, Config
 from ast_experiments.core import distributed
-from ast_experiments.core.errors import ConfigError
 from ast_experiments.data import build as data
 from ast_experiments.data.dataset import Dataset
+from ast_experiments.data.loaders.base import Loader
 from ast_experiments.energy.build import build_meter, gpu_facts
-from ast_experiments.energy.flops import Flops, count_flops
+from ast_experiments.energy.flops import count_flops, forward_counter
 from ast_experiments.energy.ledger import Ledger
+from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
-from ast_experiments.models import build as models
 from ast_experiments.runs.identity import NOMINAL, config_hash
+from ast_experiments.runs.networks import build_model, check_score_size, hardware_of, moving_average, side_nets
 from ast_experiments.selection.build import budget_of, build_method, build_rate_schedule, check_rows, never_chooses
 from ast_experiments.selection.method import Context, Method
 from ast_experiments.selection.selector import Selector
@@ -35,12 +36,10 @@ from ast_experiments.training.budget import control_for
 from ast_experiments.training.checkpoint import Checkpointer
 from ast_experiments.training.clock import EpochClock, RowClock
 from ast_experiments.training.evaluate import Validation
-from ast_experiments.training.hardware import Hardware, build_hardware, check_shared, worker_count
+from ast_experiments.training.hardware import Hardware, check_shared, worker_count
 from ast_experiments.training.loop import Trainer
-from ast_experiments.training.muon import MuonSGD
-from ast_experiments.training.optim import FirstStage, Schedule, build_optimizer
-from ast_experiments.training.side_model import SideNet, side_net_maker
-from ast_experiments.training.step import Scorer, Stepper, build_mixer, mode_of
+from ast_experiments.training.optim import Schedule, build_optim
+from ast_experiments.training.step import Scorer, Stepper, build_mixer
 from ast_experiments.training.target_rate import TargetRate
 from ast_experiments.training.timing import rehearse
 
@@ -48,13 +47,13 @@ logger = logging.getLogger(__name__)
 
 
 def settings_of(choice: Any, *without: str) -> dict[str, Any]:
-    """The fields of a choice by name, without its own name and those given."""
+    """Returns the settings of a choice by name, without its own name and those given."""
     fields = dataclasses.asdict(choice)
     return {k: v for k, v in fields.items() if k not in ("name", *without)}
 
 
 def builder(group: str, name: str) -> Callable[..., Any]:
-    """What builds a choice, imported when it is needed."""
+    """Imports and returns the function that builds a choice."""
     module, function = CHOICES[group][name].build.split(":")
     return getattr(importlib.import_module(module), function)
 
@@ -84,156 +83,59 @@ def method_of(config: Config) -> Method:
     return build_method(config.method, config.controller, config.significance)
 
 
-def hardware_of(config: Config) -> Hardware:
-    """Where the arithmetic runs, and in which precision."""
-    keys = ("device", "precision", "channels_last", "compile", "deterministic", "threads")
-    return build_hardware(**{key: getattr(config.hardware, key) for key in keys})
-
-
-def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Module:
-    """The network, initialised from the seed, on its device."""
-    size, _, channels = dataset.image_shape
-    model = models.build_model(
-        config.model,
-        classes=len(dataset.classes),
-        channels=channels,
-        size=size,
-        seed=config.seed,
-        device=hardware.device,
-        memory_format=hardware.memory_format,
-    )
-    models.whiten(model, lambda rows: data.plain_images(dataset, config.dataset, rows, hardware.device))
-    return model
-
-
 def build_run(
     config: Config,
     folder: Path,
     make_tracker: Callable[[dict[str, Any]], Tracker],
     dataset: Dataset | None = None,
 ) -> Trainer:
-    """Everything that a run consists of.
+    """Builds everything that a run consists of. Nothing is written before `make_tracker` is called.
 
     Args:
-        config: Checked.
+        config: Validated and checked.
         folder: The run directory.
-        make_tracker: Called with facts about data and hardware when the rest is built.
-        dataset: Instead of the one that the config names.
+        make_tracker: Called with facts about data and hardware once the rest is built.
+        dataset: Used in place of the one that the config names.
+
+    Raises:
+        UserError: If the run cannot be built, or the directory holds a checkpoint of another run.
     """
-    config = scale_batch(config)
-    hw, hardware = config.hardware, hardware_of(config)
-    setpoint = build_rate_schedule(config.method, config.recipe.epochs)
-    ledger = Ledger(hardware.device)
-    dataset, held = data.hold_out(dataset or build_dataset(config), config.holdout)
-    if config.eval_on == "holdout" and held is not None:
-        # What a method trains on is not what it is validated on.
-        half = method_of(config).needs_holdout
-        dataset = dataclasses.replace(dataset, val=held.take(np.arange(half, len(held), 1 + half)))
-        held = held.take(np.arange(0, len(held), 2)) if half else held
-    _check_batches(config, len(dataset.train))
-    logger.info("data: %s", dataset.source)
-    train, val, held_out = data.build_loaders(
-        dataset,
-        held,
-        config.dataset,
-        device=hardware.device,
-        on_device=hw.data_on_device,
-        workers=worker_count(hw.workers, hardware.device.type),
-        seed=config.seed,
-    )
+    config, hardware = scale_batch(config), hardware_of(config)
+    ledger, method = Ledger(hardware.device), method_of(config)
+    dataset, held = _split(config, dataset or build_dataset(config), method)
+    train, val, held_out = _loaders(config, dataset, held, hardware)
     model = build_model(config, dataset, hardware)
-    recipe = config.recipe
-    channels_first = (dataset.image_shape[2], *dataset.image_shape[:2])
-    flops = count_flops(model, channels_first, len(dataset.classes))
-    optimizer, schedule = _optimiser(config, model)
-    stepper = Stepper(
-        model,
-        optimizer,
-        hardware,
-        label_smoothing=recipe.label_smoothing,
-        clip_grad=recipe.clip_grad,
-        ema=_ema(model, recipe.ema_decay),
-        mix=build_mixer(recipe.mixup, recipe.cutmix, len(dataset.classes)),
-    )
-    scorer = Scorer(stepper, ledger, _forward_flops(model, channels_first, len(dataset.classes), flops))
-    _check_score_size(config, model, channels_first)
-    method = method_of(config)
-    own_batch, eval_batch = recipe.batch_size // distributed.size(), recipe.eval_batch_size
-    if hw.auto_batch:
-        own_batch, eval_batch = rows_at_once(stepper, channels_first, own_batch, eval_batch)
+    image_shape, classes = (dataset.image_shape[2], *dataset.image_shape[:2]), len(dataset.classes)
+    flops = count_flops(model, image_shape, classes)
+    stepper, schedule = _stepper(config, model, hardware, classes)
+    check_score_size(config, model, image_shape)
+    at_once, eval_batch = _rows_at_once(config, stepper, image_shape)
     # From here on everything is charged: what a method prepares counts as training.
     meter = build_meter(hardware.device, **settings_of(config.energy, "target_accuracy", *NOMINAL))
     meter.start()
-    hooks = Selector(
-        method,
-        Context(
-            samples=len(dataset.train),
-            batch_size=recipe.batch_size,
-            epochs=recipe.epochs,
-            seed=config.seed,
-            device=hardware.device,
-            fetch=train.fetch,
-            side_net=_side_nets(config, dataset, hardware, ledger),
-            held_out=None if held_out is None else held_out.fetch,
-            held_out_samples=0 if held is None else len(held),
-            warmup_epochs=recipe.warmup_epochs,
-        ),
-    )
-    # Whatever was drawn while building, dropout starts from the seed; other draws on each rank.
+    context = _context(config, train, held_out, side_nets(config, dataset, hardware, ledger), hardware)
+    selector = Selector(method, context)
+    # Dropout starts from the seed, whatever was drawn while building, and draws differently on each rank.
     torch.manual_seed(config.seed + 1 + distributed.rank())
-    budget = budget_of(config.method)
-    control = None
-    if budget is not None and setpoint is not None:
-        control = control_for(
-            budget,
-            setpoint,
-            epochs=recipe.epochs,
-            samples=len(dataset.train),
-            batch_size=recipe.batch_size,
-            flops=flops,
-            scored_share=hooks.scored_share,
-            rehearse=lambda: rehearse(
-                stepper, train, recipe.batch_size, scoring=hooks.scored_share(config.method.rate) > 0
-            ),
-            has_meter=meter.measures,
-        )
-        logger.info(control.check())
-    elif never_chooses(method, setpoint, recipe.epochs):
-        logger.warning(
-            "every sample is trained once before one is chosen, which takes all %d epochs at these rates: the choice "
-            "is uniform throughout; recipe.epochs=N or method.warmup_epochs=1 would change that",
-            recipe.epochs,
-        )
-    facts = {
-        "hardware": hardware.describe() | gpu_facts(hardware.device),
-        "data_source": dataset.source,
-        "data_fingerprint": dataset.fingerprint,
-        **dataset.facts,
-        **({"pictures": made} if (made := image_settings(config)) else {}),
-        "train_samples": len(dataset.train),
-        "val_samples": len(dataset.val),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "batch": {"rows": recipe.batch_size, "at_once": own_batch, "processes": distributed.size(), "lr": recipe.lr},
-    }
-    fingerprint = f"{config_hash(config)}-{dataset.fingerprint}"
-    checkpoints = Checkpointer(folder, fingerprint, config.checkpoint_every_s)
-    checkpoints.check()
+    cost = RowCost(flops, config.energy.active_cost, config.energy.skipped_cost)
+    target = _target_rate(config, selector, stepper, train, cost, meter)
+    checkpoints = _checkpoints(config, folder, dataset)
     return Trainer(
-        hooks=hooks,
-        target=TargetRate(setpoint, recipe.epochs, control),
+        hooks=selector,
+        target=target,
         stepper=stepper,
         schedule=schedule,
-        clock=RowClock() if recipe.clock == "rows" else EpochClock(recipe.epochs),
-        scorer=scorer,
+        clock=RowClock() if config.recipe.clock == "rows" else EpochClock(config.recipe.epochs),
+        scorer=Scorer(stepper, ledger, forward_counter(model, image_shape, classes, flops)),
         train=train,
         validation=Validation(val, len(dataset.val), eval_batch),
-        epochs=recipe.epochs,
+        epochs=config.recipe.epochs,
         ledger=ledger,
         meter=meter,
         goal=TimeToAccuracy(config.energy.target_accuracy),
-        tracker=make_tracker(facts),
+        tracker=make_tracker(_facts(config, dataset, stepper, at_once)),
         checkpoints=checkpoints,
-        cost=RowCost(flops, config.energy.active_cost, config.energy.skipped_cost),
+        cost=cost,
         log_every=config.tracking.log_every,
         averaged=method.averaged,
         eval_every=config.eval_every,
@@ -243,94 +145,119 @@ def build_run(
     )
 
 
-def _check_score_size(config: Config, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    size = getattr(config.method, "score_size", None)
-    if size is None or getattr(config.method, "score_net", None) == "proxy":
-        return
-    with mode_of(model, "eval"):
-        refused = models.size_error(model, image_shape[0], size)
-    if refused:
-        raise ConfigError(
-            f"method.score_size: {config.model.name} takes no images of {size} pixels here; type method.score_size=null"
-        )
+def _split(config: Config, dataset: Dataset, method: Method) -> tuple[Dataset, Any]:
+    """Holds out samples, if the config asks for it, and checks that the rest fills batches."""
+    dataset, held = data.hold_out(dataset, config.holdout)
+    if config.eval_on == "holdout" and held is not None:
+        # What a method trains on is not what it is validated on.
+        half = method.needs_holdout
+        dataset = dataclasses.replace(dataset, val=held.take(np.arange(half, len(held), 1 + half)))
+        held = held.take(np.arange(0, len(held), 2)) if half else held
+    _check_batches(config, len(dataset.train))
+    logger.info("data: %s", dataset.source)
+    return dataset, held
 
 
-def _optimiser(config: Config, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
-    recipe = config.recipe
-    if recipe.muon_sgd is not None:
-        rest, rows = recipe.muon_sgd, recipe.batch_size  # the loss is a mean over the batch, these rates are of its sum
-        optimizer: torch.optim.Optimizer = MuonSGD(
-            model,
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            bias_lr=rest.bias_lr * rows,
-            head_lr=rest.head_lr * rows,
-            sgd_momentum=rest.momentum,
-            weight_decay=recipe.weight_decay * rows,
-        )
-    else:
-        optimizer = build_optimizer(
-            model,
-            recipe.optimizer,
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            decay_norm_and_bias=recipe.decay_norm_and_bias,
-        )
-    schedule = Schedule(
-        optimizer,
-        recipe.schedule,
-        epochs=recipe.epochs,
-        by_epoch=recipe.schedule_by == "epoch",
-        warmup_epochs=recipe.warmup_epochs,
-        warmup_lr=recipe.warmup_lr,
-        min_lr=recipe.min_lr,
-        label_smoothing=recipe.label_smoothing,
-        first=None if recipe.first_stage is None else FirstStage(**dataclasses.asdict(recipe.first_stage)),
+def _checkpoints(config: Config, folder: Path, dataset: Dataset) -> Checkpointer:
+    """Returns the checkpoints of a run directory; one of another run is refused."""
+    checkpoints = Checkpointer(folder, f"{config_hash(config)}-{dataset.fingerprint}", config.checkpoint_every_s)
+    checkpoints.check()
+    return checkpoints
+
+
+def _loaders(config: Config, dataset: Dataset, held: Any, hardware: Hardware) -> tuple[Loader, Loader, Loader | None]:
+    """Builds the loaders of training, validation and held-out samples."""
+    return data.build_loaders(
+        dataset,
+        held,
+        config.dataset,
+        device=hardware.device,
+        on_device=config.hardware.data_on_device,
+        workers=worker_count(config.hardware.workers, hardware.device.type),
+        seed=config.seed,
     )
-    return optimizer, schedule
 
 
-def _forward_flops(
-    model: nn.Module, image_shape: tuple[int, int, int], classes: int, full: Flops | None
-) -> Callable[[int | None], int]:
-    """FLOPs of a forward pass at so many pixels, counted once for each size."""
-    counted = {None: full, image_shape[1]: full}
-
-    def forward(size: int | None) -> int:
-        if size not in counted:
-            counted[size] = count_flops(model, (image_shape[0], size, size), classes)  # pyright: ignore
-        count = counted[size]
-        return 0 if count is None else count.forward
-
-    return forward
+def _rows_at_once(config: Config, stepper: Stepper, image_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Returns the rows of this rank that go through the network at once, in training and in validation."""
+    rows, eval_rows = config.recipe.batch_size // distributed.size(), config.recipe.eval_batch_size
+    return rows_at_once(stepper, image_shape, rows, eval_rows) if config.hardware.auto_batch else (rows, eval_rows)
 
 
-def _side_nets(config: Config, dataset: Dataset, hardware: Hardware, ledger: Ledger) -> Callable[..., SideNet]:
-    height, _, channels = dataset.image_shape
-    classes, settings = len(dataset.classes), dataclasses.asdict(config.model)
-
-    def make(width: float, arch: str | None, size: int | None) -> nn.Module:
-        torch.manual_seed(config.seed)
-        try:
-            model = models.side_model(settings, classes, channels, size or height, width=width, arch=arch)
-        except ConfigError as error:
-            whose = f"method.score_size: {size} pixels are too few; " if size else ""
-            raise ConfigError(f"{whose}{error}") from None
-        if size in (None, height):
-            models.whiten(model, lambda rows: data.plain_images(dataset, config.dataset, rows, torch.device("cpu")))
-        return model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
-
-    def count(model: nn.Module, size: int | None) -> Flops:
-        pixels = size or height
-        return count_flops(model, (channels, pixels, pixels), classes) or Flops(0, 0)
-
-    return side_net_maker(make, lambda model: _optimiser(config, model), count, hardware, ledger)
+def _context(
+    config: Config, train: Loader, held_out: Loader | None, side_net: Callable[..., Any], hardware: Hardware
+) -> Context:
+    """Returns what a method knows of the run."""
+    return Context(
+        samples=len(train),
+        batch_size=config.recipe.batch_size,
+        epochs=config.recipe.epochs,
+        seed=config.seed,
+        device=hardware.device,
+        fetch=train.fetch,
+        side_net=side_net,
+        held_out=None if held_out is None else held_out.fetch,
+        held_out_samples=0 if held_out is None else len(held_out),
+        warmup_epochs=config.recipe.warmup_epochs,
+    )
 
 
-def _ema(model: nn.Module, decay: float | None) -> Any:
-    if decay is None:
-        return None
-    from timm.utils.model_ema import ModelEmaV3
+def _stepper(config: Config, model: nn.Module, hardware: Hardware, classes: int) -> tuple[Stepper, Schedule]:
+    recipe = config.recipe
+    optimizer, schedule = build_optim(recipe, model)
+    stepper = Stepper(
+        model,
+        optimizer,
+        hardware,
+        label_smoothing=recipe.label_smoothing,
+        clip_grad=recipe.clip_grad,
+        ema=moving_average(model, recipe.ema_decay),
+        mix=build_mixer(recipe.mixup, recipe.cutmix, classes),
+    )
+    return stepper, schedule
 
-    return ModelEmaV3(model, decay=decay)
+
+def _target_rate(
+    config: Config, selector: Selector, stepper: Stepper, train: Loader, cost: RowCost, meter: Meter
+) -> TargetRate:
+    """Builds the target rate: by a schedule, or on a budget."""
+    recipe, samples = config.recipe, len(train)
+    schedule, budget = build_rate_schedule(config.method, recipe.epochs), budget_of(config.method)
+    control = None
+    if budget is not None and schedule is not None:
+        scores = selector.scored_share(config.method.rate) > 0
+        control = control_for(
+            budget,
+            schedule,
+            epochs=recipe.epochs,
+            samples=samples,
+            batch_size=recipe.batch_size,
+            flops=cost.flops,
+            scored_share=selector.scored_share,
+            rehearse=lambda: rehearse(stepper, train, recipe.batch_size, scoring=scores),
+            has_meter=meter.measures,
+        )
+        logger.info(control.check())
+    elif never_chooses(selector.method, schedule, recipe.epochs):
+        logger.warning(
+            "every sample is trained once before one is chosen, which takes all %d epochs at these rates, so the "
+            "choice stays uniform; type recipe.epochs=N with more epochs, or method.warmup_epochs=1",
+            recipe.epochs,
+        )
+    return TargetRate(schedule, recipe.epochs, control)
+
+
+def _facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> dict[str, Any]:
+    """Returns facts about data, network and hardware for result.json."""
+    recipe, hardware = config.recipe, stepper.hardware
+    return {
+        "hardware": hardware.describe() | gpu_facts(hardware.device),
+        "data_source": dataset.source,
+        "data_fingerprint": dataset.fingerprint,
+        **dataset.facts,
+        **({"pictures": made} if (made := image_settings(config)) else {}),
+        "train_samples": len(dataset.train),
+        "val_samples": len(dataset.val),
+        "parameters": sum(p.numel() for p in stepper.model.parameters()),
+        "batch": {"rows": recipe.batch_size, "at_once": at_once, "processes": distributed.size(), "lr": recipe.lr},
+    }

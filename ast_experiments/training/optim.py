@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+
+from ast_experiments.training.muon import MuonSGD
 
 FUSED = ("sgd", "momentum", "adam", "adamw")
 _EDGE = 1e-9  # epochs that rounding may lack
@@ -123,3 +126,39 @@ class Schedule:
             for group in self._optimizer.param_groups:
                 group["lr"] *= scale
         return self._optimizer.param_groups[0]["lr"]
+
+
+def build_optim(recipe: Any, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
+    """Builds optimiser and learning-rate schedule of a network from the `recipe` settings."""
+    if recipe.muon_sgd is not None:
+        rest, rows = recipe.muon_sgd, recipe.batch_size  # the loss is a mean over the batch, these rates are of its sum
+        optimizer: torch.optim.Optimizer = MuonSGD(
+            model,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            bias_lr=rest.bias_lr * rows,
+            head_lr=rest.head_lr * rows,
+            sgd_momentum=rest.momentum,
+            weight_decay=recipe.weight_decay * rows,
+        )
+    else:
+        optimizer = build_optimizer(
+            model,
+            recipe.optimizer,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            decay_norm_and_bias=recipe.decay_norm_and_bias,
+        )
+    schedule = Schedule(
+        optimizer,
+        recipe.schedule,
+        epochs=recipe.epochs,
+        by_epoch=recipe.schedule_by == "epoch",
+        warmup_epochs=recipe.warmup_epochs,
+        warmup_lr=recipe.warmup_lr,
+        min_lr=recipe.min_lr,
+        label_smoothing=recipe.label_smoothing,
+        first=None if recipe.first_stage is None else FirstStage(**dataclasses.asdict(recipe.first_stage)),
+    )
+    return optimizer, schedule

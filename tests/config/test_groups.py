@@ -15,7 +15,8 @@ from ast_experiments.config.preflight import preflight
 from ast_experiments.config.schema import CHOICES, SHARED, Config
 from ast_experiments.config.schema.signature import defaults_of
 from ast_experiments.data.build import NOT_FOR_LOADING
-from ast_experiments.runs.build import builder, config_hash, method_of, settings_of
+from ast_experiments.runs.build import builder, method_of, settings_of
+from ast_experiments.runs.identity import config_hash
 from ast_experiments.selection.build import build_controller, build_rate_schedule
 from ast_experiments.selection.find import find
 

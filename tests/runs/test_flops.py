@@ -29,8 +29,8 @@ def test_the_ledger_counts_what_is_done(mode: str, tmp_path: Path) -> None:
         run.run_epoch()
     flops = run.ledger.flops
     assert sum(flops.values()) == counter.get_total_flops()
-    assert run.flops is not None
-    assert flops["val"] == 100 * run.flops.forward
+    assert run.cost.flops is not None
+    assert flops["val"] == 100 * run.cost.flops.forward
     assert (flops["score"] > 0) == (mode == "gather")
     if mode == "masked":
-        assert flops["train"] == 400 * (run.flops.forward + run.flops.backward)
+        assert flops["train"] == 400 * (run.cost.flops.forward + run.cost.flops.backward)

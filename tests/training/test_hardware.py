@@ -22,7 +22,6 @@ from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import ConfigError, DataError, EvalOutOfMemory, Interrupted, OutOfMemory, UserError
 from ast_experiments.runs.launcher import run_ranks
 from ast_experiments.runs.resume import resume
-from ast_experiments.selection.method import weigh
 from ast_experiments.training import hardware
 from ast_experiments.training.auto_batch import largest_that_fits
 from ast_experiments.training.hardware import Hardware, check_processes, out_of_memory, scaled_batch, worker_count
@@ -180,7 +179,7 @@ def test_parts_add_up_to_the_step_of_the_whole_batch(at_once: int, weighted: boo
         optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
         stepper = Stepper(model, optimizer, Hardware(torch.device("cpu"), torch.float32, False), clip_grad=0.3)
         stepper.at_once = rows
-        outputs, weights = stepper.train(batch, weigh)
+        outputs, weights = stepper.train(batch, lambda batch, outputs: batch.weights)
         made.append((outputs, weights, [p.detach().clone() for p in model.parameters()]))
     (one, one_weights, one_net), (other, other_weights, other_net) = made
     torch.testing.assert_close(one.losses, other.losses)

@@ -71,6 +71,10 @@ class PlannedBatches:
 class Loader(Protocol):
     """Makes batches from sample ids. An image depends on (seed, epoch, id) alone."""
 
+    def __len__(self) -> int:
+        """Returns the number of samples."""
+        ...
+
     def batches(self, planned: PlannedBatches, epoch: int) -> Iterator[Batch]:
         """Yields the batches of an epoch in order.
 
