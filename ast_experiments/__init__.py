@@ -1,9 +1,43 @@
-"""Train on fewer samples and measure what that saves."""
+"""Train on fewer samples and measure what that saves.
+
+The names below are the public interface, for training loops of your own; importing one does not import Hydra, Weights &
+Biases or timm. Everything else may change from version to version.
+"""
+
+from __future__ import annotations
 
 import os
 import time
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from ast_experiments.api.meter import Meter
+    from ast_experiments.api.record import Record, record
+    from ast_experiments.api.selection import Selection, select
+    from ast_experiments.selection.history import SampleHistory
+    from ast_experiments.selection.method import Method
+    from ast_experiments.selection.plan import Plan
+
+__all__ = ["Meter", "Method", "Plan", "Record", "SampleHistory", "Selection", "__version__", "record", "select"]
 __version__ = "0.1.0"
 
 STARTED = float(os.environ.get("AST_EXPERIMENTS_STARTED", time.monotonic()))
 """When this process, or the one that it is a rank of, began, as `time.monotonic` tells it."""
+
+_HOMES = {
+    "Meter": "api.meter",
+    "Method": "selection.method",
+    "Plan": "selection.plan",
+    "Record": "api.record",
+    "SampleHistory": "selection.history",
+    "Selection": "api.selection",
+    "record": "api.record",
+    "select": "api.selection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
