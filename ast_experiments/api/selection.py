@@ -132,7 +132,7 @@ class Selection:
         self._bounds: list[int] = []
         self._broken = torch.zeros((), dtype=torch.int64)
         self._target, self.lr_scale = 1.0, 1.0
-        self._metrics: dict[str, Any] = {}
+        self._noted: tuple[Plan, int, float] | None = None
         self._epoch_metrics: dict[str, Any] = {}
 
     # --- The loop
@@ -247,7 +247,7 @@ class Selection:
 
     def metrics(self) -> dict[str, float]:
         """Returns figures of the last step and the last whole epoch, under the keys of `metrics.jsonl`."""
-        return {key: float(value) for key, value in self._metrics.items()}
+        return {key: float(value) for key, value in (self._step_metrics() | self._epoch_metrics).items()}
 
     # --- Saving and resuming
 
@@ -321,8 +321,8 @@ class Selection:
             )
         if self._broken:  # read once an epoch
             raise UserError(
-                f"{int(self._broken)} losses of epoch {self.epoch} are NaN or infinite; lower the learning rate, clip the "
-                "gradients, or look at the samples"
+                f"{int(self._broken)} losses of epoch {self.epoch} are NaN or infinite; lower the learning rate, or clip "
+                "the gradients"
             )
         self._selector.end_epoch(lambda batch, **_: self._scored(batch, score))
         self.epoch, self._batch = self.epoch + 1, 0
@@ -403,29 +403,32 @@ class Selection:
             ) from error
 
     def _note(self, plan: Plan, total: int) -> None:
-        """Counts a step and keeps its figures."""
-        offered = plan.offered_by(self._batch)
-        before = self._offered
-        self._offered = self._offered_before + offered
-        picked = plan.trace["picked"][self._batch] if "picked" in plan.trace else total
+        """Counts a step."""
+        self._noted = (plan, self._batch, self._target)
+        self._offered = self._offered_before + plan.offered_by(self._batch)
         self._trained += total
         self._batch += 1
         self._step += 1
-        trace = {key: values[self._batch - 1] for key, values in plan.trace.items() if key != "picked"}
-        self._metrics = {
+        if self._batch == plan.batches:
+            self._close(plan)
+
+    def _step_metrics(self) -> dict[str, Any]:
+        """Returns the figures of the last step."""
+        if self._noted is None:
+            return {}
+        plan, index, target = self._noted
+        offered = plan.offered_by(index) - (plan.offered_by(index - 1) if index else 0)
+        picked = plan.trace["picked"][index] if "picked" in plan.trace else plan.batch_sizes[index]
+        return {
             "step": self._step,
             "epoch": self.progress * self._epochs,
             "progress": self.progress,
             "samples_seen": self._trained,
             "samples_offered": self._offered,
-            **({} if self._schedule is None else {"control/target": self._target}),
-            **({"control/activation_rate": picked / (self._offered - before)} if self._offered > before else {}),
-            **trace,
-            **self._epoch_metrics,
+            **({} if self._schedule is None else {"control/target": target}),
+            **({"control/activation_rate": picked / offered} if offered else {}),
+            **{key: values[index] for key, values in plan.trace.items() if key != "picked"},
         }
-        if self._batch == plan.batches:
-            self._close(plan)
-            self._metrics |= self._epoch_metrics | {"samples_offered": self._offered}
 
     def _close(self, plan: Plan) -> None:
         """Counts the rows that were offered after the last batch, and keeps the figures of the epoch."""
