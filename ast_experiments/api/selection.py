@@ -455,10 +455,15 @@ class Selection:
 
     def _check_method(self, name: str) -> None:
         """Refuses methods that choose from loaded batches: their work is part of the loop of `ast-train`."""
-        if type(self.method).select is not Method.select or self.method.needs_holdout:
+        if type(self.method).select is not Method.select or self.method.needs_holdout or self.method.trains_every_row:
             raise UserError(
-                f"{name} scores every loaded batch with the network and puts new batches together, which only the loop "
-                "of ast-train does; type 'ast', 'infobatch' or another method that chooses before loading"
+                f"{name} scores every loaded batch with the network, and only the loop of ast-train does that; "
+                "type 'ast', 'infobatch' or another method that chooses before loading"
+            )
+        if type(self.method).observe is not Method.observe:
+            raise UserError(
+                f"{name} learns from predictions, and this loop hands it losses only; "
+                "type 'ast', 'infobatch' or another method that chooses by losses"
             )
 
 
