@@ -321,8 +321,8 @@ class Selection:
             )
         if self._broken:  # read once an epoch
             raise UserError(
-                f"{int(self._broken)} losses of epoch {self.epoch} are NaN or infinite; lower the learning rate, or clip "
-                "the gradients"
+                f"{int(self._broken)} losses of epoch {self.epoch} are NaN or infinite; lower the learning rate, or "
+                "clip the gradients"
             )
         self._selector.end_epoch(lambda batch, **_: self._scored(batch, score))
         self.epoch, self._batch = self.epoch + 1, 0
