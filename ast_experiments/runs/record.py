@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
+    with suppress(OSError, ValueError):  # a loop of your own writes JSON, which needs no YAML reader
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return config if isinstance(config, dict) else {}
     import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ast_experiments import Meter, record, select
+from ast_experiments import Meter, Record, record, select
 from ast_experiments.comparison.compare import compare
 from ast_experiments.comparison.runs import load
 from ast_experiments.core.errors import UserError
@@ -58,13 +58,18 @@ def test_a_run_is_recorded_and_compared(tmp_path: Path) -> None:
     loaded = load([tmp_path])
     assert len(loaded.runs) == 12
     assert not loaded.notes
-    assert compare([tmp_path], axis="flops")
+    found = compare(loaded, "mine", x="flops")
+    assert {judged.verdict.word for judged in found.judged} & {"equal", "undecided", "wins", "loses"}
+
+
+def one_step_and_an_error(run: Record) -> None:
+    run.step({"train/loss": 1.0}, rows=16)
+    raise ZeroDivisionError("by hand")
 
 
 def test_a_failed_loop_says_so(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), record(tmp_path / "run", dataset="d", model="m", seed=0) as run:
-        run.step({"train/loss": 1.0}, rows=16)
-        raise ZeroDivisionError("by hand")
+        one_step_and_an_error(run)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "failed"
     assert result["error"] == "ZeroDivisionError: by hand"
@@ -77,9 +82,9 @@ def test_phases_of_a_meter() -> None:
     with Meter() as meter:
         with meter.phase("train", rows=32):
             meter.count(16)
-        with meter.phase("val"), pytest.raises(UserError, match="phase 'train' begins inside phase 'val'"):
-            with meter.phase("train"):
-                pass
+        inside = pytest.raises(UserError, match="phase 'train' begins inside phase 'val'")
+        with meter.phase("val"), inside, meter.phase("train"):
+            pass
         assert meter.rows() == 48
         assert meter.seconds("train") > 0
         assert meter.joules() is None or meter.source
