@@ -159,9 +159,9 @@ class Selection:
             UserError: If the body of the loop left batches of the epoch untrained.
         """
         while self.epoch < self._epochs:
-            self._begin()
+            self.begin_epoch()
             yield self.epoch
-            self._end(score)
+            self.end_epoch(score)
 
     def loss(
         self,
@@ -224,6 +224,21 @@ class Selection:
         return min(1.0, (self.epoch + done) / self._epochs)
 
     @property
+    def planned(self) -> bool:
+        """Whether an epoch has begun and not ended."""
+        return self._plan is not None
+
+    @property
+    def total_epochs(self) -> int:
+        """Planned epochs."""
+        return self._epochs
+
+    @property
+    def steps_known(self) -> bool:
+        """Whether `steps` can be told before training."""
+        return self._schedule is not None or self.name == "dense"
+
+    @property
     def steps(self) -> int:
         """Optimiser steps of the whole run, expected from the target rates.
 
@@ -235,7 +250,7 @@ class Selection:
         """
         dense = -(-self._size // self._batch_size)
         if self._schedule is None:
-            if self.method.least_share(1.0) == 1 and self.method.uniform:
+            if self.steps_known:
                 return self._epochs * dense
             raise UserError(
                 f"{type(self.method).__name__} sets its own rate, so its steps are not known before training; "
@@ -288,7 +303,12 @@ class Selection:
 
     # --- The parts of an epoch
 
-    def _begin(self) -> None:
+    def begin_epoch(self) -> None:
+        """Plans the next epoch. `epochs()` does this; a trainer that owns the loop calls it before it loads a batch.
+
+        Raises:
+            UserError: If the epoch before was not ended, or fills no batch.
+        """
         if self._plan is not None:
             raise UserError(
                 f"epoch {self.epoch} was left after {self._batch} of {self._plan.batches} batches, and its losses are "
@@ -312,7 +332,15 @@ class Selection:
         self._sizes, self._bounds = plan.batch_sizes, _bounds(plan)
         self._broken = torch.zeros((), dtype=torch.int64, device=self.device)
 
-    def _end(self, score: Score | None) -> None:
+    def end_epoch(self, score: Score | None = None) -> None:
+        """Commits the losses of an epoch. `epochs()` does this.
+
+        Args:
+            score: As for `epochs()`.
+
+        Raises:
+            UserError: If batches of the epoch are left, or losses were NaN or infinite.
+        """
         plan, _ = self._current()
         if self._batch < plan.batches:
             raise UserError(

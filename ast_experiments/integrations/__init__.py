@@ -1,0 +1,1 @@
+"""Selection inside trainers that own the loop: Lightning and Hugging Face Transformers."""
