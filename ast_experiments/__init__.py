@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ast_experiments.api.meter import Meter
     from ast_experiments.api.record import Record, record
-    from ast_experiments.api.selection import Selection, select
+    from ast_experiments.api.select import select
+    from ast_experiments.api.selection import Selection
     from ast_experiments.selection.history import SampleHistory
     from ast_experiments.selection.method import Method
     from ast_experiments.selection.plan import Plan
@@ -33,7 +34,7 @@ _HOMES = {
     "SampleHistory": "selection.history",
     "Selection": "api.selection",
     "record": "api.record",
-    "select": "api.selection",
+    "select": "api.select",
 }
 
 

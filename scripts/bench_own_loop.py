@@ -27,8 +27,8 @@ def digits() -> tuple[TensorDataset, int]:
     """Returns scikit-learn's digits, one channel of 8 pixels, and the batch size of the quick start."""
     from sklearn.datasets import load_digits
 
-    data = load_digits()
-    return TensorDataset(torch.tensor(data.images[:, None], dtype=torch.float32) / 16, torch.tensor(data.target)), 32
+    pixels, labels = load_digits(return_X_y=True)
+    return TensorDataset(torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8) / 16, torch.tensor(labels)), 32
 
 
 def cifar10(rows: int) -> tuple[TensorDataset, int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
 from annotated_types import Ge
 
@@ -20,7 +20,7 @@ from ast_experiments.selection.rate_schedule import RateSchedule, check_dense_ep
 RATES: Mapping[str, Any] = {
     "rate": Rate,
     "rate_schedule": Literal["constant", "linear", "cosine"],
-    "rate_final": Rate | None,
+    "rate_final": Optional[Rate],  # noqa: UP045 - the other form is for classes only
     "warmup_epochs": Annotated[int, Ge(0)],
     "final_epochs": Annotated[int, Ge(0)],
 }
@@ -43,7 +43,7 @@ def build(
         ConfigError: About a setting that is unknown, of the wrong type or out of range.
     """
     with plain_words():
-        target = find("method", method) if isinstance(method, str) else type(method)
+        target: Any = find("method", method) if isinstance(method, str) else type(method)
         name = method if isinstance(method, str) else type(method).__name__
         given, own = dict(settings), {} if isinstance(method, Method) else dict(settings_of(target))
         choices = {"controller": controller, "significance": significance}
@@ -136,3 +136,29 @@ def plain_words() -> Iterator[None]:
     except UserError as error:
         text = re.sub(r"\b(?:method|controller|significance|recipe)\.(?=\w)", "", str(error))
         raise type(error)(text) from error.__cause__
+
+
+def check_method(name: str, method: Method) -> None:
+    """Refuses a method that needs more than losses of samples: its work is part of the loop of `ast-train`.
+
+    Raises:
+        UserError: If it scores loaded batches or learns from predictions.
+    """
+    own = type(method)
+    if own.select is not Method.select or method.needs_holdout or method.trains_every_row:
+        raise UserError(
+            f"{name} scores every loaded batch with the network, and only the loop of ast-train does that; "
+            "type 'ast', 'infobatch' or another method that chooses before loading"
+        )
+    if own.observe is not Method.observe:
+        raise UserError(
+            f"{name} learns from predictions, and this loop hands it losses only; "
+            "type 'ast', 'infobatch' or another method that chooses by losses"
+        )
+
+
+def expected_steps(schedule: RateSchedule | None, samples: int, batch_size: int, epochs: int) -> int:
+    """Returns the optimiser steps that a rate schedule amounts to; without one, those of dense training."""
+    targets = [1.0 if schedule is None else schedule.target(epoch, epochs) for epoch in range(epochs)]
+    dense, sparse = sum(target >= 1 for target in targets), sum(target for target in targets if target < 1)
+    return dense * -(-samples // batch_size) + int(sparse * samples / batch_size + 1e-6)

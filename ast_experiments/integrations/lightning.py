@@ -21,7 +21,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from ast_experiments.api.selection import Score, Selection
+from ast_experiments.api.losses import Score
+from ast_experiments.api.selection import Selection
 from ast_experiments.core.errors import UserError
 
 
@@ -57,7 +58,7 @@ class SelectionCallback(Callback):
             UserError: About the first of them.
         """
         del pl_module
-        if trainer.reload_dataloaders_every_n_epochs != 1:
+        if vars(trainer)["reload_dataloaders_every_n_epochs"] != 1:
             raise UserError(
                 "the number of batches differs from epoch to epoch; type Trainer(reload_dataloaders_every_n_epochs=1)"
             )

@@ -18,12 +18,12 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 
-from ast_experiments.api.selection import Score, Selection
+from ast_experiments.api.losses import Score
+from ast_experiments.api.selection import Selection
 from ast_experiments.core.errors import UserError
 
 IDS = "selection_ids"
 IGNORED = -100
-"""Label of tokens that no loss is taken of, as everywhere in Transformers."""
 
 
 def losses_of(outputs: Any, labels: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class SelectionTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Returns a loader of the planned batches, with their ids."""
-        _, collate = None, self._get_collator_with_removed_columns(self.data_collator, description="training")
+        collate = self._get_collator_with_removed_columns(self.data_collator, description="training")
 
         def with_ids(rows: Sequence[tuple[int, Any]]) -> dict[str, Any]:
             return {**collate([row for _, row in rows]), IDS: torch.tensor([index for index, _ in rows])}
@@ -88,11 +88,13 @@ class SelectionTrainer(Trainer):
         steps = self.selection.steps if self.selection.steps_known else epochs * per_epoch
         return epochs, per_epoch, examples, steps * rows, rows, in_epoch, steps
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         """Returns the selection's loss while training, and the model's own while evaluating."""
         ids = inputs.pop(IDS, None)
         if ids is None:
-            return super().compute_loss(model, inputs, return_outputs)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         outputs = model(**inputs)
         loss = self.selection.loss(ids.cpu(), self._losses(outputs, inputs["labels"]))
         return (loss, outputs) if return_outputs else loss

@@ -140,11 +140,11 @@ MISUSES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "no losses of other samples": (
         lambda: some_batches(select("curriculum", **GOOD)),
-        "Curriculum needs the losses of samples that were not trained; type selection.epochs(score=f)",
+        "curriculum needs the losses of samples that were not trained; type selection.epochs(score=f)",
     ),
     "a significance without logits": (
         lambda: some_batches(select("ast", **GOOD, significance="loss_entropy")),
-        "AST with this significance needs more than losses; type selection.loss(ids, losses, logits=logits",
+        "ast with this significance needs more than losses; type selection.loss(ids, losses, logits=logits",
     ),
     "the state of another selection": (
         lambda: select("ast", **GOOD).load_state_dict(select("rs2", **GOOD).state_dict()),

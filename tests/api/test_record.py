@@ -59,7 +59,7 @@ def test_a_run_is_recorded_and_compared(tmp_path: Path) -> None:
     assert len(loaded.runs) == 12
     assert not loaded.notes
     found = compare(loaded, "mine", x="flops")
-    assert {judged.verdict.word for judged in found.judged} & {"equal", "undecided", "wins", "loses"}
+    assert {result.verdict.word for result in found.results} & {"equal", "undecided", "wins", "loses"}
 
 
 def one_step_and_an_error(run: Record) -> None:

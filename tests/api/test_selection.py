@@ -116,8 +116,8 @@ def test_same_samples_as_ast_train(
     steps = iter(there)
     for epoch in own.epochs():
         ids, weights = plans[epoch]
-        mine = own._plan
-        assert mine is not None
+        assert own._now is not None
+        mine = own._now.plan
         assert np.array_equal(mine.ids, ids)
         assert (mine.weights is None) == (weights is None)
         assert weights is None or np.array_equal(mine.weights, weights)
