@@ -6,8 +6,6 @@ Biases or timm. Everything else may change from version to version.
 
 from __future__ import annotations
 
-import os
-import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Meter", "Method", "Plan", "Record", "SampleHistory", "Selection", "__version__", "record", "select"]
 __version__ = "0.1.0"
-
-STARTED = float(os.environ.get("AST_EXPERIMENTS_STARTED", time.monotonic()))
-"""When this process, or the one that it is a rank of, began, as `time.monotonic` tells it."""
 
 _HOMES = {
     "Meter": "api.meter",

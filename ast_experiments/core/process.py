@@ -1,8 +1,12 @@
-"""The role of this process, from the environment; free of torch, so that commands start fast."""
+"""The role and the age of this process, from the environment; free of torch, so that commands start fast."""
 
 from __future__ import annotations
 
 import os
+import time
+
+STARTED = float(os.environ.get("AST_EXPERIMENTS_STARTED", time.monotonic()))
+"""When this process, or the one that started it as a rank, began, in seconds of `time.monotonic`."""
 
 
 def is_main_process() -> bool:

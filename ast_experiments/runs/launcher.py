@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import ast_experiments
 from ast_experiments.config.schema import Config
+from ast_experiments.core import process
 from ast_experiments.core.errors import Interrupted, UserError
 from ast_experiments.runs.directory import save_config
 from ast_experiments.training.stop import Stop
@@ -84,4 +84,4 @@ def _environment(rank: int, count: int, port: int) -> Mapping[str, str]:
     rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(count)}
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
-    return {**threads, **os.environ, **rendezvous, **own, "AST_EXPERIMENTS_STARTED": str(ast_experiments.STARTED)}
+    return {**threads, **os.environ, **rendezvous, **own, "AST_EXPERIMENTS_STARTED": str(process.STARTED)}

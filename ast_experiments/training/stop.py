@@ -7,7 +7,7 @@ import time
 from types import FrameType
 from typing import Any
 
-import ast_experiments
+from ast_experiments.core import process
 from ast_experiments.core.errors import Interrupted
 
 WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
@@ -41,7 +41,7 @@ class Stop:
         """Why to stop: the name of the signal, the setting, or the reason; None to go on."""
         if self._signal is not None:
             return self._signal.name
-        if self._max_hours is not None and time.monotonic() - ast_experiments.STARTED >= self._max_hours * 3600:
+        if self._max_hours is not None and time.monotonic() - process.STARTED >= self._max_hours * 3600:
             return f"hardware.max_hours={self._max_hours:g}"
         return self._asked
 

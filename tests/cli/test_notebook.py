@@ -15,12 +15,12 @@ from types import SimpleNamespace
 import image_tools
 import pytest
 
-import ast_experiments
 from ast_experiments.cli import resume as resumption
 from ast_experiments.cli.doctor import command as doctor
 from ast_experiments.cli.doctor import machine as doctor_machine
 from ast_experiments.cli.train import main
 from ast_experiments.config.naming import LAUNCH
+from ast_experiments.core import process
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "scripts" / "kaggle_imagenet100.ipynb"
 COMMANDS: dict[str, Callable[[], None]] = {
@@ -67,7 +67,7 @@ def test_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         def shell(line: str) -> None:
             command, *arguments = shlex.split(os.path.expandvars(line))
             late = "experiment=imagenet100_quick_test" not in arguments
-            monkeypatch.setattr(ast_experiments, "STARTED", time.monotonic() - 3600 * hours_ago * late)
+            monkeypatch.setattr(process, "STARTED", time.monotonic() - 3600 * hours_ago * late)
             monkeypatch.setattr(sys, "argv", [command, *arguments])
             monkeypatch.delenv(LAUNCH, raising=False)
             with pytest.raises(SystemExit) as left:

@@ -16,8 +16,8 @@ import torch
 from run_tools import assert_same_run, interrupt_at, run, stable_result, stable_rows, weights
 from torch import nn
 
-import ast_experiments
 from ast_experiments.config.compose import load_config
+from ast_experiments.core import process
 from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import ConfigError, DataError, EvalOutOfMemory, Interrupted, OutOfMemory, UserError
 from ast_experiments.runs.launcher import run_ranks
@@ -104,7 +104,7 @@ def test_worker_count(
 
 
 def test_stop_after_hours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ast_experiments, "STARTED", time.monotonic() - 3600)
+    monkeypatch.setattr(process, "STARTED", time.monotonic() - 3600)
     assert Stop().received is None
     assert Stop(1.1).received is None
     assert Stop(0.9).received == "hardware.max_hours=0.9"
@@ -132,7 +132,7 @@ def test_a_run_whose_time_is_up_is_saved_and_goes_on(tmp_path: Path, monkeypatch
 
     def late(self: Trainer, *args: Any) -> None:
         if self.progress.step == 6:
-            monkeypatch.setattr(ast_experiments, "STARTED", ast_experiments.STARTED - 9 * 3600)
+            monkeypatch.setattr(process, "STARTED", process.STARTED - 9 * 3600)
         step(self, *args)
 
     run(tmp_path / "whole", [])
