@@ -162,3 +162,14 @@ def expected_steps(schedule: RateSchedule | None, samples: int, batch_size: int,
     targets = [1.0 if schedule is None else schedule.target(epoch, epochs) for epoch in range(epochs)]
     dense, sparse = sum(target >= 1 for target in targets), sum(target for target in targets if target < 1)
     return dense * -(-samples // batch_size) + int(sparse * samples / batch_size + 1e-6)
+
+
+def check_counts(**counts: int) -> None:
+    """Checks that counts are whole numbers of at least 1.
+
+    Raises:
+        UserError: About the first that is not.
+    """
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise UserError(f"{name}: {count!r} is wrong; expected a whole number of at least 1")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ast_experiments.api.build import build, check_method, expected_steps, plain_words
+from ast_experiments.api.build import build, check_counts, check_method, expected_steps, plain_words
 from ast_experiments.api.epoch import Epoch
 from ast_experiments.api.losses import Score, no_auxiliary_model, observe, only_ids, scored
 from ast_experiments.api.sampler import PlannedBatches, WithIds
@@ -49,9 +49,7 @@ class Selection:
         device: torch.device | str,
         **settings: Any,
     ) -> None:
-        for name, count in (("dataset_size", dataset_size), ("batch_size", batch_size), ("epochs", epochs)):
-            if not isinstance(count, int) or count < 1:
-                raise UserError(f"{name}: {count!r} is wrong; expected a whole number of at least 1")
+        check_counts(dataset_size=dataset_size, batch_size=batch_size, epochs=epochs)
         self._size, self._batch_size, self.total_epochs = dataset_size, batch_size, epochs
         self.name = method if isinstance(method, str) else f"{type(method).__module__}.{type(method).__name__}"
         self.method, self._schedule = build(method, controller, significance, epochs, settings)
@@ -60,18 +58,8 @@ class Selection:
         self.controller = controller if hasattr(self.method, "_controller") and self.method.uses_controller else None
         self.target = None if self._schedule is None else self._schedule.final or self._schedule.rate
         self.device = torch.device(device)
-        self._selector = Selector(
-            self.method,
-            Context(
-                samples=dataset_size,
-                batch_size=batch_size,
-                epochs=epochs,
-                seed=seed,
-                device=self.device,
-                fetch=only_ids,
-                side_net=no_auxiliary_model,
-            ),
-        )
+        run = {"samples": dataset_size, "batch_size": batch_size, "epochs": epochs, "seed": seed, "device": self.device}
+        self._selector = Selector(self.method, Context(**run, fetch=only_ids, side_net=no_auxiliary_model))
         self.batches = PlannedBatches(self._remaining, self._count)
         self._wrapped: WithIds | None = None
         self._now: Epoch | None = None
@@ -83,10 +71,7 @@ class Selection:
     # --- The loop
 
     def wrap(self, dataset: Any) -> WithIds:
-        """Returns the dataset with ids: items become `(id, item)`.
-
-        Args:
-            dataset: Map-style, with `dataset_size` samples.
+        """Returns a map-style dataset of `dataset_size` samples with ids: items become `(id, item)`.
 
         Raises:
             UserError: If it cannot be indexed or has another number of samples.
@@ -249,12 +234,10 @@ class Selection:
 
         Valid between any two steps, with batches that workers have loaded ahead: those are loaded again.
         """
+        counts = {"epoch": self.epoch, "step": self._step, "trained": self._trained, "offered": self._offered}
         return {
+            **counts,
             "selector": self._selector.state_dict(),
-            "epoch": self.epoch,
-            "step": self._step,
-            "trained": self._trained,
-            "offered": self._offered,
             "metrics": dict(self._epoch_metrics),
             "batch": 0 if self._now is None else self._now.done,
             "ids": None if self._now is None else torch.from_numpy(self._now.plan.ids.copy()),
@@ -277,8 +260,6 @@ class Selection:
         self._trained, self._offered = state["trained"], state["offered"]
         self._epoch_metrics = dict(state["metrics"])
         self._resumed, self._now = state, None
-
-    # --- Parts of the above
 
     def _current(self) -> Epoch:
         if self._now is None:
@@ -311,5 +292,5 @@ class Selection:
             }
 
     def _identity(self) -> dict[str, Any]:
-        sizes = {"dataset_size": self._size, "batch_size": self._batch_size, "epochs": self.total_epochs}
-        return {"method": self.name, **sizes, "ranks": distributed.size()}
+        run = {"method": self.name, "dataset_size": self._size, "ranks": distributed.size()}
+        return run | {"batch_size": self._batch_size, "epochs": self.total_epochs}
