@@ -37,11 +37,11 @@ from ast_experiments.data.dataset import Dataset
 from ast_experiments.data.loaders.base import PlannedBatches
 from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.models.build import side_model
+from ast_experiments.models.build import build_auxiliary
 from ast_experiments.runs import build
+from ast_experiments.training.auxiliary_model import AuxiliaryModel, auxiliary_model_maker
 from ast_experiments.training.loop import Trainer
 from ast_experiments.training.optim import Schedule, build_optimizer
-from ast_experiments.training.side_model import SideNet, side_net_maker
 from ast_experiments.training.step import Scorer
 
 RATE, BATCH = 0.4, 128
@@ -174,7 +174,7 @@ class Bare:
         hardware = run.stepper.hardware
 
         def make(width: float, arch: str | None, size: int | None) -> torch.nn.Module:
-            model = side_model(dataclasses.asdict(settings.model), 10, 3, size or 32, width=width, arch=arch)
+            model = build_auxiliary(dataclasses.asdict(settings.model), 10, 3, size or 32, width=width, arch=arch)
             return model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
 
         def count(model: torch.nn.Module, size: int | None) -> Flops:
@@ -197,7 +197,7 @@ class Bare:
             )
 
         ledger = Ledger(hardware.device)
-        self._narrow: SideNet = side_net_maker(make, optimise, count, hardware, ledger)(width)
+        self._narrow: AuxiliaryModel = auxiliary_model_maker(make, optimise, count, hardware, ledger)(width)
         self._scorer = Scorer(run.stepper, ledger)
         self._flops = count(make(width, None, None), None)
         self._times: list[Work] = []

@@ -52,7 +52,7 @@ def selector_of(samples: int, batch_size: int, settings: dict[str, Any]) -> Sele
     """Returns a selector in which every sample has a score."""
     method = AST(settings.get("controller", PI()), loss, **_without(settings, "controller"))
     device = torch.device("cpu")
-    context = Context(samples, batch_size, epochs=1, seed=0, device=device, fetch=unused, side_net=unused)
+    context = Context(samples, batch_size, epochs=1, seed=0, device=device, fetch=unused, auxiliary_model=unused)
     selector = Selector(method, context)
     ids = torch.arange(samples)
     losses = torch.from_numpy(np.random.default_rng(0).lognormal(size=samples).astype(np.float32))

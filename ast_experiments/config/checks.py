@@ -82,7 +82,7 @@ def _validation(config: Config) -> None:
         raise ConfigError("eval_on: holdout needs held-out training samples; type holdout=0.1, or eval_on=val")
 
 
-def _side_network(config: Config) -> None:
+def _auxiliary_model(config: Config) -> None:
     if getattr(config.method, "proxy_arch", None):
         from ast_experiments.models.timm import check_arch
 
@@ -92,6 +92,6 @@ def _side_network(config: Config) -> None:
 
 
 CHECKS: tuple[Callable[[Config], None], ...] = (
-    _batches, _rate, _tracking, _validation, _method, _side_network, _model,
+    _batches, _rate, _tracking, _validation, _method, _auxiliary_model, _model,
 )  # fmt: skip
 """In the order in which they are made."""

@@ -18,17 +18,17 @@ from ast_experiments.core.process import launched
 
 
 def size() -> int:
-    """Return the number of ranks."""
+    """Returns the number of ranks."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return this process's rank, counted from 0."""
+    """Returns this process's rank, counted from 0."""
     return dist.get_rank() if size() > 1 else 0
 
 
 def init() -> None:
-    """Join the process group if this process is one of several: gloo for the CPU, NCCL for CUDA tensors."""
+    """Joins the process group if this process is one of several: gloo for the CPU, NCCL for CUDA tensors."""
     if launched() and not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -36,12 +36,12 @@ def init() -> None:
 
 
 def shard(rows: int) -> slice:
-    """Return this rank's rows of a global batch of `rows` rows; shards differ by at most one row."""
+    """Returns this rank's rows of a global batch of `rows` rows; shards differ by at most one row."""
     return slice(rows * rank() // size(), rows * (rank() + 1) // size())
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Sum a tensor, of the same shape on every rank, over all ranks."""
+    """Sums a tensor, of the same shape on every rank, over all ranks."""
     if size() == 1:
         return values
     values = values.clone()
@@ -50,7 +50,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
 
 
 def all_reduce_min(count: int, device: torch.device) -> int:
-    """Return the smallest of the ranks' counts. With several ranks this waits for the device."""
+    """Returns the smallest of the ranks' counts. With several ranks this waits for the device."""
     if size() == 1:
         return count
     counts = torch.tensor([count], device=device)
@@ -59,12 +59,12 @@ def all_reduce_min(count: int, device: torch.device) -> int:
 
 
 def any_rank(flag: bool) -> bool:
-    """Return whether the flag is set on at least one rank."""
+    """Returns whether the flag is set on at least one rank."""
     return flag if size() == 1 else all_reduce_min(0 if flag else 1, torch.device("cpu")) == 0
 
 
 def all_reduce_mean(values: Tensor) -> Tensor:
-    """Average `values`, shape (n,), over the rows of all ranks; n may differ by rank. Returns a 0-d tensor."""
+    """Averages `values`, shape (n,), over the rows of all ranks; n may differ by rank. Returns a 0-d tensor."""
     if size() == 1:
         return values.mean()
     both = torch.stack([values.sum(), values.new_tensor(float(len(values)))])
@@ -73,7 +73,7 @@ def all_reduce_mean(values: Tensor) -> Tensor:
 
 
 def gather_rows(values: Tensor, rows: int) -> Tensor:
-    """Concatenate the ranks' shards into a global batch of `rows` rows, in order, on every rank.
+    """Concatenates the ranks' shards into a global batch of `rows` rows, in order, on every rank.
 
     Args:
         values: This rank's `shard` of the batch, shape (n, ...).
@@ -94,14 +94,14 @@ def gather_rows(values: Tensor, rows: int) -> Tensor:
 
 
 def broadcast_(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors in place with those of rank 0."""
+    """Overwrites tensors in place with those of rank 0."""
     if size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 
 
 def broadcast_object(value: Any) -> Any:
-    """Return rank 0's value on every rank; the value must pickle."""
+    """Returns rank 0's value on every rank; the value must pickle."""
     if size() == 1:
         return value
     box = [value]
@@ -110,7 +110,7 @@ def broadcast_object(value: Any) -> Any:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Return the values of all ranks, by rank, on rank 0; on other ranks a list of their own value only."""
+    """Returns the values of all ranks, by rank, on rank 0; on other ranks a list of their own value only."""
     if size() == 1:
         return [value]
     box: list[Any] | None = [None] * size() if rank() == 0 else None

@@ -28,7 +28,7 @@ class Loaders(NamedTuple):
     Attributes:
         train: Training samples, augmented.
         val: Validation samples.
-        held_out: Samples kept out of training, augmented, because side networks train on them; None without any.
+        held_out: Samples kept out of training, augmented, because auxiliary models train on them; None without any.
     """
 
     train: Loader

@@ -109,7 +109,7 @@ class Ledger:
         return dict(self.seconds)
 
     def row(self) -> dict[str, float]:
-        """Return entries of an epoch row: rows of the run so far, and seconds by phase."""
+        """Returns entries of an epoch row: rows of the run so far, and seconds by phase."""
         seconds = self.now()
         return {
             "rows/trained": self.trained,
@@ -119,11 +119,11 @@ class Ledger:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return rows, seconds and this rank's counts."""
+        """Returns rows, seconds and this rank's counts."""
         return {"trained": self.trained, "offered": self.offered, "seconds": self.now(), "own": dict(self.own)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore rows and counts, and add the seconds of earlier parts of the run. All ranks call it together."""
+        """Restores rows and counts, and add the seconds of earlier parts of the run. All ranks call it together."""
         self.trained, self.offered = state["trained"], state["offered"]
         self.own.update(state["own"])
         self.all_reduce()

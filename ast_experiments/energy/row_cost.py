@@ -35,7 +35,7 @@ class RowCost:
         return 0 if self.flops is None else self.flops.forward
 
     def row(self, ledger: Ledger) -> dict[str, float]:
-        """Return entries of an epoch row."""
+        """Returns entries of an epoch row."""
         entries: dict[str, float] = {
             "energy/nominal_savings": self._nominal(ledger),
             "energy/skipped_share": skipped_share(ledger.trained, ledger.offered),
@@ -47,7 +47,7 @@ class RowCost:
         return entries
 
     def result(self, ledger: Ledger) -> dict[str, Any]:
-        """Return entries of result.json."""
+        """Returns entries of result.json."""
         entries: dict[str, Any] = {
             "nominal_savings": self._nominal(ledger),
             "skipped_share": skipped_share(ledger.trained, ledger.offered),

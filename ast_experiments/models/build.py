@@ -116,7 +116,7 @@ def size_error(model: nn.Module, channels: int, size: int) -> str | None:
     return None
 
 
-def side_model(
+def build_auxiliary(
     settings: Mapping[str, Any], classes: int, channels: int, size: int, *, width: float, arch: str | None
 ) -> nn.Module:
     """Builds a smaller network that scores samples for the run's own.

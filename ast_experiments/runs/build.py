@@ -26,7 +26,7 @@ from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.runs.identity import NOMINAL, config_hash
-from ast_experiments.runs.networks import build_model, check_score_size, hardware_of, moving_average, side_nets
+from ast_experiments.runs.networks import auxiliary_models, build_model, check_score_size, hardware_of, moving_average
 from ast_experiments.selection.build import budget_of, build_method, build_rate_schedule, check_rows, never_chooses
 from ast_experiments.selection.method import Context, Method
 from ast_experiments.selection.selector import Selector
@@ -41,7 +41,7 @@ from ast_experiments.training.loop import Trainer
 from ast_experiments.training.optim import Schedule, build_optim
 from ast_experiments.training.step import Scorer, Stepper, build_mixer
 from ast_experiments.training.target_rate import TargetRate
-from ast_experiments.training.timing import rehearse
+from ast_experiments.training.timing import time_per_row
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def build_run(
     # From here on everything is charged: what a method prepares counts as training.
     meter = build_meter(hardware.device, **settings_of(config.energy, "target_accuracy", *NOMINAL))
     meter.start()
-    context = _context(config, train, held_out, side_nets(config, dataset, hardware, ledger), hardware)
+    context = _context(config, train, held_out, auxiliary_models(config, dataset, hardware, ledger), hardware)
     selector = Selector(method, context)
     # Dropout starts from the seed, whatever was drawn while building, and draws differently on each rank.
     torch.manual_seed(config.seed + 1 + distributed.rank())
@@ -185,7 +185,7 @@ def _rows_at_once(config: Config, stepper: Stepper, image_shape: tuple[int, int,
 
 
 def _context(
-    config: Config, train: Loader, held_out: Loader | None, side_net: Callable[..., Any], hardware: Hardware
+    config: Config, train: Loader, held_out: Loader | None, auxiliary_model: Callable[..., Any], hardware: Hardware
 ) -> Context:
     """Returns what a method knows of the run."""
     return Context(
@@ -195,7 +195,7 @@ def _context(
         seed=config.seed,
         device=hardware.device,
         fetch=train.fetch,
-        side_net=side_net,
+        auxiliary_model=auxiliary_model,
         held_out=None if held_out is None else held_out.fetch,
         held_out_samples=0 if held_out is None else len(held_out),
         warmup_epochs=config.recipe.warmup_epochs,
@@ -234,7 +234,7 @@ def _target_rate(
             batch_size=recipe.batch_size,
             flops=cost.flops,
             scored_share=selector.scored_share,
-            rehearse=lambda: rehearse(stepper, train, recipe.batch_size, scoring=scores),
+            time_per_row=lambda: time_per_row(stepper, train, recipe.batch_size, scoring=scores),
             has_meter=meter.measures,
         )
         logger.info(control.check())

@@ -16,9 +16,9 @@ from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.models import build as models
+from ast_experiments.training.auxiliary_model import AuxiliaryModel, auxiliary_model_maker
 from ast_experiments.training.hardware import Hardware, build_hardware
 from ast_experiments.training.optim import build_optim
-from ast_experiments.training.side_model import SideNet, side_net_maker
 from ast_experiments.training.step import mode_of
 
 
@@ -61,15 +61,17 @@ def check_score_size(config: Config, model: nn.Module, image_shape: tuple[int, i
         )
 
 
-def side_nets(config: Config, dataset: Dataset, hardware: Hardware, ledger: Ledger) -> Callable[..., SideNet]:
-    """Returns `Context.side_net`, which makes the auxiliary models of a method."""
+def auxiliary_models(
+    config: Config, dataset: Dataset, hardware: Hardware, ledger: Ledger
+) -> Callable[..., AuxiliaryModel]:
+    """Returns `Context.auxiliary_model`, which makes the auxiliary models of a method."""
     height, _, channels = dataset.image_shape
     classes, settings = len(dataset.classes), dataclasses.asdict(config.model)
 
     def make(width: float, arch: str | None, size: int | None) -> nn.Module:
         torch.manual_seed(config.seed)
         try:
-            model = models.side_model(settings, classes, channels, size or height, width=width, arch=arch)
+            model = models.build_auxiliary(settings, classes, channels, size or height, width=width, arch=arch)
         except ConfigError as error:
             whose = f"method.score_size: {size} pixels are too few; " if size else ""
             raise ConfigError(f"{whose}{error}") from None
@@ -81,7 +83,7 @@ def side_nets(config: Config, dataset: Dataset, hardware: Hardware, ledger: Ledg
         pixels = size or height
         return count_flops(model, (channels, pixels, pixels), classes) or Flops(0, 0)
 
-    return side_net_maker(make, lambda model: build_optim(config.recipe, model), count, hardware, ledger)
+    return auxiliary_model_maker(make, lambda model: build_optim(config.recipe, model), count, hardware, ledger)
 
 
 def moving_average(model: nn.Module, decay: float | None) -> Any:

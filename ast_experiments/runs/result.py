@@ -1,4 +1,4 @@
-"""result.json: what a run reached, what it cost, where it ran, from which config and commit."""
+"""result.json: accuracy and cost of a run, its config, machine and commit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ VOLATILE = frozenset(
         "joules_to_accuracy",
     }
 )
-"""Fields of result.json that may differ between two runs of one config, or an interrupted and a whole run."""
+"""Fields of result.json that may differ between two runs of one config, or if a run was interrupted."""
 
 VOLATILE_ROW = frozenset(
     {
@@ -52,11 +52,11 @@ VOLATILE_ROW = frozenset(
         "carbon/gco2e",
     }
 )
-"""The same for rows of metrics.jsonl, beside those that begin with `time/`."""
+"""The same for rows of metrics.jsonl, in addition to those that begin with `time/`."""
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """What is known before the run has begun."""
+    """Returns the entries that are known before the run begins."""
     method, used = method_of(config), uses(config.method.name)
     controlled = "controller" in used and method.uses_controller
     return {
@@ -79,7 +79,7 @@ def describe(config: Config) -> dict[str, Any]:
 
 
 def reached(run: Trainer) -> dict[str, Any]:
-    """What the run reached so far."""
+    """Returns the entries about everything that the run has done so far."""
     history, ledger = run.history, run.ledger
     result: dict[str, Any] = {
         "epochs": run.progress.epoch,
@@ -103,7 +103,7 @@ def reached(run: Trainer) -> dict[str, Any]:
 
 
 def energy(run: Trainer) -> dict[str, Any]:
-    """What the meters said, with the joules of training divided among its phases by their seconds."""
+    """Returns the measured energy, with the joules of training apportioned to its phases by their seconds."""
     measured, joules = run.meter.result(), run.meter.joules("train")
     if joules is None or "train" not in measured.get("by_phase", {}):
         return measured
@@ -113,7 +113,7 @@ def energy(run: Trainer) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and the commit of the code."""
+    """Returns versions, commit and number of ranks."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -40,7 +40,7 @@ ORDER = 1
 """Key of the random stream that orders an epoch."""
 
 
-class SideNet(Protocol):
+class AuxiliaryModel(Protocol):
     """A second, smaller network of a method. All its work is charged as scoring."""
 
     def learn(self, batch: Batch, progress: float) -> None:
@@ -71,8 +71,9 @@ class Context:
         seed: Seed of the run.
         device: Training device.
         fetch: Makes a batch of the given ids (n,) and epoch, on this rank alone, as loading would make it.
-        side_net: `side_net(width=0.25, arch=None, size=None)`: a network of the family of the run's own with `width` of
-            its channels, or timm's `arch`, on images shrunk to `size` pixels; initialised from the seed.
+        auxiliary_model: `auxiliary_model(width=0.25, arch=None, size=None)`: a network of the same family as the run's
+            own with `width` of its channels, or timm's `arch`, on images shrunk to `size` pixels; initialised from the
+            seed.
         held_out: Like `fetch`, for samples held out from training (`holdout`); None if there are none.
         held_out_samples: Number of held-out samples; their ids are 0 .. held_out_samples - 1.
         warmup_epochs: Warm-up of the learning rate, in epochs.
@@ -84,7 +85,7 @@ class Context:
     seed: int
     device: torch.device
     fetch: Callable[[Tensor, int], Batch]
-    side_net: Callable[..., SideNet]
+    auxiliary_model: Callable[..., AuxiliaryModel]
     held_out: Callable[[Tensor, int], Batch] | None = None
     held_out_samples: int = 0
     warmup_epochs: float = 0.0

@@ -46,13 +46,13 @@ class Plan:
         return [min(self.load_batch, len(self.ids) - at * self.load_batch) for at in range(self.batches)]
 
     def offered_by(self, batch: int) -> int:
-        """Return the rows offered by the time the batch of this index is loaded."""
+        """Returns the rows offered by the time the batch of this index is loaded."""
         if self.offered_by_batch is not None:
             return int(self.offered_by_batch[batch])
         return round(self.offered * min((batch + 1) * self.load_batch, len(self.ids)) / len(self.ids))
 
     def shard(self, rank: int, size: int) -> Plan:
-        """Return the plan of the rows that one rank loads.
+        """Returns the plan of the rows that one rank loads.
 
         Each batch is cut into `size` consecutive shards, as `core.distributed.shard` does. A short last batch may leave
         a rank without rows; its plan then has one batch fewer.

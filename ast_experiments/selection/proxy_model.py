@@ -28,7 +28,7 @@ class ProxyNet(Part):
         self, context: Context, width: float = 0.25, arch: str | None = None, every: int = 4, size: int | None = None
     ) -> None:
         self._width, self._every, self._shown = width, every, 0
-        self._net = context.side_net(width=width, arch=arch, size=size)
+        self._net = context.auxiliary_model(width=width, arch=arch, size=size)
 
     def score(self, rows: Batch) -> Outputs:
         """Makes a forward pass that leaves the network as it is."""

@@ -62,7 +62,7 @@ class EpochCost:
 
     Attributes:
         whole: Cost of training every sample.
-        choosing: Cost of choosing in an epoch that does not train every sample: scoring passes and side networks.
+        choosing: Cost of choosing in an epoch that does not train every sample: scoring passes and auxiliary models.
     """
 
     whole: float

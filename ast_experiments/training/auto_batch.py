@@ -58,7 +58,7 @@ def rows_at_once(
     def train(rows: int) -> None:
         stepper.at_once = rows
         others = [torch.empty_like(p) for p in stepper.model.parameters() for _ in range(OTHERS)]
-        stepper.rehearse(batch(batch_size), alone=True)
+        stepper.dry_run(batch(batch_size), alone=True)
         del others
 
     def validate(rows: int) -> None:

@@ -12,7 +12,7 @@ from ast_experiments.selection.plan import Plan
 
 
 def planned_batches(loader: Loader, plan: Plan, epoch: int, start: int = 0) -> Iterator[Batch]:
-    """Yield the batches of a plan, or this rank's shard of each; a shard may have no rows.
+    """Yields the batches of a plan, or this rank's shard of each; a shard may have no rows.
 
     Args:
         loader: Of training samples.

@@ -192,7 +192,7 @@ def control_for(
     batch_size: int,
     flops: Flops | None,
     scored_share: Callable[[float], float],
-    rehearse: Callable[[], tuple[float, float]],
+    time_per_row: Callable[[], tuple[float, float]],
     has_meter: bool,
 ) -> BudgetControl:
     """The outer loop of a run, with what an epoch is expected to cost.
@@ -205,7 +205,7 @@ def control_for(
         batch_size: Rows of a batch.
         flops: Of a sample, if they could be counted.
         scored_share: Forward passes for each offered row that choosing costs, at a rate.
-        rehearse: Seconds of training and of scoring a row.
+        time_per_row: Seconds of training and of scoring a row.
         has_meter: Whether joules are measured.
 
     Raises:
@@ -221,7 +221,7 @@ def control_for(
     if budget.kind == "flops" and flops is not None:
         whole, forward = float(flops.forward + flops.backward), float(flops.forward)
     elif budget.kind == "seconds":
-        whole, forward = rehearse()
+        whole, forward = time_per_row()
     elif budget.kind == "joules":
         whole = math.nan  # known after the first epoch; until then the set-point's own rates hold
 

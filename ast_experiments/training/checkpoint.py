@@ -22,11 +22,11 @@ class Stateful(Protocol):
     """A part of a run that a checkpoint holds."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tensors, numbers, strings and containers of these."""
+        """Returns tensors, numbers, strings and containers of these."""
         ...
 
     def load_state_dict(self, state: Any, /) -> Any:
-        """Restore what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         ...
 
 
@@ -48,16 +48,16 @@ class Checkpointer:
         self._loaded: dict[str, Any] | None = None
 
     def due(self) -> bool:
-        """Return whether the maximum time between checkpoints has passed."""
+        """Returns whether the maximum time between checkpoints has passed."""
         return distributed.broadcast_object(time.monotonic() - self._saved >= self._every_s)
 
     def due_at_epoch_end(self) -> bool:
-        """Return whether to save at the end of an epoch: always, unless epochs are short and saving takes long."""
+        """Returns whether to save at the end of an epoch: always, unless epochs are short and saving takes long."""
         patience = min(self._every_s, self._save_s / SHARE)
         return distributed.broadcast_object(time.monotonic() - self._saved >= patience)
 
     def save(self, parts: Mapping[str, Stateful], rank_parts: Mapping[str, Stateful], **more: Any) -> None:
-        """Write a checkpoint.
+        """Writes a checkpoint.
 
         Args:
             parts: Parts that are equal on all ranks.
@@ -114,7 +114,7 @@ class Checkpointer:
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> Path:
-    """Write a checkpoint to a temporary file and rename it, so that a kill leaves the old one or the new one.
+    """Writes a checkpoint to a temporary file and rename it, so that a kill leaves the old one or the new one.
 
     Args:
         folder: Created if missing.
@@ -127,7 +127,7 @@ def save(folder: Path, state: Mapping[str, Any]) -> Path:
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """Load the last checkpoint onto the CPU; return None if there is none.
+    """Loads the last checkpoint onto the CPU; return None if there is none.
 
     Raises:
         UserError: If it was written in another format.

@@ -73,5 +73,5 @@ class RowClock:
         return {"start": self.start, "length": self.length, "opened": self.opened}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         self.start, self.length, self.opened = state["start"], state["length"], state["opened"]

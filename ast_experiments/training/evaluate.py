@@ -38,7 +38,7 @@ class Validation:
         return np.arange(self.samples, dtype=np.int64)[distributed.shard(self.samples)]
 
     def run(self, model: nn.Module, hardware: Hardware, *, views: bool = False) -> dict[str, float]:
-        """Evaluate a model, with the BatchNorm statistics of rank 0; return entries of an epoch row.
+        """Evaluates a model, with the BatchNorm statistics of rank 0; returns entries of an epoch row.
 
         Args:
             model: The network.
@@ -62,7 +62,7 @@ class Validation:
 def evaluate(
     model: nn.Module, batches: Iterable[Batch], hardware: Hardware, *, views: bool = False
 ) -> dict[str, float]:
-    """Compute accuracy (percent) and mean cross-entropy (nats) over all batches of all ranks.
+    """Computes accuracy (percent) and mean cross-entropy (nats) over all batches of all ranks.
 
     Reads the device once, and leaves the model in the mode it was in.
 

@@ -1,4 +1,4 @@
-"""Where the arithmetic runs, and in which precision."""
+"""Device, precision and processes."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Hardware:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def autocast(self) -> Any:
-        """The context in which forward passes run."""
+        """Returns the autocast context of forward passes."""
         if self.dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def describe(self) -> dict[str, Any]:
-        """What a reader needs to judge the run's seconds; plain values."""
+        """Returns the facts that a run's seconds depend on, as plain values."""
         facts: dict[str, Any] = {
             "device": self.device.type,
             "precision": str(self.dtype).removeprefix("torch."),
@@ -76,7 +76,7 @@ def build_hardware(
     deterministic: bool,
     threads: int | None,
 ) -> Hardware:
-    """Resolve `auto`, and check that the device is there.
+    """Resolves `auto`, and checks that the device exists.
 
     Raises:
         ConfigError: If the device is missing or does not support the precision.
@@ -93,7 +93,7 @@ def build_hardware(
 
 
 def check_device(device: str) -> str:
-    """The device to use; `auto` takes CUDA, then Apple's GPU, then the CPU.
+    """Returns the device to use; `auto` prefers CUDA, then Apple's GPU, then the CPU.
 
     Raises:
         ConfigError: If the device is not there.
@@ -108,7 +108,7 @@ def check_device(device: str) -> str:
 
 
 def check_shared(rows: int, processes: int) -> None:
-    """Refuse batches that processes cannot share equally.
+    """Checks that processes can share batches equally.
 
     Raises:
         ConfigError: With the next size that they can.
@@ -121,7 +121,7 @@ def check_shared(rows: int, processes: int) -> None:
 
 
 def check_precision(device: str, precision: str) -> None:
-    """Refuse what does not train.
+    """Checks that a device trains in a precision.
 
     Raises:
         ConfigError: For float16 on the CPU.
@@ -131,7 +131,7 @@ def check_precision(device: str, precision: str) -> None:
 
 
 def check_processes(device: str, processes: int | str | None) -> int:
-    """How many processes share a run; `all` stands for the number of GPUs.
+    """Returns the number of processes that share a run; `all` stands for the number of GPUs.
 
     Raises:
         ConfigError: If there are more processes than GPUs for them.
@@ -147,10 +147,10 @@ def check_processes(device: str, processes: int | str | None) -> int:
 
 
 def worker_count(workers: int | None, device: str) -> int:
-    """Loading processes of this process.
+    """Returns the number of loader workers of this process.
 
-    None stands for one on each core that it may use, shared with the other ranks, but for one core where there are
-    many: a GPU waits when the process that feeds it does. Where the processor trains, it stands for 2.
+    None means one for each available core of this rank, except one core if there are many: the GPU waits whenever the
+    process that feeds it waits. On a CPU, None means 2.
     """
     if workers is not None:
         return workers
@@ -162,10 +162,10 @@ def worker_count(workers: int | None, device: str) -> int:
 
 
 def scaled_batch(batch_size: int, scale: float, optimizer: str) -> tuple[int, float]:
-    """Rows of a batch of another size, and the factor on the learning rate that goes with it.
+    """Returns the rows of a scaled batch, and the factor on the learning rate.
 
-    The factor grows with the batch for SGD (Goyal et al. 2017, section 2.1), with its root for optimisers that divide
-    by the size of the gradient (Malladi et al. 2022, the square root scaling rule).
+    The factor is the scale for SGD (Goyal et al. 2017, section 2.1), and its square root for optimisers that divide by
+    the size of the gradient (Malladi et al. 2022, the square root scaling rule).
     """
     rows = max(1, round(batch_size * scale))
     factor = rows / batch_size
@@ -173,14 +173,14 @@ def scaled_batch(batch_size: int, scale: float, optimizer: str) -> tuple[int, fl
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device has no room left."""
+    """Returns whether an error means that a device is out of memory."""
     said = isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY_WORDS)
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError | EvalOutOfMemory)
 
 
 @contextmanager
 def algorithms(hardware: Hardware) -> Iterator[None]:
-    """Deterministic algorithms while inside, if asked for; the process is left as it was."""
+    """Uses deterministic algorithms inside the block, if asked for; restores the settings on exit."""
     if not hardware.deterministic:
         yield
         return

@@ -36,7 +36,7 @@ class Trainer(TrainingState):
         self._tick = lambda: None
 
     def fit(self) -> None:
-        """Train to the end, resuming from the last checkpoint if there is one.
+        """Trains to the end, resuming from the last checkpoint if there is one.
 
         Raises:
             Interrupted: After a signal, when the step is finished and everything is saved.
@@ -52,7 +52,7 @@ class Trainer(TrainingState):
                 saved = None
 
     def run_epoch(self, saved: Mapping[str, Any] | None = None) -> None:
-        """Plan, load, select, step, observe, commit, evaluate, log, save.
+        """Plans, loads, selects, steps, observes, commits, evaluates, logs, saves.
 
         Args:
             saved: Ids and target of the plan that a checkpoint taken within the epoch holds.
@@ -74,7 +74,7 @@ class Trainer(TrainingState):
             self._save()
 
     def _plan(self, saved: Mapping[str, Any] | None) -> tuple[Plan, float]:
-        """Plan the epoch. An epoch that a checkpoint holds is planned again, and must have the same plan."""
+        """Plans the epoch. An epoch that a checkpoint holds is planned again, and must have the same plan."""
         epoch = self.progress.epoch
         target = self.target.of(epoch, self.history.spent) if saved is None else saved["target"]
         with self.ledger.phase("plan"):
@@ -88,7 +88,7 @@ class Trainer(TrainingState):
         return plan, target
 
     def _load(self, plan: Plan) -> Iterator[Batch]:
-        """Load the batches of a plan, from the first one that is not done."""
+        """Loads the batches of a plan, from the first one that is not done."""
         progress = self.progress
         batches = planned_batches(self.train, plan, progress.epoch, progress.batch)
         while not self.out_of_steps:
@@ -100,14 +100,14 @@ class Trainer(TrainingState):
             yield loaded
 
     def _set_learning_rate(self, plan: Plan) -> float:
-        """Set the learning rate and the label smoothing for a batch that was just loaded; return the rate."""
+        """Sets the learning rate and the label smoothing for a batch that was just loaded; returns the rate."""
         begun = self.clock.at(self.progress.epoch, (self.progress.batch - 1) / plan.batches)
         lr = self.schedule.set(begun, plan.lr_scale)
         self.stepper.label_smoothing = self.schedule.label_smoothing
         return lr
 
     def _step(self, batch: Batch, plan: Plan, target: float, lr: float) -> None:
-        """Train on a batch, let the method learn from it, and log the step."""
+        """Trains on a batch, lets the method learn from it, and logs the step."""
         outputs, weights = self.stepper.train(batch, self.hooks.weigh)
         self.ledger.charge("train", len(batch) * self.cost.train)
         self.hooks.observe(batch, outputs)
@@ -135,7 +135,7 @@ class Trainer(TrainingState):
         progress.unlogged = 0
 
     def _housekeeping(self, plan: Plan, target: float) -> None:
-        """Flush the log, stop or save between two batches, when it is time.
+        """Flushes the log, stop or save between two batches, when it is time.
 
         The clocks and signals of ranks differ, so that several ranks do this together, every `SYNC_EVERY` batches.
         """
@@ -151,7 +151,7 @@ class Trainer(TrainingState):
             self._save(plan, target)
 
     def _flush(self, close: bool = False) -> None:
-        """Hand the complete log rows to the tracker; with `close` also the last row of the epoch."""
+        """Hands the complete log rows to the tracker; with `close` also the last row of the epoch."""
         rows = self.log.flush(close)
         self.ledger.trained = self.log.trained
         for row in rows:
@@ -163,7 +163,7 @@ class Trainer(TrainingState):
             raise Diverged(f"the loss is NaN or infinite at step {step}; lower recipe.lr or set recipe.clip_grad=1")
 
     def _commit(self, plan: Plan) -> None:
-        """Count the rows offered after the last batch, and let the method commit what the epoch taught it."""
+        """Counts the rows offered after the last batch, and lets the method commit what the epoch taught it."""
         self._flush(close=True)
         whole = self.progress.batch >= plan.batches
         rest = plan.offered - self.progress.offered if whole else 0
@@ -173,7 +173,7 @@ class Trainer(TrainingState):
             self.hooks.end_epoch(self.scorer)
 
     def _close_epoch(self, target: float) -> dict[str, float]:
-        """Add up rows, seconds and joules of the epoch, and count it as finished; return entries of its row."""
+        """Adds up rows, seconds and joules of the epoch, and counts it as finished; returns entries of its row."""
         self.ledger.resolve_gpu_timers()
         self.ledger.all_reduce()
         self.meter.end_window("train")
@@ -185,7 +185,7 @@ class Trainer(TrainingState):
         return entries
 
     def _evaluate(self) -> dict[str, float]:
-        """Validate the network, or the moving average of its weights; return entries of the epoch row."""
+        """Validates the network, or the moving average of its weights; returns entries of the epoch row."""
         views = self.eval_views and self.done
         with self.ledger.phase("val"):
             measured = self.validation.run(self.stepper.eval_model, self.stepper.hardware, views=views)

@@ -19,7 +19,7 @@ _EDGE = 1e-9  # epochs that rounding may lack
 def build_optimizer(
     model: nn.Module, name: str, *, lr: float, momentum: float, weight_decay: float, decay_norm_and_bias: bool
 ) -> torch.optim.Optimizer:
-    """Timm's optimiser of that name: `sgd` has Nesterov momentum, `momentum` the classical one."""
+    """Builds timm's optimiser of that name; `sgd` has Nesterov momentum, `momentum` classical momentum."""
     from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 
     extra: dict[str, Any] = {"fused": True} if name in FUSED else {}
@@ -36,14 +36,14 @@ def build_optimizer(
 
 @dataclass(frozen=True, slots=True)
 class FirstStage:
-    """Epochs at the beginning with a cosine of their own; then the schedule begins as if they had not been.
+    """A first stage with its own cosine schedule; the main schedule starts after it.
 
     Attributes:
-        share: Of the run, in (0, 1).
-        lr_scale: Its peak over the peak of the rest.
-        warmup: Share of the stage in which the rate rises from 0; by epoch, each trains at the rate of its end.
-        min_lr: Learning rate at its end.
-        label_smoothing: In it.
+        share: Share of the run, in (0, 1).
+        lr_scale: Peak of the stage over the peak of the main schedule.
+        warmup: Share of the stage in which the rate rises from 0; by epoch, an epoch trains at the rate of its end.
+        min_lr: Learning rate at the end of the stage.
+        label_smoothing: Label smoothing during the stage.
     """
 
     share: float
@@ -53,7 +53,7 @@ class FirstStage:
     label_smoothing: float
 
     def lr(self, peak: float, at: float, epochs: float, by_epoch: bool) -> float:
-        """The learning rate at an epoch of the stage, which has `epochs`, for a peak of the rest."""
+        """Returns the rate at epoch `at` of a stage of `epochs` epochs, given the peak of the main schedule."""
         peak, rising = peak * self.lr_scale, self.warmup * epochs
         if at + _EDGE < rising:
             return peak * min(1.0, (at + by_epoch) / rising)
@@ -65,18 +65,18 @@ class Schedule:
     """Sets the learning rate from training progress, so that every run ends fully decayed.
 
     Args:
-        optimizer: Its groups' present learning rates are the peak.
+        optimizer: The current learning rates of its groups are the peak.
         kind: `constant`, `cosine`, `poly` (power 2) or `linear`; decays from the end of the warm-up.
         epochs: Length of the run in epochs.
         by_epoch: Whether the rate changes only between epochs.
         warmup_epochs: Linear warm-up from `warmup_lr`.
         warmup_lr: Learning rate at the start of the warm-up.
         min_lr: Learning rate at the end.
-        label_smoothing: What `label_smoothing` says after the first stage.
-        first: What comes first.
+        label_smoothing: Label smoothing after the first stage.
+        first: The first stage, if any.
 
     Attributes:
-        label_smoothing: That of the step that the rate was set for.
+        label_smoothing: Label smoothing of the step that the rate was set for.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Schedule:
         self._optimizer, self._epochs, self._by_epoch = optimizer, epochs, by_epoch
 
     def set(self, progress: float, scale: float = 1.0) -> float:
-        """Set the learning rate for a step that begins at `progress` in [0, 1); returns it."""
+        """Sets the learning rate for a step that begins at `progress` in [0, 1); returns it."""
         at = progress * self._epochs
         at = math.floor(at + _EDGE) if self._by_epoch else at
         if self._first is not None and at + _EDGE < self._before:

@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def profiled(folder: Path | None) -> Iterator[Callable[[], None]]:
-    """Yield a function to call after each loaded batch; write trace.json and profile.txt into `folder`, if given."""
+    """Yields a function to call after each loaded batch; writes trace.json and profile.txt into `folder`, if given."""
     if folder is None:
         yield lambda: None
         return

@@ -30,7 +30,7 @@ class Progress:
     split_from: int | None = None
 
     def load_batch(self, offered: int) -> int:
-        """Count a loaded batch, with which `offered` rows of the epoch were offered in all; return the new ones."""
+        """Counts a loaded batch, with which `offered` rows of the epoch were offered in all; returns the new ones."""
         new = offered - self.offered
         self.offered = offered
         self.unlogged += new
@@ -38,19 +38,19 @@ class Progress:
         return new
 
     def next_epoch(self) -> None:
-        """Count the current epoch as finished."""
+        """Counts the current epoch as finished."""
         self.epoch, self.batch, self.offered, self.unlogged = self.epoch + 1, 0, 0, 0
 
     def row(self, epochs: int) -> dict[str, float]:
-        """Return entries of an epoch row, for a run of `epochs` planned epochs."""
+        """Returns entries of an epoch row, for a run of `epochs` planned epochs."""
         return {"step": self.step, "epoch": float(self.epoch), "progress": self.epoch / epochs}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the counters."""
+        """Returns the counters."""
         return asdict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         for name, value in state.items():
             setattr(self, name, value)
 
@@ -76,18 +76,18 @@ class EpochHistory:
     views: float | None = None
 
     def validated(self, epochs: int, measured: Mapping[str, float]) -> None:
-        """Add a validation after `epochs` epochs."""
+        """Adds a validation after `epochs` epochs."""
         self.accuracy.append((epochs, measured["val/accuracy"], measured["val/loss"]))
         self.views = measured.get("val/accuracy_views")
 
     def add(self, entries: Mapping[str, float], target: float) -> None:
-        """Add an epoch from the entries of `StepLog.end_epoch` and its target rate."""
+        """Adds an epoch from the entries of `StepLog.end_epoch` and its target rate."""
         self.trained.append(int(entries["epoch/rows_trained"]))
         self.offered.append(int(entries["epoch/rows_offered"]))
         self.targets.append(target)
 
     def result(self, *, targets: bool) -> dict[str, Any]:
-        """Return entries of result.json; `targets` adds the mean target of the last quarter."""
+        """Returns entries of result.json; `targets` adds the mean target of the last quarter."""
         result: dict[str, Any] = {}
         quarter = max(1, round(len(self.offered) / 4))
         if sum(self.offered[-quarter:]):
@@ -107,11 +107,11 @@ class EpochHistory:
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the figures as lists of numbers."""
+        """Returns the figures as lists of numbers."""
         return asdict(self) | {"spent": [list(entry) for entry in self.spent]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         self.trained, self.offered, self.targets = (list(state[key]) for key in ("trained", "offered", "targets"))
         self.accuracy = [tuple(entry) for entry in state["accuracy"]]
         self.spent = [Spent(*entry) for entry in state["spent"]]

@@ -25,7 +25,7 @@ class RandomStreams:
         self._device = device
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of all generators."""
+        """Returns the states of all generators."""
         name, keys, position, has_gauss, gauss = np.random.get_state()
         state: dict[str, Any] = {
             "torch": torch.get_rng_state(),
@@ -37,7 +37,7 @@ class RandomStreams:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
         torch.set_rng_state(state["torch"])
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
@@ -49,7 +49,7 @@ class RandomStreams:
 
 @contextmanager
 def preserved(device: torch.device) -> Iterator[None]:
-    """Restore the random streams on exit, so that trial work leaves the run's draws as they were."""
+    """Restores the random streams on exit, so that trial work leaves the run's draws as they were."""
     streams = RandomStreams(device)
     before = streams.state_dict()
     try:

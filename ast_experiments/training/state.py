@@ -102,7 +102,7 @@ class TrainingState:
         return self.max_steps is not None and self.progress.step >= self.max_steps
 
     def save(self, plan: Plan | None = None, target: float | None = None) -> None:
-        """Write a checkpoint, from which a resumed run ends with the same weights, bit for bit.
+        """Writes a checkpoint, from which a resumed run ends with the same weights, bit for bit.
 
         Args:
             plan: The epoch's plan; None between two epochs.
@@ -113,7 +113,7 @@ class TrainingState:
             self.checkpoints.save(self._parts(), self._rank_parts(), plan=entry)
 
     def restore(self) -> dict[str, Any] | None:
-        """Load the last checkpoint; return its plan's entry if it was taken within an epoch.
+        """Loads the last checkpoint; returns its plan's entry if it was taken within an epoch.
 
         Raises:
             UserError: If the checkpoint belongs to another config or other data.
@@ -129,7 +129,7 @@ class TrainingState:
         return state["plan"]
 
     def _parts(self) -> dict[str, Stateful]:
-        """Return the parts of a checkpoint that are equal on all ranks."""
+        """Returns the parts of a checkpoint that are equal on all ranks."""
         stepper = self.stepper
         parts: dict[str, Any] = {"model": stepper.model, "optimizer": stepper.optimizer, "scaler": stepper.scaler}
         if stepper.ema is not None:
@@ -144,7 +144,7 @@ class TrainingState:
         }
 
     def _rank_parts(self) -> dict[str, Stateful]:
-        """Return the parts whose state differs by rank."""
+        """Returns the parts whose state differs by rank."""
         random = RandomStreams(self.stepper.hardware.device)
         return {"selector": self.hooks, "ledger": self.ledger, "meter": self.meter, "random": random}
 

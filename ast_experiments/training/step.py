@@ -75,7 +75,7 @@ class Stepper:
         return per_sample_loss(logits, labels, self.label_smoothing)
 
     def train(self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]) -> tuple[Outputs, Tensor | None]:
-        """Train on a batch; returns the detached outputs and the weights that were used."""
+        """Trains on a batch; returns the detached outputs and the weights that were used."""
         outputs, weights = self._backward(batch, weigh)
         if self._clip is not None:
             self.scaler.unscale_(self.optimizer)
@@ -87,11 +87,11 @@ class Stepper:
             self.ema.update(self.model)
         return outputs, weights
 
-    def rehearse(self, batch: Batch, *, alone: bool = False) -> None:
+    def dry_run(self, batch: Batch, *, alone: bool = False) -> None:
         """The arithmetic of a step without the update. Weights, statistics and draws stay as they are.
 
         Args:
-            batch: What to rehearse with.
+            batch: Rows to use.
             alone: Whether to do it without the other ranks.
         """
         kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}

@@ -1,4 +1,4 @@
-"""Signals and the end of a session wait for a good moment; the same signal a second time does not."""
+"""Stop requests: signals and time limits stop a run after the current step; a second signal stops it at once."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ast_experiments.core import process
 from ast_experiments.core.errors import Interrupted
 
 WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
-"""What batch systems send some time before they end a job."""
+"""Signals that batch systems send some time before they end a job."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *WARNINGS)
 
 
 class Stop:
-    """While inside, the first signal is noted in `received`, and the same one again raises `KeyboardInterrupt`.
+    """A context in which the first signal sets `received`; the same signal again raises `KeyboardInterrupt`.
 
-    Outside the main thread signals are somebody else's, and nothing is noted. Where somebody waits for a warning of
-    the batch system, such as submitit to requeue the job, it is passed on when the run has been saved.
+    Signals are handled in the main thread only; elsewhere this does nothing. If another handler waits for a warning of
+    the batch system, as submitit does to requeue the job, the warning is passed on after the run was saved.
 
     Args:
-        max_hours: Hours after the start of the process that count as a signal too.
+        max_hours: Hours after the start of the process at which to stop.
     """
 
     def __init__(self, max_hours: float | None = None) -> None:
@@ -33,12 +33,12 @@ class Stop:
         self._before: dict[signal.Signals, Any] = {}
 
     def ask(self, reason: str) -> None:
-        """Count as a signal from now on, with the reason as its name."""
+        """Requests a stop, with the reason in place of a signal's name."""
         self._asked = reason
 
     @property
     def received(self) -> str | None:
-        """Why to stop: the name of the signal, the setting, or the reason; None to go on."""
+        """Why to stop: the signal, the setting or the reason; None to continue."""
         if self._signal is not None:
             return self._signal.name
         if self._max_hours is not None and time.monotonic() - process.STARTED >= self._max_hours * 3600:

@@ -30,7 +30,7 @@ class TargetRate:
     budget: BudgetControl | None = None
 
     def of(self, epoch: int, spent: list[Spent]) -> float:
-        """Return the target of an epoch, the same on all ranks.
+        """Returns the target of an epoch, the same on all ranks.
 
         Args:
             epoch: Counted from 0.
@@ -45,7 +45,7 @@ class TargetRate:
         return distributed.broadcast_object(self.budget.target(epoch, spent))
 
     def later_rows(self, epoch: int, target: float, plan: Plan) -> list[float]:
-        """Return the rows that each later epoch is expected to train.
+        """Returns the rows that each later epoch is expected to train.
 
         They follow the rate schedule, scaled if a budget sets the rates. For a method without a rate they are as many
         as in the current epoch.
@@ -62,11 +62,11 @@ class TargetRate:
         return [scale * self.setpoint.target(each, self.epochs) * plan.offered for each in later]
 
     def entry(self, key: str, target: float) -> dict[str, float]:
-        """Return the target under a key of a log row; nothing for a method without a rate."""
+        """Returns the target under a key of a log row; nothing for a method without a rate."""
         return {} if self.setpoint is None else {key: target}
 
     def result(self, spent: Sequence[Spent]) -> dict[str, Any]:
-        """Return the entry of result.json about the budget; nothing without one."""
+        """Returns the entry of result.json about the budget; nothing without one."""
         if self.budget is None or not spent:
             return {}
         budget, total = self.budget.budget, spent[-1].total

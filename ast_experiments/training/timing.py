@@ -1,4 +1,4 @@
-"""A rehearsal before the first epoch: how long a row takes, found by doing the work without learning from it."""
+"""Times a training step and a scoring pass before the first epoch, without updating the model."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from ast_experiments.data.loaders.base import Loader
 from ast_experiments.training.random_state import preserved
 from ast_experiments.training.step import Stepper, mode_of
 
-ENOUGH_S, MOST = 1.0, 20
-MOST_TOGETHER = 5  # repetitions where ranks must do equally many
+MIN_SECONDS, MAX_REPEATS = 1.0, 20
+RANK_REPEATS = 5  # with several ranks, which must all do the same number
 
 
-def rehearse(stepper: Stepper, loader: Loader, batch_size: int, *, scoring: bool) -> tuple[float, float]:
-    """Seconds of training a row and, if asked for, of scoring one; loading included in the first.
+def time_per_row(stepper: Stepper, loader: Loader, batch_size: int, *, scoring: bool) -> tuple[float, float]:
+    """Returns the seconds of loading and training a row, and of scoring one.
 
-    Weights, statistics and random streams are left as they were.
+    Leaves weights, statistics and random streams as they were.
 
     Args:
-        stepper: Whose steps.
+        stepper: Makes the steps.
         loader: Of training samples.
         batch_size: Rows of a batch on all ranks.
-        scoring: Whether a scoring pass is timed too; 0 otherwise.
+        scoring: Whether to time a scoring pass too; 0 otherwise.
     """
     device = stepper.hardware.device
     ids = np.arange(batch_size // distributed.size(), dtype=np.int64)
 
-    def settle() -> None:
+    def synchronize() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize()
 
     def train() -> None:
-        stepper.rehearse(loader.fetch(ids, 0).take(slice(None), batch_size))
-        settle()
+        stepper.dry_run(loader.fetch(ids, 0).take(slice(None), batch_size))
+        synchronize()
 
     def score() -> None:
         batch = loader.fetch(ids, 0)
         with torch.no_grad(), mode_of(stepper.model, "eval"), stepper.hardware.autocast():
             stepper.model(batch.images)
-        settle()
+        synchronize()
 
     with preserved(device):
         stepper.model.train()
@@ -54,10 +54,10 @@ def rehearse(stepper: Stepper, loader: Loader, batch_size: int, *, scoring: bool
 
 
 def seconds_of(work: Callable[[], None]) -> float:
-    """Seconds that a piece of work takes, after it was done once unmeasured: the median of several times."""
+    """Returns the median seconds that `work` takes, after one warm-up call."""
     work()
     alone = distributed.size() == 1
-    most, enough = (MOST, ENOUGH_S) if alone else (MOST_TOGETHER, math.inf)
+    most, enough = (MAX_REPEATS, MIN_SECONDS) if alone else (RANK_REPEATS, math.inf)
     times: list[float] = []
     while not times or (len(times) < most and sum(times) < enough):
         begin = time.perf_counter()

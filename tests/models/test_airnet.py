@@ -10,7 +10,7 @@ from torch.nn import functional
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.energy.flops import count_flops
 from ast_experiments.models.airnet import EPS, AirNet, Block, airnet
-from ast_experiments.models.build import side_model, whiten
+from ast_experiments.models.build import build_auxiliary, whiten
 
 
 def photos(rows: int = 200, channels: int = 3, size: int = 16) -> torch.Tensor:
@@ -107,7 +107,7 @@ def test_images_that_vanish_are_refused() -> None:
         airnet(10, 1, 8, width=1.0)
 
 
-def test_a_side_network_is_narrower() -> None:
-    made = side_model({"name": "airnet", "width": 0.5}, 10, 3, 32, width=0.5, arch=None)
+def test_an_auxiliary_model_is_narrower() -> None:
+    made = build_auxiliary({"name": "airnet", "width": 0.5}, 10, 3, 32, width=0.5, arch=None)
     assert isinstance(made, AirNet)
     assert made.head.in_features == 64

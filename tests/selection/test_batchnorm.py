@@ -11,9 +11,10 @@ from torch import nn
 
 from ast_experiments.config.compose import load_config
 from ast_experiments.runs import build as building
+from ast_experiments.runs import networks
 from ast_experiments.tracking import Trackers
+from ast_experiments.training.auxiliary_model import AuxiliaryModel
 from ast_experiments.training.batches import planned_batches
-from ast_experiments.training.side_model import SideNet
 
 METHODS = {
     "gather": ["method=ast_fresh"],
@@ -57,18 +58,18 @@ def same(before: list[torch.Tensor], after: list[torch.Tensor]) -> bool:
     return all(map(torch.equal, before, after))
 
 
-def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> tuple[Any, list[SideNet]]:
-    """A run of a network with BatchNorm, and the side networks that its method has."""
-    sides: list[SideNet] = []
-    init = SideNet.__init__
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> tuple[Any, list[AuxiliaryModel]]:
+    """A run of a network with BatchNorm, and the auxiliary models that its method has."""
+    sides: list[AuxiliaryModel] = []
+    init = AuxiliaryModel.__init__
 
-    def noted(self: SideNet, *args: Any) -> None:
+    def noted(self: AuxiliaryModel, *args: Any) -> None:
         init(self, *args)
         sides.append(self)
 
-    monkeypatch.setattr(SideNet, "__init__", noted)
+    monkeypatch.setattr(AuxiliaryModel, "__init__", noted)
     monkeypatch.setattr(building, "build_model", lambda *_, **__: Normed())
-    monkeypatch.setattr(building.models, "side_model", lambda *_, width, **__: Normed(width))
+    monkeypatch.setattr(networks.models, "build_auxiliary", lambda *_, width, **__: Normed(width))
     base = ["tracking=jsonl", "dataset.train_rows=300", "recipe.epochs=3", "recipe.batch_size=16", "energy=nominal"]
     run = building.build_run(load_config([*base, *overrides]), tmp_path, lambda facts: Trackers([]))
     run.stepper.model.train()
@@ -81,25 +82,25 @@ def test_scoring_leaves_the_statistics_alone(
 ) -> None:
     run, sides = built(tmp_path, monkeypatch, overrides)
     model, learned = run.stepper.model, []
-    learn = SideNet.learn
+    learn = AuxiliaryModel.learn
 
-    def noted(self: SideNet, batch: Any, progress: float) -> None:
+    def noted(self: AuxiliaryModel, batch: Any, progress: float) -> None:
         before = statistics(self.model)
         learn(self, batch, progress)
         learned.append(self)
         assert not same(before, statistics(self.model))
 
-    score = SideNet.score
+    score = AuxiliaryModel.score
 
-    def still(self: SideNet, batch: Any) -> Any:
+    def still(self: AuxiliaryModel, batch: Any) -> Any:
         before = statistics(self.model)
         outputs = score(self, batch)
         assert same(before, statistics(self.model))
         assert self.model.training
         return outputs
 
-    monkeypatch.setattr(SideNet, "learn", noted)
-    monkeypatch.setattr(SideNet, "score", still)
+    monkeypatch.setattr(AuxiliaryModel, "learn", noted)
+    monkeypatch.setattr(AuxiliaryModel, "score", still)
     for epoch in range(2):
         before = statistics(model)
         plan = run.hooks.plan(epoch, 0.3)

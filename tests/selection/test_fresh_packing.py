@@ -30,7 +30,7 @@ BATCH, SAMPLES = 40, 40 * 25 + 7
 
 
 class Side:
-    """A side network that notes what it learned; its losses are the ids."""
+    """A auxiliary model that notes what it learned; its losses are the ids."""
 
     def __init__(self, **settings):
         self.settings, self.learned = settings, []
@@ -55,7 +55,7 @@ def fetch(ids, epoch):
 def made(controller, *, seed=0, epochs=6, **settings):
     method = on_fresh(settings.pop("execution", "gather"), controller, settings.pop("significance", loss), **settings)
     given = context(samples=SAMPLES, batch_size=BATCH, epochs=epochs, seed=seed)
-    return Selector(method, dataclasses.replace(given, fetch=fetch, side_net=Side))
+    return Selector(method, dataclasses.replace(given, fetch=fetch, auxiliary_model=Side))
 
 
 def losses_of(ids, epoch):
@@ -209,7 +209,7 @@ def sized(full=8, **settings):
     def pictures(ids, epoch):
         return dataclasses.replace(batch_of(ids), images=torch.zeros(len(ids), 1, full, full))
 
-    given = dataclasses.replace(context(samples=64, batch_size=8), fetch=pictures, side_net=Side)
+    given = dataclasses.replace(context(samples=64, batch_size=8), fetch=pictures, auxiliary_model=Side)
     return Selector(ASTFresh(PI(), loss, **settings), given)
 
 

@@ -40,7 +40,7 @@ LOSSES = np.random.default_rng(0).exponential(1.0, 1000).astype(np.float32)
 def made(samples=1000, batch_size=32, epochs=4, seed=0, **settings):
     method = Proxy(**{"proxy_width": 0.5, "proxy_arch": None, "proxy_every": 4} | settings)
     given = context(samples=samples, batch_size=batch_size, epochs=epochs, seed=seed)
-    return Selector(method, dataclasses.replace(given, side_net=lambda **s: Side(LOSSES, **s)))
+    return Selector(method, dataclasses.replace(given, auxiliary_model=lambda **s: Side(LOSSES, **s)))
 
 
 def epoch_of(selector, epoch, target):
@@ -141,7 +141,7 @@ def test_equal_scores_are_taken_in_order():
 
 
 def test_proxy_net_learns_in_turn_over_a_resume():
-    given = dataclasses.replace(context(), side_net=lambda **s: Side(LOSSES, **s))
+    given = dataclasses.replace(context(), auxiliary_model=lambda **s: Side(LOSSES, **s))
     nets = [ProxyNet(given, 0.5, None, 3, None) for _ in range(2)]
     for shown in range(4):
         nets[0].show(batch_of([shown]), shown / 10)

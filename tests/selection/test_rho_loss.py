@@ -49,7 +49,7 @@ def made(epochs=3, held=HELD, **settings):
     method = RhoLoss(**{"irreducible_epochs": epochs, "proxy_width": 0.5, "proxy_arch": None} | settings)
     nets = []
 
-    def side_net(**given):
+    def auxiliary_model(**given):
         nets.append(Side(**given))
         return nets[-1]
 
@@ -59,7 +59,11 @@ def made(epochs=3, held=HELD, **settings):
 
     given = context(samples=SAMPLES, batch_size=16, epochs=4)
     given = dataclasses.replace(
-        given, fetch=labelled, side_net=side_net, held_out=held_out if held else None, held_out_samples=held
+        given,
+        fetch=labelled,
+        auxiliary_model=auxiliary_model,
+        held_out=held_out if held else None,
+        held_out_samples=held,
     )
     return Selector(method, given), nets[0]
 

@@ -23,7 +23,7 @@ def context(samples=1000, batch_size=64, epochs=60, seed=0):
         seed=seed,
         device=torch.device("cpu"),
         fetch=refuse,
-        side_net=refuse,
+        auxiliary_model=refuse,
     )
 
 

@@ -163,7 +163,7 @@ def _probe(run: Any, batch_size: int) -> tuple[float, float, int]:
             run.stepper.model(batch.images)
 
     run.stepper.model.train()
-    train_s, batches = timed(run.train, batch_size, run.stepper.rehearse)
+    train_s, batches = timed(run.train, batch_size, run.stepper.dry_run)
     run.stepper.model.eval()
     val_s, _ = timed(run.validation.loader, run.validation.batch_size, score)
     return train_s, val_s, batches

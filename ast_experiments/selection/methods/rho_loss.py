@@ -14,7 +14,7 @@ from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.ranges import Count, Rate
 from ast_experiments.selection.history import SampleHistory, merged
 from ast_experiments.selection.large_batch import LargeBatches
-from ast_experiments.selection.method import Method, Scorer, SideNet, forwarded
+from ast_experiments.selection.method import AuxiliaryModel, Method, Scorer, forwarded
 from ast_experiments.selection.plan import Plan
 from ast_experiments.selection.proxy_model import LEARNING
 
@@ -48,7 +48,7 @@ class RhoLoss(Method):
         """Makes the small network."""
         self._loading = LargeBatches(self.context)
         # Made here, before the run's random stream starts, so that this one draws nothing from it.
-        self._net: SideNet | None = self.context.side_net(width=self._width, arch=self._arch)
+        self._net: AuxiliaryModel | None = self.context.auxiliary_model(width=self._width, arch=self._arch)
 
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Orders all samples, in batches of B / target. The first call computes the irreducible losses."""

@@ -17,7 +17,7 @@ from ast_experiments.training.optim import Schedule
 from ast_experiments.training.step import mode_of, per_sample_loss, shrunk
 
 
-class SideNet:
+class AuxiliaryModel:
     """A small network with its own optimiser; see `selection.method`.
 
     In a data-parallel run the loss is the mean over the rows of all ranks, so that every rank has the same weights.
@@ -93,17 +93,17 @@ class SideNet:
         self._scaler.load_state_dict(state["scaler"])
 
 
-def side_net_maker(
+def auxiliary_model_maker(
     make_model: Callable[[float, str | None, int | None], nn.Module],
     make_optimizer: Callable[[nn.Module], tuple[torch.optim.Optimizer, Schedule]],
     count: Callable[[nn.Module, int | None], Flops],
     hardware: Hardware,
     ledger: Ledger,
-) -> Callable[..., SideNet]:
-    """Returns `Context.side_net`, given functions that make a network, make its optimiser, and count its FLOPs."""
+) -> Callable[..., AuxiliaryModel]:
+    """Returns `Context.auxiliary_model`, given what makes a network and its optimiser, and counts its FLOPs."""
 
-    def side_net(width: float = 0.25, arch: str | None = None, size: int | None = None) -> SideNet:
+    def auxiliary_model(width: float = 0.25, arch: str | None = None, size: int | None = None) -> AuxiliaryModel:
         model = make_model(width, arch, size)
-        return SideNet(model, *make_optimizer(model), hardware, ledger, count(model, size), size)
+        return AuxiliaryModel(model, *make_optimizer(model), hardware, ledger, count(model, size), size)
 
-    return side_net
+    return auxiliary_model

@@ -13,7 +13,7 @@ from torch import nn
 from ast_experiments.core.batch import Batch
 from ast_experiments.energy.flops import Flops
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.training.side_model import SideNet
+from ast_experiments.training.auxiliary_model import AuxiliaryModel
 
 CPU = torch.device("cpu")
 
@@ -30,11 +30,11 @@ class Faint(nn.Module):
         return half.float() * 1e-9
 
 
-def side_net(dtype: torch.dtype, lr: float = 1e9) -> SideNet:
+def auxiliary_model(dtype: torch.dtype, lr: float = 1e9) -> AuxiliaryModel:
     model = Faint()
     hardware: Any = SimpleNamespace(device=CPU, dtype=dtype, autocast=nullcontext)
     schedule: Any = SimpleNamespace(set=lambda progress: lr)
-    return SideNet(
+    return AuxiliaryModel(
         model, torch.optim.SGD(model.parameters(), lr=lr), schedule, hardware, Ledger(CPU), Flops(1, 2), None
     )
 
@@ -46,7 +46,7 @@ def batch(rows: int = 4, value: float = 1.0) -> Batch:
 
 @pytest.mark.parametrize(("dtype", "learns"), [(torch.float16, True), (torch.bfloat16, False)])
 def test_float16_scales_the_gradients(dtype: torch.dtype, learns: bool) -> None:
-    net = side_net(dtype)
+    net = auxiliary_model(dtype)
     net.learn(batch(), 0.0)
     moved = net.model.weight.detach() - 1  # pyright: ignore
     expected = torch.tensor([0.5, -0.5]) if learns else torch.zeros(2)
@@ -54,14 +54,14 @@ def test_float16_scales_the_gradients(dtype: torch.dtype, learns: bool) -> None:
 
 
 def test_a_step_that_overflows_is_left_out_and_lowers_the_scale() -> None:
-    net = side_net(torch.float16)
+    net = auxiliary_model(torch.float16)
     net.learn(batch(value=float("inf")), 0.0)
     assert torch.equal(net.model.weight.detach(), torch.ones(2))  # pyright: ignore
     assert net.state_dict()["scaler"]["scale"] == 2.0**15
 
 
 def test_the_scale_is_part_of_the_state_and_an_empty_batch_changes_nothing() -> None:
-    net, again = side_net(torch.float16), side_net(torch.float16)
+    net, again = auxiliary_model(torch.float16), auxiliary_model(torch.float16)
     net.learn(batch(value=float("inf")), 0.0)
     again.load_state_dict(net.state_dict())
     again.learn(batch(rows=0), 0.0)
