@@ -59,7 +59,7 @@ class Selection:
         self.target = None if self._schedule is None else self._schedule.final or self._schedule.rate
         self.device = torch.device(device)
         run = {"samples": dataset_size, "batch_size": batch_size, "epochs": epochs, "seed": seed, "device": self.device}
-        self._selector = Selector(self.method, Context(**run, fetch=only_ids, side_net=no_auxiliary_model))
+        self._selector = Selector(self.method, Context(**run, fetch=only_ids, auxiliary_model=no_auxiliary_model))
         self.batches = PlannedBatches(self._remaining, self._count)
         self._wrapped: WithIds | None = None
         self._now: Epoch | None = None
