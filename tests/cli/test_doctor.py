@@ -85,7 +85,7 @@ def test_a_sound_set_is_said_to_be_one(layout, tmp_path, monkeypatch, capsys):
     assert "ok     images: 1 L, 1 CMYK: read as RGB" in lines
     assert "ok     images: all 36 can be decoded; none is in both splits or two classes" in lines
     assert any("for a copy of the train images" in line for line in lines) == (layout is tools.parquet)
-    assert "note   time: an estimate from that, no promise:" in lines[-1]
+    assert "note   time: an estimate from these rates:" in lines[-1]
     assert " min for a quick test of one dense epoch, " in lines[-1]
 
 
@@ -133,7 +133,7 @@ def test_small_images_and_a_wrong_setting(monkeypatch, capsys):
     [
         (["method=ast_fresh"], "at a mean rate of 0.40"),
         (["method=ast_masked"], "at a mean rate of 1.00"),
-        (["method=dense", "hardware.processes=2"], "at a mean rate of 1.00, by one of its 2 processes alone"),
+        (["method=dense", "hardware.processes=2"], "at a mean rate of 1.00, in one of its 2 processes"),
     ],
 )
 def test_the_estimate_says_what_it_counts(overrides, end, monkeypatch):

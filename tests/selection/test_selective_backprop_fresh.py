@@ -55,7 +55,7 @@ def test_the_mean_share_kept_is_the_rate(rate):
     assert ranks_of_kept.mean() == pytest.approx((1 + beta) / (2 + beta), abs=0.05)
 
 
-@pytest.mark.parametrize(("history", "rate"), [(1024, 0.3), (120, 0.3), (30, 0.6)])
+@pytest.mark.parametrize(("history", "rate"), [(1024, 0.3), (120, 0.3), (64, 0.6)])
 def test_each_row_is_kept_as_a_loop_over_the_last_losses_says(history, rate):
     selector, last = made(history=history), []
     for b, ids in enumerate(chunks(selector.plan(0, rate))[:30]):
