@@ -111,6 +111,8 @@ def run_job(
             raise
         outcome = Outcome({}, time.monotonic() - begun, stopped=reasons[0])
     except (Exception, SystemExit) as raised:
+        if isinstance(raised, SystemExit) and not logs:  # a launcher ends the process to requeue the job
+            raise
         text = str(raised) if isinstance(raised, UserError) else f"{type(raised).__name__}: {raised}"
         outcome = Outcome({}, time.monotonic() - begun, error=" ".join(text.split()))
         print_failure(job.title, outcome.error or "", job.folder)
