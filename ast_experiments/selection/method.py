@@ -32,10 +32,8 @@ Scorer: TypeAlias = Callable[..., Outputs]
 """`score(batch, mode="eval", size=None)`: a forward pass without gradients, charged to the ledger. `size` first shrinks
 the images to that many pixels."""
 
-NO_HOLDOUT = (
-    "needs samples held out from training, but there are none; "
-    "type holdout=0.1, in the runs that it is compared with too"
-)
+NO_HOLDOUT = """\
+needs samples held out from training, but there are none; type holdout=0.1, in the runs that it is compared with too"""
 ORDER = 1
 """Key of the random stream that orders an epoch."""
 

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-class Part:
+class Part(ABC):
     """State of a method that is kept over epochs.
 
     A method assigns its parts to attributes. The run finds them there, as PyTorch finds the submodules of a module:
     it resets them before each plan, commits them at the end of each epoch, and keeps them in checkpoints.
     """
 
-    def reset(self) -> None:
+    def reset(self) -> None:  # noqa: B027
         """Drops what a plan has set but no epoch has committed."""
 
-    def commit(self, epoch: int) -> None:
+    def commit(self, epoch: int) -> None:  # noqa: B027
         """Commits what the plan of an epoch has set."""
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Returns tensors, numbers and strings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        raise NotImplementedError
 
 
 class Staged(Part, Generic[T]):
