@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ast_experiments.cli.help import usage
 from ast_experiments.cli.main import EXIT_FAILED, guarded
-from ast_experiments.config.compose import Source, compose
+from ast_experiments.config.compose import Source, adapted, compose
 from ast_experiments.config.groups import CONF
 from ast_experiments.config.naming import LAUNCH, launch_id
-from ast_experiments.config.presets import adapt_overrides
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.process import is_main_process, launched
 
@@ -38,13 +37,13 @@ def _main() -> int:
         print(usage())
         return 0
     source = Source(Path(args.config_path or CONF), args.config_name or "config")
-    overrides = list(args.overrides) if args.config_path or args.config_name else adapt_overrides(args.overrides)
+    overrides = list(args.overrides)
     if args.config_dir:
         overrides.insert(0, _search(Path(args.config_dir)))
     if flags := _flags(args):
-        from ast_experiments.config.hydra_app import hydra_app
+        from ast_experiments.config.hydra_app import show
 
-        hydra_app([*overrides, *flags], lambda cfg: None, source)
+        show([*adapted(overrides, source), *flags], source)
         return 0
     _share_launch_id()
     from ast_experiments.config.preflight import preflight

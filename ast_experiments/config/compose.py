@@ -12,6 +12,7 @@ from ast_experiments.config.explain import explain
 from ast_experiments.config.groups import CONF
 from ast_experiments.config.naming import job_name, launch_id, sweep_name
 from ast_experiments.config.plugins import register
+from ast_experiments.config.presets import adapt_overrides
 from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError
 
@@ -45,7 +46,7 @@ def compose(overrides: Sequence[str], *, hydra: bool = False, source: Source = P
     """Composes overrides, without checking the values.
 
     Args:
-        overrides: As on the command line.
+        overrides: As on the command line, for one job. A preset is adapted to other choices (`config/presets.py`).
         hydra: Whether to include Hydra's own node.
         source: The primary config.
 
@@ -59,11 +60,17 @@ def compose(overrides: Sequence[str], *, hydra: bool = False, source: Source = P
 
     register_resolvers()
     register(overrides)
+    overrides = adapted(overrides, source)
     try:
         with initialize_config_dir(str(source.folder.resolve()), version_base="1.3"):
             return hydra_compose(source.name, overrides=list(overrides), return_hydra_config=hydra)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error, overrides, partial(compose, source=source))) from error
+
+
+def adapted(overrides: Sequence[str], source: Source) -> list[str]:
+    """Returns the overrides of a job with those that adapt an experiment of the package to the other choices."""
+    return adapt_overrides(overrides) if source == PACKAGED else list(overrides)
 
 
 def split_jobs(overrides: Sequence[str]) -> list[list[str]]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 UNSUPPORTED = ("hydra.callbacks", "hydra/callbacks", "hydra.job.chdir", "hydra.job.env_set", "hydra.sweep.subdir")
 """Settings of Hydra that would have no effect."""
+SWEEPER = "basic"
+"""The choice of `hydra/sweeper`: every combination of the listed values."""
 
 
 class Sweep(NamedTuple):
@@ -54,6 +56,7 @@ def preflight(overrides: Sequence[str], multirun: bool, source: Source = PACKAGE
     """
     _check_keys(overrides)
     cfg = compose(split_jobs(overrides)[0], hydra=True, source=source)
+    _check_sweeper(str(cfg.hydra.runtime.choices["hydra/sweeper"]))
     if not multirun and not str(cfg.hydra.get("mode")).endswith("MULTIRUN"):
         check(validate(compose(overrides, source=source)))
         return None
@@ -85,11 +88,22 @@ def _check_keys(overrides: Sequence[str]) -> None:
     """Refuses keys that cannot be set."""
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
+        if key == "hydra/sweeper":
+            _check_sweeper(override.partition("=")[2])
         if key.startswith(UNSUPPORTED):
             raise ConfigError(f"{key}: is not supported; leave it out")
         group = key.removesuffix(".name")
         if key.endswith(".name") and group in GROUPS:
             raise ConfigError(f"{key}: is read-only; type {group}=NAME to select another choice")
+
+
+def _check_sweeper(name: str) -> None:
+    """Refuses a sweeper that would have no effect."""
+    if name != SWEEPER:
+        raise ConfigError(
+            f"hydra/sweeper={name}: is not supported, only {SWEEPER} is, which runs every combination of the listed "
+            "values; leave it out, or search with ast-tune key=LOW..HIGH trials=N"
+        )
 
 
 def _check_names(jobs: Sequence[Sequence[str]]) -> None:

@@ -19,12 +19,13 @@ def adapt_overrides(overrides: Sequence[str]) -> list[str]:
 
     `experiment=cifar10_published method=dense` compares a method with its reference; but the experiment sets
     `method.pick`, which `dense` does not have. Settings that the new choice does not have are deleted. Of a method,
-    settings other than the rates return to the new choice's own values. Settings that the user typed stay as typed.
+    settings other than the rates return to the new choice's own values. Settings that the user typed stay as typed, so
+    overrides that are adapted stay as they are.
 
     Args:
-        overrides: As on the command line.
+        overrides: As on the command line, for one job.
     """
-    typed = {key: value for key, _, value in (override.partition("=") for override in overrides)}
+    typed = {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in overrides)}
     file = CONF / "experiment" / f"{typed.get('experiment')}.yaml"
     if not file.is_file() or not any(group in typed for group in REPLACEABLE):
         return list(overrides)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ast_experiments.config.compose import PACKAGED, Source, register_resolvers
+from ast_experiments.config.compose import PACKAGED, Source, adapted, register_resolvers
+from ast_experiments.config.naming import job_name
 from ast_experiments.config.preflight import Sweep
 from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError
@@ -27,11 +28,12 @@ def launch(sweep: Sweep, overrides: Sequence[str], source: Source = PACKAGED) ->
         overrides: As on the command line.
         source: The primary config.
     """
-    from ast_experiments.config.hydra_app import hydra_app
+    from ast_experiments.config.hydra_app import launch_jobs
 
-    # Workers cannot compute the directory again: they would name it after a launch of their own.
+    # Workers cannot compute the directories again: they would name the sweep after a launch of their own.
     folder = str(sweep.folder).replace("'", r"\'")
-    hydra_app(["--multirun", *overrides, f"hydra.sweep.dir='{folder}'"], job, source)
+    jobs = [[*adapted(each, source), f"hydra.sweep.subdir='{job_name(each)}'"] for each in sweep.jobs]
+    launch_jobs(jobs, [*overrides, f"hydra.sweep.dir='{folder}'"], job, source)
 
 
 def job(cfg: DictConfig) -> float | None:

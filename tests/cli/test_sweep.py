@@ -152,3 +152,15 @@ def test_launchers(launcher: str, plugin: str, option: str, train: Callable[...,
     assert "recipe.lr=1e+30" in errors[0]
     assert (sweep / "report.html").exists()
     assert os.listdir(tmp_path) == ["outputs"]
+
+
+def test_a_launcher_gets_adapted_jobs(train: Callable[..., Done], tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    preset = ["experiment=cifar10_published", "dataset=digits", "model=simple_cnn", "recipe=small", "recipe.epochs=1"]
+    done = train("-m", *preset, "method=dense,random", "tracking=jsonl", "hydra/launcher=joblib", "group=mine")
+    assert done.code == 0, done.err
+    found = {result["method"]: Path(result["folder"]).name for result in results(tmp_path / "outputs/sweeps/mine")}
+    assert sorted(found) == ["dense", "random"]
+    typed = sorted([*preset, "method=dense"])
+    assert found["dense"].startswith(",".join(typed)[:40])
+    assert train("-m", *preset, "method=dense,random", "tracking=jsonl", "group=mine").out.count("finished already") == 3

@@ -118,6 +118,18 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch: p
         preflight(["seed=0,1", "hydra/launcher=submitit_slurm"], multirun=True)
 
 
+@pytest.mark.parametrize("more", [[], ["hydra.sweeper.n_trials=9"]])
+@pytest.mark.parametrize("multirun", [True, False])
+def test_another_sweeper_is_refused(multirun: bool, more: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        preflight(["recipe.lr=0.1,0.2", "hydra/sweeper=optuna", *more], multirun)
+    message = str(caught.value)
+    assert message.startswith("hydra/sweeper=optuna: is not supported, only basic is")
+    assert "leave it out" in message
+    assert "\n" not in message
+    assert preflight(["seed=0,1", "hydra/sweeper=basic"], multirun=True) is not None
+
+
 def test_every_job_is_checked_to_the_last() -> None:
     with pytest.raises(ConfigError, match=r"^seed: .x."):
         preflight(["seed=1,2,x"], multirun=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ast_experiments.config.checks import check
 from ast_experiments.config.compose import list_values, load_config
-from ast_experiments.config.presets import adapt_overrides
 from ast_experiments.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def _parse_range(argument: str, key: str, value: str) -> Range:
 
 def trial_overrides(common: Sequence[str], values: Mapping[str, str]) -> list[str]:
     """Returns the overrides from which `ast-train` makes the run of a trial."""
-    return adapt_overrides([*common, *(f"{key}={value}" for key, value in values.items())])
+    return [*common, *(f"{key}={value}" for key, value in values.items())]
 
 
 def trial_config(common: Sequence[str], values: Mapping[str, str]) -> Config:
