@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from ast_experiments.config.groups import CONF
-from ast_experiments.config.schema import CHOICES, SHARED, Choice, Config
+from ast_experiments.config.schema import CHOICES, SHARED, RunConfig
 
 SETTING = re.compile(r"( *)([\w./]+):(?: +([^#\s].*?))?(?:  +# (.*))?")
 INHERITED = re.compile(r"  - (?!_self_)(\w+)")
@@ -27,8 +27,7 @@ class Setting(NamedTuple):
 
 def tables() -> str:
     """All groups and their choices, as Markdown."""
-    own = {key: kind for key, kind in fields(Config).items() if key.split(".")[0] not in (*CHOICES, *SHARED)}
-    parts = ["## Settings of a run", table(own, {"": read(CONF / "config.yaml")[1]})]
+    parts = ["## Settings of a run", table(fields(RunConfig), {"": read(CONF / "config.yaml")[1]})]
     for group, choices in CHOICES.items():
         parts += [f"## {group}", heads(group)]
         for schema, names in alike(choices):
@@ -43,11 +42,11 @@ def tables() -> str:
     return "\n\n" + "\n\n".join(parts) + "\n"
 
 
-def alike(choices: Mapping[str, Choice]) -> list[tuple[type, list[str]]]:
+def alike(choices: Mapping[str, type]) -> list[tuple[type, list[str]]]:
     """Groups choices that have the same settings; one schema for each group, and the names."""
     groups: dict[str, tuple[type, list[str]]] = {}
-    for name, choice in choices.items():
-        groups.setdefault(repr(fields(choice.schema)), (choice.schema, []))[1].append(name)
+    for name, schema in choices.items():
+        groups.setdefault(repr(fields(schema)), (schema, []))[1].append(name)
     return list(groups.values())
 
 

@@ -6,9 +6,12 @@ Each check lives in the package that knows the rule; `CHECKS` lists them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ast_experiments.config.schema import Config
 
 
 def check(config: Config, remote: bool = False) -> None:

@@ -106,4 +106,4 @@ def _rated() -> str:
     from ast_experiments.config.schema import CHOICES
     from ast_experiments.config.schema.rates import Rated
 
-    return ", ".join(name for name, choice in CHOICES["method"].items() if issubclass(choice.schema, Rated))
+    return ", ".join(name for name, choice in CHOICES["method"].items() if issubclass(choice, Rated))

@@ -40,21 +40,49 @@ def choice_values(group: str, name: str) -> Mapping[str, Any] | None:
         return read_choice(CONF / group / f"{name}.yaml")
     if group not in GROUPS or not name:
         return None
-    if "." not in name and name not in _plugins(group):
+    if not is_elsewhere(group, name) and name not in plugins(group):
         return None
-    from ast_experiments.config.schema.signature import defaults_of
-
     return defaults_of(group, name)
+
+
+def defaults_of(group: str, name: str) -> dict[str, Any]:
+    """Returns the settings of a choice without a yaml file: its name and the defaults; `???` marks those without."""
+    from ast_experiments.selection.find import MISSING, find, settings_of
+
+    target = find(group, name)
+    rate = getattr(target, "rate", None)
+    settings: dict[str, Any] = {"name": name}
+    if rate is not None:
+        settings |= {
+            "rate": rate,
+            "rate_schedule": "constant",
+            "rate_final": None,
+            "warmup_epochs": target.warmup_epochs,  # pyright: ignore[reportFunctionMemberAccess]
+            "final_epochs": 0,
+            "budget": dict.fromkeys(("samples", "flops", "seconds", "joules")),
+        }
+    for key, setting in settings_of(target).items():
+        default = "???" if setting.default is MISSING else setting.default
+        settings[key] = list(default) if isinstance(default, tuple) else default
+    return settings
+
+
+def is_elsewhere(group: str, name: str) -> bool:
+    """Returns whether a choice names a module of another package."""
+    return group in GROUPS and "." in name
+
+
+def plugins(group: str) -> frozenset[str]:
+    """Returns the names of the choices that installed packages offer as entry points."""
+    if group not in GROUPS:
+        return frozenset()
+    from importlib.metadata import entry_points
+
+    return frozenset(point.name for point in entry_points(group=f"ast_experiments.{group}s"))
 
 
 def _file(group: str, name: str) -> bool:
     return (CONF / group / f"{name}.yaml").is_file()
-
-
-def _plugins(group: str) -> frozenset[str]:
-    from importlib.metadata import entry_points
-
-    return frozenset(point.name for point in entry_points(group=f"ast_experiments.{group}s"))
 
 
 def _named(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:

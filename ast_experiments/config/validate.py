@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from ast_experiments.core.errors import ConfigError
 
@@ -25,20 +26,23 @@ def validate(cfg: DictConfig) -> Config:
     from omegaconf.errors import OmegaConfBaseException
 
     from ast_experiments.config.resolve import resolve
-    from ast_experiments.config.schema import CHOICES, SHARED, Config
+    from ast_experiments.config.schema import CHOICES, SHARED, Config, RunConfig
 
     try:
         settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(first_line(error)) from error
+    # First what needs no import of torch, so that an error there comes at once.
+    for group, schema in SHARED.items():
+        settings[group] = _build(schema, settings.get(group), group, f"this {group}")
+    own = {key: value for key, value in settings.items() if key not in CHOICES and key not in SHARED}
+    _build(RunConfig, own, "", "the config", Config)
     for group, choices in CHOICES.items():
         node = settings.get(group)
         name = node.get("name") if isinstance(node, dict) else None
         if not isinstance(name, str) or name not in choices:
             raise ConfigError(f"{group}: {name!r} is not a choice{nearest(str(name), choices)}")
-        settings[group] = _build(choices[name].schema, node, group, f"{group}={name}")
-    for group, schema in SHARED.items():
-        settings[group] = _build(schema, settings.get(group), group, f"this {group}")
+        settings[group] = _build(choices[name], node, group, f"{group}={name}")
     return resolve(_build(Config, settings, "", "the config"))
 
 
@@ -58,7 +62,8 @@ def first_line(error: Exception) -> str:
     return f"{key}: {lines[0]}" if key and lines else (lines[0] if lines else type(error).__name__)
 
 
-def _build(schema: type, values: Any, prefix: str, label: str) -> Any:
+def _build(schema: type, values: Any, prefix: str, label: str, listed: type | None = None) -> Any:
+    """Builds settings; `listed` is the dataclass whose settings a message lists, `schema` itself if None."""
     from pydantic import ValidationError
 
     if not isinstance(values, dict):
@@ -66,9 +71,33 @@ def _build(schema: type, values: Any, prefix: str, label: str) -> Any:
     try:
         return schema(**values)
     except ValidationError as error:
-        names = [field.name for field in dataclasses.fields(schema) if field.name != "name"]
-        lines = [_explain(detail, prefix, label, names) for detail in error.errors()]
+        names = [field.name for field in dataclasses.fields(listed or schema) if field.name != "name"]
+        lines = [_explain(detail, prefix, label, names) for detail in _joined(error.errors(), _unions(schema))]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _unions(schema: Any) -> frozenset[str]:
+    """Returns the settings of several types, such as `int | str | None`; null alone makes no union."""
+    found = set()
+    for name, field in schema.__pydantic_fields__.items():
+        members = get_args(field.annotation) if get_origin(field.annotation) in (Union, UnionType) else ()
+        if len([member for member in members if member is not NoneType]) > 1:
+            found.add(name)
+    return frozenset(found)
+
+
+def _joined(errors: Sequence[Any], unions: frozenset[str]) -> list[dict[str, Any]]:
+    """Makes one error of those of a union, which pydantic lists for each member, named behind the setting."""
+    joined: dict[Any, dict[str, Any]] = {}
+    for detail in errors:
+        loc = detail["loc"]
+        if not loc or loc[0] not in unions:
+            joined[id(detail)] = dict(detail)
+        elif loc[0] not in joined:
+            joined[loc[0]] = {**detail, "loc": loc[:1]}
+        else:
+            joined[loc[0]]["msg"] += f" or {detail['msg'].removeprefix('Input should be ')}"
+    return list(joined.values())
 
 
 def _explain(detail: Mapping[str, Any] | Any, prefix: str, label: str, names: list[str]) -> str:

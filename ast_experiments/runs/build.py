@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from ast_experiments.config.resolve import image_settings, scale_batch
-from ast_experiments.config.schema import CHOICES, Config
+from ast_experiments.config.schema import Config
 from ast_experiments.core import distributed
 from ast_experiments.data import build as data
 from ast_experiments.data.dataset import Dataset
@@ -50,12 +49,6 @@ def settings_of(choice: Any, *without: str) -> dict[str, Any]:
     """Returns the settings of a choice by name, without its own name and those given."""
     fields = dataclasses.asdict(choice)
     return {k: v for k, v in fields.items() if k not in ("name", *without)}
-
-
-def builder(group: str, name: str) -> Callable[..., Any]:
-    """Imports and returns the function that builds a choice."""
-    module, function = CHOICES[group][name].build.split(":")
-    return getattr(importlib.import_module(module), function)
 
 
 def build_dataset(config: Config) -> Dataset:

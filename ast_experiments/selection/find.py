@@ -25,16 +25,13 @@ from types import ModuleType
 from typing import Any, NamedTuple, get_type_hints
 
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.selection.control.controller import Controller
-from ast_experiments.selection.hooks import check_hooks
-from ast_experiments.selection.method import Method
 
-PLACES: Mapping[str, tuple[str, type | None]] = {
-    "method": ("ast_experiments.selection.methods", Method),
-    "controller": ("ast_experiments.selection.control", Controller),
-    "significance": ("ast_experiments.selection.significance", None),
+PACKAGES: Mapping[str, str] = {
+    "method": "ast_experiments.selection.methods",
+    "controller": "ast_experiments.selection.control",
+    "significance": "ast_experiments.selection.significance",
 }
-"""Package and base class of each group; a significance is a function."""
+"""Package of each group."""
 BUILT = ("controller", "significance")
 """Arguments of a method that the run builds: choices of their own."""
 
@@ -55,16 +52,6 @@ MISSING = inspect.Parameter.empty
 """Default of an argument without one."""
 
 
-def elsewhere(name: str) -> bool:
-    """Returns whether a choice names a module of another package."""
-    return "." in name
-
-
-def plugins(group: str) -> list[str]:
-    """Returns the names of the choices that installed packages offer as entry points."""
-    return sorted({point.name for point in entry_points(group=f"ast_experiments.{_plural(group)}")})
-
-
 @cache
 def find(group: str, name: str) -> Callable[..., Any]:
     """Returns the class or function of a choice.
@@ -77,22 +64,24 @@ def find(group: str, name: str) -> Callable[..., Any]:
         ConfigError: If there is none or it is not what the group needs.
         UserError: If a method has a misspelt hook or one that takes other arguments.
     """
-    points = [point for point in entry_points(group=f"ast_experiments.{_plural(group)}") if point.name == name]
+    points = [point for point in entry_points(group=f"ast_experiments.{group}s") if point.name == name]
     if points:
         found = points[0].load()
         found = _of_module(group, name, found) if isinstance(found, ModuleType) else found
-    elif elsewhere(name):
+    elif "." in name:
         module, _, attribute = name.partition(":")
         there = _imported(group, name, module)
         if attribute and not hasattr(there, attribute):
             raise ConfigError(f"{group}={name}: the module {module} has no {attribute}")
         found = getattr(there, attribute) if attribute else _of_module(group, name, there)
     else:
-        found = _of_module(group, name, _imported(group, name, f"{PLACES[group][0]}.{name}"))
-    base = PLACES[group][1]
+        found = _of_module(group, name, _imported(group, name, f"{PACKAGES[group]}.{name}"))
+    base = _base(group)
     if base is not None and not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(f"{group}={name}: {found!r} is no subclass of {base.__module__}.{base.__name__}")
-    if isinstance(found, type) and issubclass(found, Method):
+    if group == "method":
+        from ast_experiments.selection.hooks import check_hooks
+
         check_hooks(found)
     return found
 
@@ -118,12 +107,21 @@ def settings_of(target: Callable[..., Any]) -> dict[str, Setting]:
     return settings
 
 
-def _plural(group: str) -> str:
-    return f"{group}s"
+def _base(group: str) -> type | None:
+    """Imports the base class of a group; None for significances, which are functions."""
+    if group == "method":
+        from ast_experiments.selection.method import Method
+
+        return Method
+    if group == "controller":
+        from ast_experiments.selection.control.controller import Controller
+
+        return Controller
+    return None
 
 
 def _imported(group: str, name: str, module: str) -> ModuleType:
-    if elsewhere(name) and os.getcwd() not in sys.path:
+    if "." in name and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(module)
@@ -136,7 +134,7 @@ def _imported(group: str, name: str, module: str) -> ModuleType:
 
 
 def _of_module(group: str, name: str, module: ModuleType) -> Callable[..., Any]:
-    base, last = PLACES[group][1], module.__name__.rpartition(".")[2]
+    base, last = _base(group), module.__name__.rpartition(".")[2]
     if base is None:
         if not inspect.isfunction(getattr(module, last, None)):
             raise ConfigError(f"{group}={name}: the module {module.__name__} defines no function {last}")

@@ -163,4 +163,5 @@ def test_a_launcher_gets_adapted_jobs(train: Callable[..., Done], tmp_path: Path
     assert sorted(found) == ["dense", "random"]
     typed = sorted([*preset, "method=dense"])
     assert found["dense"].startswith(",".join(typed)[:40])
-    assert train("-m", *preset, "method=dense,random", "tracking=jsonl", "group=mine").out.count("finished already") == 3
+    again = train("-m", *preset, "method=dense,random", "tracking=jsonl", "group=mine")
+    assert again.out.count("finished already") == 3

@@ -73,15 +73,31 @@ def test_completion_writes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_heavy_imports_are_lazy(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--cfg", "job"], ["pydantic"]),
+        (["epochs=5"], ["pydantic"]),
+        (["method.rte=0.3"], ["pydantic"]),
+        (["-m", "seed=0,1", "methd=ast"], ["pydantic"]),
+        (["recipe.optimizer=sdg"], []),
+        (["hardware.processes=[1]"], []),
+        (["energy.require=cpu", "energy.cpu=none"], []),
+        (["seed=-1"], []),
+        (["dataset.crop_padding=65"], []),
+    ],
+    ids=str,
+)
+def test_heavy_imports_are_lazy(tmp_path: Path, arguments: list[str], heavy: list[str]) -> None:
     code = (
-        "import sys; sys.argv = ['ast-train', '--cfg', 'job']; from ast_experiments.cli.train import main\n"
+        "import sys; from ast_experiments.cli.train import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('torch', 'timm', 'wandb', 'pydantic', 'matplotlib', 'sklearn') if m in sys.modules])"
+        "print(*[m for m in ('torch', 'timm', 'wandb', 'pydantic', 'matplotlib', 'sklearn') if m in sys.modules])"
     )
-    done = call(sys.executable, "-c", code, cwd=tmp_path)
-    assert done.stdout.splitlines()[-1] == "[]"
+    done = call(sys.executable, "-c", code, *arguments, cwd=tmp_path)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert not {"torch", "timm", "wandb", "matplotlib", "sklearn", *heavy}.intersection(loaded)
 
 
 @pytest.mark.parametrize(

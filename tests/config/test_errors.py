@@ -46,6 +46,11 @@ WRONG: dict[str, tuple[str, ...]] = {
     "seed=-1": ("seed: -1 is wrong", "greater than or equal to 0"),
     "model.widths=[1,2]": ("model.widths: [1, 2] is wrong", "at least 3 items"),
     "recipe.optimizer=sdg": ("recipe.optimizer: 'sdg' is wrong", "'sgd', 'momentum', 'adamw'"),
+    "dataset.horizontal_flip=foo": (
+        "dataset.horizontal_flip: 'foo' is wrong",
+        "input should be a valid boolean or 'alternating'",
+    ),
+    "hardware.processes=[1]": ("hardware.processes: [1] is wrong", "a valid integer or a valid string"),
     "hardware.device=tpu": ("hardware.device: 'tpu' is wrong", "'auto', 'cpu', 'cuda' or 'mps'"),
     # settings that do not go together
     "method=ast_fresh method.pick=topk": ("method.pick: no such setting of method=ast_fresh", "nearest: packing"),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.groups import CONF, GROUPS, read_choice
+from ast_experiments.config.plugins import defaults_of
 from ast_experiments.config.preflight import preflight
 from ast_experiments.config.schema import CHOICES, SHARED, Config
-from ast_experiments.config.schema.signature import defaults_of
 from ast_experiments.data.build import NOT_FOR_LOADING
-from ast_experiments.runs.build import builder, method_of, settings_of
+from ast_experiments.data.find import loader
+from ast_experiments.models.find import builder
+from ast_experiments.runs.build import method_of
 from ast_experiments.runs.identity import config_hash
 from ast_experiments.selection.build import build_controller, build_rate_schedule
 from ast_experiments.selection.find import find
@@ -95,20 +99,23 @@ def test_values_are_the_defaults_of_what_is_built(group: str, name: str) -> None
 def test_settings_are_the_fields_of_a_controller(name: str) -> None:
     settings = load_config([f"controller={name}"]).controller
     made = build_controller(settings)
-    for key, value in settings_of(settings).items():
-        assert getattr(made, key) == value
+    for key, value in dataclasses.asdict(settings).items():
+        assert key == "name" or getattr(made, key) == value
 
 
 @pytest.mark.parametrize(
-    ("group", "name", "positional", "without"),
+    ("group", "name", "find", "positional", "without"),
     [
-        *(("model", name, 3, ()) for name in CHOICES["model"]),
-        *(("dataset", name, 0, NOT_FOR_LOADING) for name in CHOICES["dataset"]),
+        *(("model", name, builder, 3, ("name",)) for name in CHOICES["model"]),
+        *(("dataset", name, loader, 0, NOT_FOR_LOADING) for name in CHOICES["dataset"]),
     ],
 )
-def test_builders_take_the_settings(group: str, name: str, positional: int, without: tuple[str, ...]) -> None:
-    settings = getattr(config_of(f"{group}={name}"), group)
-    inspect.signature(builder(group, name)).bind(*[0] * positional, **settings_of(settings, *without))
+def test_builders_take_the_settings(
+    group: str, name: str, find: Callable[[str], Any], positional: int, without: tuple[str, ...]
+) -> None:
+    settings = dataclasses.asdict(getattr(config_of(f"{group}={name}"), group))
+    given = {key: value for key, value in settings.items() if key not in without}
+    inspect.signature(find(name)).bind(*[0] * positional, **given)
 
 
 @pytest.mark.parametrize("name", CHOICES["method"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import tempfile
@@ -177,14 +178,13 @@ def _checkpoint_bytes(config: Config) -> int:
     """Returns the size of checkpoints and logs: weights, two moments and an average, in an old and a new file."""
     import torch
 
-    from ast_experiments.runs.build import builder, settings_of
+    from ast_experiments.models.build import make_model
 
-    settings = settings_of(config.model)
-    settings |= {key: value for key, value in (("pretrained", False), ("checkpoint", None)) if key in settings}
+    blank = {key: value for key, value in (("pretrained", False), ("checkpoint", None)) if hasattr(config.model, key)}
     size = getattr(config.dataset, "size", None) or (224 if hasattr(config.dataset, "size") else 32)
     try:
         with torch.device("meta"):
-            model = builder("model", config.model.name)(1000, 3, size, **settings)
+            model = make_model(dataclasses.replace(config.model, **blank), 1000, 3, size)
     except UserError:
         return _LOGS  # reported with the settings
     return sum(p.numel() * p.element_size() for p in model.parameters()) * _COPIES * _FILES + _LOGS

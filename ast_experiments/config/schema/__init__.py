@@ -16,23 +16,22 @@ from pydantic.dataclasses import dataclass
 
 from ast_experiments.config.schema.dataset import DATASETS
 from ast_experiments.config.schema.energy import EnergyConfig
-from ast_experiments.config.schema.fields import STRICT, Choice
+from ast_experiments.config.schema.fields import STRICT
 from ast_experiments.config.schema.hardware import HardwareConfig
 from ast_experiments.config.schema.model import MODELS
 from ast_experiments.config.schema.recipe import RecipeConfig
-from ast_experiments.config.schema.signature import Signatures
+from ast_experiments.config.schema.selection import CONTROLLERS, METHODS, SIGNIFICANCES
 from ast_experiments.config.schema.tracking import TrackingConfig
 from ast_experiments.core.ranges import Count, Positive, Seed
-from ast_experiments.selection.build import build_controller, build_method, build_significance
 
-__all__ = ["CHOICES", "SHARED", "Choice", "Config"]
+__all__ = ["CHOICES", "SHARED", "Config", "RunConfig"]
 
-CHOICES: dict[str, Mapping[str, Choice]] = {
+CHOICES: dict[str, Mapping[str, type]] = {
     "dataset": DATASETS,
     "model": MODELS,
-    "method": Signatures("method"),
-    "controller": Signatures("controller"),
-    "significance": Signatures("significance"),
+    "method": METHODS,
+    "controller": CONTROLLERS,
+    "significance": SIGNIFICANCES,
 }
 
 SHARED: dict[str, type] = {
@@ -45,18 +44,9 @@ SHARED: dict[str, type] = {
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
-class Config:
-    """One experiment, checked."""
+class RunConfig:
+    """Settings of a run that are in no group."""
 
-    dataset: Any
-    model: Any
-    method: Any
-    controller: Any
-    significance: Any
-    recipe: RecipeConfig
-    hardware: HardwareConfig
-    energy: EnergyConfig
-    tracking: TrackingConfig
     experiment_name: str | None
     seed: Seed
     holdout: Annotated[float, Ge(0), Lt(1)]
@@ -69,9 +59,26 @@ class Config:
     max_steps: Count | None
     profile: bool
 
+
+@dataclass(config=STRICT, frozen=True, kw_only=True)
+class Config(RunConfig):
+    """One experiment, checked."""
+
+    dataset: Any
+    model: Any
+    method: Any
+    controller: Any
+    significance: Any
+    recipe: RecipeConfig
+    hardware: HardwareConfig
+    energy: EnergyConfig
+    tracking: TrackingConfig
+
     @model_validator(mode="after")
     def _together(self) -> Self:
-        # Constructors know which settings go together.
+        # Constructors know which settings go together. They import torch.
+        from ast_experiments.selection.build import build_controller, build_method, build_significance
+
         build_controller(self.controller)
         build_significance(self.significance)
         build_method(self.method, self.controller, self.significance)

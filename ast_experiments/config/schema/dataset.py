@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from ast_experiments.config.schema.derive import Derived
+from ast_experiments.config.schema.choices import Choices, arguments
 from ast_experiments.config.schema.fields import STRICT, Deviations, Means
 from ast_experiments.core.ranges import Count, NonNegative, Positive, Rate, Share
-from ast_experiments.data.find import is_encoded, loader, place
+from ast_experiments.data.find import is_encoded, loader
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -71,8 +71,8 @@ class EncodedConfig(AnyDatasetConfig):
         return self
 
 
-def _base(name: str) -> type:
-    return EncodedConfig if is_encoded(name) else InMemoryConfig
+def _settings(name: str) -> tuple[type, dict[str, Any]]:
+    return (EncodedConfig if is_encoded(name) else InMemoryConfig), arguments(loader(name))
 
 
-DATASETS = Derived("dataset", place, loader, base=_base)
+DATASETS = Choices("dataset", _settings)

@@ -1,8 +1,8 @@
-"""What the schemas share: types with their ranges, and the row of a table of choices."""
+"""What the schemas share: how strict they are, and types with their ranges."""
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
@@ -14,15 +14,3 @@ NESTED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 Means = Annotated[list[float], Field(min_length=1)]
 Deviations = Annotated[list[Positive], Field(min_length=1)]
-
-
-class Choice(NamedTuple):
-    """A choice of a group.
-
-    Attributes:
-        schema: The dataclass of its settings.
-        build: Where it is built, `module:function`; empty where the name of the choice says it.
-    """
-
-    schema: type
-    build: str = ""
