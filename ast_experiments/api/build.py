@@ -15,11 +15,11 @@ from ast_experiments.core.errors import ConfigError, UserError
 from ast_experiments.core.ranges import Rate
 from ast_experiments.selection.find import BUILT, MISSING, Setting, find, settings_of
 from ast_experiments.selection.method import Method
-from ast_experiments.selection.rate_schedule import RateSchedule, check_dense_epochs
+from ast_experiments.selection.rate_schedule import RateSchedule
 
 RATES: Mapping[str, Any] = {
     "rate": Rate,
-    "rate_schedule": Literal["constant", "linear", "cosine"],
+    "rate_schedule": Literal["constant", "linear", "cosine"] | list[Rate],
     "rate_final": Optional[Rate],  # noqa: UP045 - the other form is for classes only
     "warmup_epochs": Annotated[int, Ge(0)],
     "final_epochs": Annotated[int, Ge(0)],
@@ -58,7 +58,6 @@ def build(
         built = method if isinstance(method, Method) else target(**parts, **_checked(own, given))
         schedule = None
         if target.rate is not None:
-            check_dense_epochs(rates["warmup_epochs"], rates["final_epochs"], epochs)
             schedule = RateSchedule(
                 rates["rate"],
                 rates["rate_final"],
@@ -66,6 +65,7 @@ def build(
                 rates["warmup_epochs"],
                 rates["final_epochs"],
             )
+            schedule.check(epochs)
     return built, schedule
 
 
@@ -104,7 +104,7 @@ def _rates(target: type[Method], given: dict[str, Any], own: Mapping[str, Settin
     if given.get("rate_final") is not None and "rate_schedule" not in given:
         defaults["rate_schedule"] = "linear"
     rates = defaults | _checked(settings, {key: given.pop(key) for key in [*given] if key in settings})
-    if (rates["rate_schedule"] != "constant") != (rates["rate_final"] is not None):
+    if (rates["rate_schedule"] in ("linear", "cosine")) != (rates["rate_final"] is not None):
         raise ConfigError(
             "rate_final: goes with rate_schedule='linear' or 'cosine' and only with them; "
             "type e.g. rate=0.6, rate_final=0.2"

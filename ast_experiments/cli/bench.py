@@ -34,8 +34,9 @@ OWN = ("methods", "seeds", "lr_trials", "cost", "name")
 BUSY = "another ast-bench works on {folder}; wait until it ends, or type another name="
 
 DESCRIPTION = """\
-Run a study: every method and the dense reference with every seed, in turns, and for each method two baselines at
-the cost measured for it: shorter dense training, and rs2. Ends with the comparison of ast-compare."""
+Run a study: every method and the dense reference with every seed, in turns, and for each method baselines at the
+cost measured for it: shorter dense training, rs2, and rs2 with the method's own rates. Ends with the comparison of
+ast-compare."""
 
 EXAMPLES = f"""\
   ast-bench experiment=cifar10_stale methods=[ast,infobatch,random] seeds=5
@@ -207,8 +208,12 @@ def _compare(plan: StudyPlan, folder: Path) -> None:
     names = sorted({run.dataset for run in loaded.runs})
     if not names:
         return
-    for path in report_comparisons([compare(loaded, name, x=plan.cost) for name in names], folder, across=False):
-        print(path)
+    written = report_comparisons([compare(loaded, name, x=plan.cost) for name in names], folder)
+    with_views = load([folder / RUNS], views=True)
+    if {run.dataset for run in with_views.runs} == set(names):
+        compared = [compare(with_views, name, x=plan.cost) for name in names]
+        written += report_comparisons(compared, folder, name="compare_views")
+    print(*written, sep="\n")
     took = {False: 0.0, True: 0.0}
     for entry in read_journal(folder):
         took[entry["run"].startswith(TRIALS)] += entry.get("took_s", 0.0)

@@ -51,10 +51,11 @@ def _main() -> int:
 
     across = args.by == "dataset"
     with _quiet():
-        loaded = load(args.runs)
+        loaded = load(args.runs, views=args.accuracy == "views")
         names = _datasets(loaded, args.runs, across=across)
         comparisons = [compare(loaded, name, x=args.x, margin=args.margin, tolerance=args.tolerance) for name in names]
-        written = report_comparisons(comparisons, args.out or _folder(args.runs), across=across)
+        name = f"{NAME}_views" if args.accuracy == "views" else NAME
+        written = report_comparisons(comparisons, args.out or _folder(args.runs), name=name, across=across)
     print(*written, sep="\n")
     return 0
 
@@ -82,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--by", choices=("dataset",), help="show the data sets side by side")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="output directory (default: RUNS, if it is one directory)"
+    )
+    parser.add_argument(
+        "--accuracy", choices=("plain", "views"), default="plain", help="views: with six views, of runs with eval_views"
     )
     parser.add_argument("--x", choices=AXES, help="unit of cost (default: joules if measured, else flops)")
     parser.add_argument(
@@ -133,8 +137,10 @@ def _prepare(folder: Path) -> None:
         raise UserError(f"{folder}: is not writable ({error.strerror}); type --out DIR") from error
 
 
-def report_comparisons(comparisons: Sequence[Comparison], folder: Path, *, across: bool) -> list[Path]:
-    """Prints comparisons and writes them to a directory. Returns the paths of the files."""
+def report_comparisons(
+    comparisons: Sequence[Comparison], folder: Path, *, name: str = NAME, across: bool = False
+) -> list[Path]:
+    """Prints comparisons and writes them to a directory as NAME.html, .csv and .json. Returns their paths."""
     from rich.console import Console
 
     from ast_experiments.comparison.datasets import side_by_side
@@ -152,7 +158,7 @@ def report_comparisons(comparisons: Sequence[Comparison], folder: Path, *, acros
         print_comparison(comparison, console)
     for note in dict.fromkeys(note for comparison in comparisons for note in comparison.notes):
         print_line(note, console)
-    page, table, content = (folder / f"{NAME}.{ending}" for ending in ("html", "csv", "json"))
+    page, table, content = (folder / f"{name}.{ending}" for ending in ("html", "csv", "json"))
     page.write_text(render_page(comparisons, across=across), encoding="utf-8")
     write_csv(comparisons, table)
     write_json(comparisons, content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,9 @@ import numpy as np
 from ast_experiments.analysis.leaderboard import varied_keys
 from ast_experiments.comparison.runs import UNIFORM, Run
 from ast_experiments.comparison.stats import Floats
+
+SAME_RATE = 0.05
+"""Relative difference up to which activation rates count as equal."""
 
 _FIRST = (
     "method.scoring",
@@ -70,6 +73,31 @@ class ArmRuns:
         wanted = self.seeds if seeds is None else seeds
         return np.array([np.mean(found[seed]) if seed in found else np.nan for seed in wanted], dtype=np.float64)
 
+    @property
+    def constant_rate(self) -> bool:
+        """Whether every epoch trains about as many rows."""
+        rates = self.rates_by_epoch
+        if rates is None:  # a run of an early version
+            return self.runs[0].settings.get("method.rate_schedule", "constant") == "constant"
+        return bool(np.abs(rates / rates.mean() - 1).max() <= SAME_RATE)
+
+    @property
+    def rates_by_epoch(self) -> Floats | None:
+        """Share of the samples that each epoch trains, mean over runs, shape (epochs,); None if it is not recorded."""
+        found = [_rates(run.record.result) for run in self.runs]
+        same = [rates for rates in found if rates is not None and found[0] is not None and len(rates) == len(found[0])]
+        return np.mean(same, axis=0) if len(same) == len(found) else None
+
+    def trains_like(self, other: ArmRuns) -> bool:
+        """Returns whether both arms train about as many rows, and as many in each epoch."""
+        one, two = self.rates_by_epoch, other.rates_by_epoch
+        if one is None or two is None:
+            close = abs(other.mean("rate") - self.mean("rate")) <= SAME_RATE * self.mean("rate")
+            return bool(close) and self.constant_rate and other.constant_rate
+        if self.constant_rate and other.constant_rate:
+            return bool(abs(two.mean() / one.mean() - 1) <= SAME_RATE)
+        return len(one) == len(two) and bool((np.abs(two - one) <= SAME_RATE * one.mean()).all())
+
     def mean(self, key: str) -> float:
         """Returns the mean over seeds; NaN if no run has the figure."""
         values = self.values(key)
@@ -123,6 +151,16 @@ def labels(arms: Sequence[ArmRuns]) -> list[str]:
     return [" ".join(name) for name in names]
 
 
+def _rates(result: Mapping[str, Any]) -> Floats | None:
+    """Returns the share of the samples that each epoch of a run trains; None if it is not recorded."""
+    rows, samples = result.get("rows_by_epoch"), result.get("train_samples")
+    if not isinstance(rows, list) or not rows or not isinstance(samples, int) or samples < 1:
+        return None
+    if not all(isinstance(each, int) for each in rows) or sum(rows) <= 0:
+        return None
+    return np.array(rows, dtype=np.float64) / samples
+
+
 def _last(key: str) -> str:
     """Returns the last part of a dotted key."""
     return key.removesuffix(".name").rpartition(".")[2]
@@ -134,7 +172,10 @@ def repeats(arms: Sequence[ArmRuns]) -> int:
 
 
 def _short(value: str) -> str:
-    """Rounds a fraction to four significant digits; other values are unchanged."""
+    """Rounds a fraction to four significant digits and leaves out the middle of a list; other values are unchanged."""
+    listed = re.fullmatch(r"\[([^,]+),.*, *([^,]+)\]", value)
+    if listed and len(value) > 20:
+        return f"[{listed[1]}..{listed[2]}]"
     found = re.fullmatch(r"-?(\d+\.\d+)(e[+-]?\d+)?", value)
     digits = found[1].replace(".", "").lstrip("0") if found else ""
     return f"{float(value):.4g}" if len(digits) > 4 else value

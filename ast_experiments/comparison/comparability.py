@@ -15,9 +15,6 @@ SEEDS = 3
 PROTOCOL_SEEDS = {"cifar10": 5}
 """Seeds that a claim requires, by data set; `SEEDS` for others."""
 
-SAME_RATE = 0.05
-"""Relative difference up to which activation rates count as equal."""
-
 
 def is_baseline(arm: ArmRuns, arms: Sequence[ArmRuns]) -> bool:
     """Returns whether an arm is part of the uniform line and gets no verdict. Random gets one if there is rs2."""
@@ -95,10 +92,9 @@ def claim_requirements(arm: ArmRuns, baselines: Sequence[ArmRuns], axis: str) ->
         found.append("uninterrupted runs")
     if len({run.record.result.get("commit") for each in together for run in each.runs}) > 1:
         found.append("runs of the same commit")
-    rate = arm.mean("rate")
-    chance = [other for other in baselines if other.method != "dense"]
-    if not any(abs(other.mean("rate") - rate) <= SAME_RATE * rate for other in chance):
-        found.append("an rs2 or random run at the same activation rate")
+    if not any(arm.trains_like(other) for other in baselines if other.method != "dense"):
+        every = "" if arm.constant_rate else " in every epoch"
+        found.append(f"an rs2 or random run at the same activation rate{every}")
     required = PROTOCOL_SEEDS.get(arm.runs[0].dataset, SEEDS)
     if len(arm.seeds) < required:
         found.append(f"{required} seeds")

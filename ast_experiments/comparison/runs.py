@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +96,13 @@ class LoadedRuns:
     notes: list[str] = field(default_factory=list)
 
 
-def load(paths: Iterable[str | os.PathLike[str]]) -> LoadedRuns:
-    """Reads the runs at and below the paths; notes name the runs that cannot be compared."""
+def load(paths: Iterable[str | os.PathLike[str]], *, views: bool = False) -> LoadedRuns:
+    """Reads the runs at and below the paths; notes name the runs that cannot be compared.
+
+    Args:
+        paths: Run directories, or directories of them.
+        views: Whether the accuracy is the one with six views (`eval_views`); runs without it are skipped.
+    """
     found, seen = LoadedRuns(), {}
     for path in paths:
         below = find_runs(path) if Path(path).is_dir() else []
@@ -105,10 +110,17 @@ def load(paths: Iterable[str | os.PathLike[str]]) -> LoadedRuns:
             found.notes.append(f"{path}: no run at or below it; skipped")
         for directory in below:
             if directory.resolve() not in seen.values():
-                _add(found, read_run(directory, metrics=False), seen)
+                record = read_run(directory, metrics=False)
+                _add(found, _with_views(record) if views else record, seen)
+    if views:
+        found.notes.append("accuracies are those with six views")
     if found.trials:
         found.notes.append(f"learning-rate trials skipped: {found.trials}")
     return found
+
+
+def _with_views(record: RunRecord) -> RunRecord:
+    return replace(record, result=record.result | {"final_accuracy": record.result.get("final_accuracy_views")})
 
 
 def _add(found: LoadedRuns, record: RunRecord, seen: dict[str, Path]) -> None:

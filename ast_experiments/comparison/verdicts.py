@@ -157,20 +157,24 @@ def first_recorded(arms: Sequence[ArmRuns], axes: Sequence[str]) -> str:
 
 
 def lines(arms: Sequence[ArmRuns], axis: str, seeds: Sequence[int]) -> list[Line]:
-    """Returns one line for each set of arms that differ only in how long or how densely they train."""
-    grouped: dict[tuple[object, ...], list[ArmRuns]] = {}
+    """Returns one line for each set of arms that differ only in how long or how densely they train.
+
+    An arm whose rate changes from epoch to epoch is a line of its own.
+    """
+    grouped: dict[tuple[str, object, int], list[ArmRuns]] = {}
     for arm in arms:
         same = tuple(
             sorted((key, value) for key, value in arm.runs[0].settings.items() if not key.startswith(_LENGTH_KEYS))
         )
-        grouped.setdefault((arm.method, same), []).append(arm)
+        name = arm.method if arm.constant_rate else f"{arm.method} with a changing rate"
+        grouped.setdefault((name, same, 0 if arm.constant_rate else arm.number), []).append(arm)
     return [
         Line(
-            members[0].method,
+            key[0],
             np.stack([arm.values(axis, seeds) for arm in members]),
             np.stack([arm.values("accuracy", seeds) for arm in members]),
         )
-        for members in grouped.values()
+        for key, members in grouped.items()
     ]
 
 

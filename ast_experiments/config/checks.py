@@ -53,10 +53,9 @@ def _model(config: Config) -> None:
 
 
 def _rate(config: Config) -> None:
-    from ast_experiments.selection.rate_schedule import check_dense_epochs
+    from ast_experiments.selection.build import build_rate_schedule
 
-    if hasattr(config.method, "rate"):
-        check_dense_epochs(config.method.warmup_epochs, config.method.final_epochs, config.recipe.epochs)
+    build_rate_schedule(config.method, config.recipe.epochs)
 
 
 def _tracking(config: Config) -> None:

@@ -14,7 +14,7 @@ from ast_experiments.core.files import write_json
 from ast_experiments.runs.build import method_of
 from ast_experiments.runs.identity import config_hash
 from ast_experiments.runs.record import read_result as read
-from ast_experiments.selection.build import uses
+from ast_experiments.selection.build import rate_schedule_of, uses
 from ast_experiments.training.loop import Trainer
 
 __all__ = ["describe", "energy", "environment", "reached", "read", "write"]
@@ -57,7 +57,7 @@ VOLATILE_ROW = frozenset(
 
 def describe(config: Config) -> dict[str, Any]:
     """Returns the entries that are known before the run begins."""
-    method, used = method_of(config), uses(config.method.name)
+    method, used, schedule = method_of(config), uses(config.method.name), rate_schedule_of(config.method)
     controlled = "controller" in used and method.uses_controller
     return {
         "dataset": config.dataset.name,
@@ -73,7 +73,7 @@ def describe(config: Config) -> dict[str, Any]:
         "group": config.group,
         "tags": list(config.tags),
         "epochs_planned": config.recipe.epochs,
-        "target": getattr(config.method, "rate_final", None) or getattr(config.method, "rate", None),
+        "target": None if schedule is None else schedule.last,
         "config_hash": config_hash(config),
     }
 

@@ -13,7 +13,7 @@ from ast_experiments.core.errors import ConfigError
 from ast_experiments.selection.control.controller import Controller
 from ast_experiments.selection.find import BUILT, find, settings_of
 from ast_experiments.selection.method import NO_HOLDOUT, Method, RunSettings
-from ast_experiments.selection.rate_schedule import Budget, RateSchedule, check_dense_epochs
+from ast_experiments.selection.rate_schedule import Budget, RateSchedule
 from ast_experiments.selection.significance import Significance
 
 BUDGETS: tuple[Literal["samples", "flops", "seconds", "joules"], ...] = ("samples", "flops", "seconds", "joules")
@@ -88,11 +88,18 @@ def build_rate_schedule(method: Any, epochs: int) -> RateSchedule | None:
     """Builds the rate schedule of the `method` settings; None for a method without a target rate.
 
     Raises:
-        ConfigError: If no epoch is left to choose in.
+        ConfigError: If the schedule does not fit the epochs.
     """
+    schedule = rate_schedule_of(method)
+    if schedule is not None:
+        schedule.check(epochs)
+    return schedule
+
+
+def rate_schedule_of(method: Any) -> RateSchedule | None:
+    """Returns the rate schedule of the `method` settings, unchecked; None for a method without a target rate."""
     if not hasattr(method, "rate"):
         return None
-    check_dense_epochs(method.warmup_epochs, method.final_epochs, epochs)
     return RateSchedule(method.rate, method.rate_final, method.rate_schedule, method.warmup_epochs, method.final_epochs)
 
 
@@ -112,7 +119,8 @@ def check_rows(built: Method, method: Any, samples: int, batch_size: int) -> Non
     Raises:
         ConfigError: If the batch is larger than the rows that an epoch trains.
     """
-    share = built.least_share(min(getattr(method, key, None) or 1.0 for key in ("rate", "rate_final")))
+    schedule = rate_schedule_of(method)
+    share = built.least_share(1.0 if schedule is None else schedule.least)
     rows = int(share * samples)
     if budget_of(method) is None and rows < batch_size:
         raise ConfigError(

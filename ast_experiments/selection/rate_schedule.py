@@ -17,16 +17,54 @@ class RateSchedule:
     Attributes:
         rate: Target after the warm-up, in (0, 1].
         final: Target before the final epochs; None keeps `rate`.
-        schedule: `constant`, or `linear` or `cosine` from `rate` to `final`.
+        schedule: `constant`, or `linear` or `cosine` from `rate` to `final`; or the target of each epoch.
         warmup_epochs: Number of leading epochs that train every sample.
         final_epochs: Number of last epochs that train every sample.
     """
 
     rate: float
     final: float | None = None
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine"] | Sequence[float] = "constant"
     warmup_epochs: int = 0
     final_epochs: int = 0
+
+    def check(self, epochs: int) -> None:
+        """Checks that the schedule fits a run of `epochs` epochs.
+
+        Raises:
+            ConfigError: If a list has another number of rates or comes with other settings, or if warm-up and final
+                epochs take the whole run.
+        """
+        if not isinstance(self.schedule, str):
+            if len(self.schedule) != epochs:
+                raise ConfigError(
+                    f"method.rate_schedule: lists {len(self.schedule)} rates for recipe.epochs={epochs}; "
+                    "list one rate an epoch"
+                )
+            if self.warmup_epochs or self.final_epochs:
+                raise ConfigError(
+                    "method.rate_schedule: a list gives the rate of every epoch; leave out method.warmup_epochs and "
+                    "method.final_epochs"
+                )
+        if self.warmup_epochs + self.final_epochs >= epochs:
+            more = f" and method.final_epochs={self.final_epochs}" if self.final_epochs else ""
+            raise ConfigError(
+                f"method.warmup_epochs: {self.warmup_epochs}{more} leaves nothing of recipe.epochs={epochs}"
+            )
+
+    @property
+    def least(self) -> float:
+        """The lowest rate of an epoch that does not train every sample."""
+        if not isinstance(self.schedule, str):
+            return min(self.schedule)
+        return min(self.rate, self.final or self.rate)
+
+    @property
+    def last(self) -> float:
+        """The rate at the end of the schedule, before the final epochs."""
+        if not isinstance(self.schedule, str):
+            return self.schedule[-1]
+        return self.final or self.rate
 
     def dense(self, epoch: int, epochs: int) -> bool:
         """Returns whether an epoch (counted from 0) of a run of `epochs` epochs trains every sample."""
@@ -36,6 +74,8 @@ class RateSchedule:
         """Returns the target of an epoch (counted from 0) of a run of `epochs` epochs."""
         if self.dense(epoch, epochs):
             return 1.0
+        if not isinstance(self.schedule, str):
+            return self.schedule[epoch]
         if self.schedule == "constant" or self.final is None:
             return self.rate
         span = epochs - self.warmup_epochs - self.final_epochs - 1
@@ -43,17 +83,6 @@ class RateSchedule:
         if self.schedule == "cosine":
             progress = (1 - math.cos(math.pi * progress)) / 2
         return self.rate + (self.final - self.rate) * progress
-
-
-def check_dense_epochs(warmup_epochs: int, final_epochs: int, epochs: int) -> None:
-    """Checks that some epochs of a run choose samples.
-
-    Raises:
-        ConfigError: If warm-up and final epochs, which train every sample, take the whole run.
-    """
-    if warmup_epochs + final_epochs >= epochs:
-        more = f" and method.final_epochs={final_epochs}" if final_epochs else ""
-        raise ConfigError(f"method.warmup_epochs: {warmup_epochs}{more} leaves nothing of recipe.epochs={epochs}")
 
 
 @dataclass(frozen=True, slots=True)

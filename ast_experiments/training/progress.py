@@ -88,7 +88,7 @@ class EpochHistory:
 
     def result(self, *, targets: bool) -> dict[str, Any]:
         """Returns entries of result.json; `targets` adds the mean target of the last quarter."""
-        result: dict[str, Any] = {}
+        result: dict[str, Any] = {"rows_by_epoch": list(self.trained)}
         quarter = max(1, round(len(self.offered) / 4))
         if sum(self.offered[-quarter:]):
             result["last_quarter_activation_rate"] = sum(self.trained[-quarter:]) / sum(self.offered[-quarter:])

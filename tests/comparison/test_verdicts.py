@@ -117,6 +117,31 @@ def test_refusals(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
     assert verdict.difference is verdict.saving is None
 
 
+FALLING = [600, 500, 400, 300, 200]
+
+
+def test_a_falling_rate_needs_a_uniform_draw_with_the_same_rates(tmp_path: Path) -> None:
+    falls = {"rows_by_epoch": FALLING, "train_samples": 1000}
+    each = judged(study(tmp_path, **falls))
+    assert each.verdict.word == "wins"
+    assert "an rs2 or random run at the same activation rate in every epoch" in each.verdict.needs
+    # The uniform draw with the same rates gains as much as the method: nothing is left of the win.
+    write_arm(tmp_path, "rs2", (94.05, 94.1, 93.95), 40, rate=0.401, tags=["baseline=rs2_same_schedule:ast"], **falls)
+    each = judged(tmp_path)
+    assert each.verdict.word == "equal"
+    assert each.verdict.against == "rs2 with a changing rate"
+    assert not any("same activation rate" in need for need in each.verdict.needs)
+
+
+def test_a_uniform_draw_with_other_rates_is_a_line_of_its_own(tmp_path: Path) -> None:
+    write_arm(tmp_path, "rs2", (93.6, 93.7, 93.5), 39, rate=0.401, rows_by_epoch=FALLING[::-1], train_samples=1000)
+    each = judged(study(tmp_path, rows_by_epoch=FALLING, train_samples=1000))
+    assert each.verdict.against == "rs2 with a changing rate"
+    assert each.verdict.difference is not None
+    assert each.verdict.difference.mean == pytest.approx(0.4)
+    assert "an rs2 or random run at the same activation rate in every epoch" in each.verdict.needs
+
+
 def test_other_recipe(tmp_path: Path) -> None:
     root = study(tmp_path)
     for path in root.glob("ast*/config.yaml"):

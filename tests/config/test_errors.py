@@ -104,6 +104,13 @@ WRONG: dict[str, tuple[str, ...]] = {
     "method=proxy method.proxy_arch=resnet17": ("method.proxy_arch: timm has no model 'resnet17'",),
     "method.rate_final=0.2": ("method.rate_final: goes with method.rate_schedule=linear",),
     "method.rate_schedule=linear": ("method.rate_final: goes with method.rate_schedule=linear", "type e.g."),
+    "method.rate_schedule=[0.6,0.2]": (
+        "method.rate_schedule: lists 2 rates for recipe.epochs=30; list one rate an epoch",
+    ),
+    "recipe.epochs=2 method.warmup_epochs=1 method.rate_schedule=[0.6,0.2]": (
+        "method.rate_schedule: a list gives the rate of every epoch; leave out method.warmup_epochs",
+    ),
+    "recipe.epochs=2 method.rate_schedule=[0.6,2]": ("method.rate_schedule",),
     "method.warmup_epochs=30": ("method.warmup_epochs: 30 leaves nothing of recipe.epochs=30",),
     "recipe.warmup_epochs=30": ("recipe.warmup_epochs: 30.0 leaves nothing of recipe.epochs=30",),
     "controller=sundew_comparison controller.start=2": (

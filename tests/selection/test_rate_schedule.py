@@ -18,6 +18,7 @@ SCHEDULES = {
     "cosine": (RateSchedule(0.6, 0.2, "cosine"), 5, [0.6, HALF, 0.4, 0.8 - HALF, 0.2]),
     "warm-up and final": (RateSchedule(0.6, 0.2, "linear", 1, 2), 6, [1, 0.6, 0.4, 0.2, 1, 1]),
     "rising": (RateSchedule(0.2, 0.6, "linear"), 3, [0.2, 0.4, 0.6]),
+    "listed": (RateSchedule(0.4, schedule=[1.0, 0.5, 0.3]), 3, [1.0, 0.5, 0.3]),
     "one epoch between": (RateSchedule(0.6, 0.2, "linear", 1, 1), 3, [1, 0.2, 1]),
 }
 

@@ -41,7 +41,7 @@ class Rated(Named):
     """A method with a target rate."""
 
     rate: Rate
-    rate_schedule: Literal["constant", "linear", "cosine"]
+    rate_schedule: Literal["constant", "linear", "cosine"] | list[Rate]
     rate_final: Rate | None
     warmup_epochs: Annotated[int, Ge(0)]
     final_epochs: Annotated[int, Ge(0)]
@@ -49,7 +49,7 @@ class Rated(Named):
 
     @model_validator(mode="after")
     def _final(self) -> Self:
-        if (self.rate_schedule != "constant") != (self.rate_final is not None):
+        if (self.rate_schedule in ("linear", "cosine")) != (self.rate_final is not None):
             raise ValueError(
                 "method.rate_final: goes with method.rate_schedule=linear or cosine and only with them; "
                 "type e.g. method.rate_schedule=linear method.rate=0.6 method.rate_final=0.2"

@@ -43,7 +43,8 @@ class Arm:
         label: Name in tables and reports.
         method: Choice of `method`.
         overrides: Settings of this arm alone.
-        baseline_for: For a baseline, the arms it was created for: `dense_shorter:LABEL` or `rs2:LABEL`.
+        baseline_for: For a baseline, the arms it was created for: `dense_shorter:LABEL`, `rs2:LABEL` or
+            `rs2_same_schedule:LABEL`.
     """
 
     label: str

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.core.errors import UserError
 from ast_experiments.experiments.study.arms import DENSE, Arm
-from ast_experiments.experiments.study.matching import CostModel, close, matching_epochs, matching_rate
+from ast_experiments.experiments.study.matching import (
+    CostModel,
+    close,
+    constant,
+    matching_epochs,
+    matching_rate,
+    scaled_rates,
+)
 from ast_experiments.experiments.study.plan import StudyPlan
+from ast_experiments.selection.build import rate_schedule_of
 
 if TYPE_CHECKING:
     from ast_experiments.comparison.runs import Run
@@ -17,7 +26,7 @@ if TYPE_CHECKING:
 
 TRAINING = ("train", "score", "plan", "data_wait")
 OVERHEAD = ("val", "checkpoint")
-UNITS = {"joules": "joules", "seconds": "seconds", "flops": "FLOPs", "samples": "sample-visits"}
+UNITS = {"joules": "joules", "seconds": "seconds", "flops": "FLOPs", "samples": "rows trained"}
 
 
 def load_run(folder: Path) -> Run | None:
@@ -95,10 +104,25 @@ def match_baselines(
     samples = runs[0].record.result["train_samples"]
     one_batch = config_of(method).recipe.batch_size / samples
     rate = round(max(matching_rate(cost, epochs, dense), one_batch), 4)
-    if rate < 1:
-        matched["rs2"] = _rs2(plan, method, epochs, rate, config_of)
-        matched["rs2_costs"] = dense.cost(epochs, rate) / cost
+    if rate >= 1:
+        return matched
+    matched["rs2"] = _rs2(plan, method, epochs, rate, config_of)
+    matched["rs2_costs"] = dense.cost(epochs, rate) / cost
+    rates = [rows / samples for rows in runs[1].record.result.get("rows_by_epoch", ())]
+    if len(rates) == epochs and not constant(rates):
+        listed = scaled_rates(rates, rate, one_batch)
+        matched["rs2_same_schedule"] = _rs2_same_schedule(plan, method, listed)
+        matched["rs2_same_schedule_costs"] = dense.cost(epochs, fmean(listed)) / cost
     return matched
+
+
+def expected(config: Config) -> int:
+    """Returns how many baselines a method is likely to get, for the estimate of the remaining time."""
+    if config.method.name == "rs2":
+        return 1
+    schedule = rate_schedule_of(config.method)
+    flat = schedule is not None and schedule.schedule == "constant"
+    return 2 if flat and schedule.warmup_epochs + schedule.final_epochs == 0 else 3
 
 
 def _dense_shorter(plan: StudyPlan, method: Arm, epochs: int, config_of: Callable[[Arm], Config]) -> str:
@@ -112,15 +136,37 @@ def _dense_shorter(plan: StudyPlan, method: Arm, epochs: int, config_of: Callabl
 
 
 def _rs2(plan: StudyPlan, method: Arm, epochs: int, rate: float, config_of: Callable[[Arm], Config]) -> str:
-    length = [o for o in method.overrides if o.startswith(("recipe.epochs=", "recipe.warmup_epochs="))]
+    length = _length(method)
     label = " ".join([f"rs2 rate={rate:g}", *length])
     same = (
         arm
         for arm in plan.arms
-        if arm.method == "rs2" and config_of(arm).recipe.epochs == epochs and close(config_of(arm).method.rate, rate)
+        if arm.method == "rs2" and config_of(arm).recipe.epochs == epochs and _at_rate(config_of(arm).method, rate)
     )
     arm = Arm(label, "rs2", (f"method.rate={rate:g}", *length), (f"rs2:{method.label}",))
     return _add_baseline(plan, next(same, None), arm)
+
+
+def _at_rate(method: Any, rate: float) -> bool:
+    """Tells whether the settings of rs2 train at about this rate in every epoch."""
+    return (
+        method.rate_schedule == "constant"
+        and not method.warmup_epochs + method.final_epochs
+        and close(method.rate, rate)
+    )
+
+
+def _rs2_same_schedule(plan: StudyPlan, method: Arm, rates: Sequence[float]) -> str:
+    """Adds a uniform draw that trains as many rows in each epoch as the method."""
+    listed = ",".join(f"{rate:.4g}" for rate in rates)
+    purpose = f"rs2_same_schedule:{method.label}"
+    arm = Arm(f"rs2 as {method.label}", "rs2", (f"method.rate_schedule=[{listed}]", *_length(method)), (purpose,))
+    return _add_baseline(plan, None, arm)
+
+
+def _length(method: Arm) -> list[str]:
+    """Returns the overrides that set how long an arm trains."""
+    return [o for o in method.overrides if o.startswith(("recipe.epochs=", "recipe.warmup_epochs="))]
 
 
 def _add_baseline(plan: StudyPlan, existing: Arm | None, new: Arm) -> str:
@@ -141,6 +187,7 @@ def describe_match(label: str, matched: Mapping[str, Any], unit: str) -> str:
     share = matched["dense_shorter_costs"]
     if abs(share - 1) > 0.005:
         text += f" ({share:.2f} of it, whole epochs)"
-    if "rs2" in matched:
-        return f"{text}, {matched['rs2']}"
+    same = [matched[key] for key in ("rs2", "rs2_same_schedule") if key in matched]
+    if same:
+        return ", ".join([text, *same])
     return text if label.startswith("rs2") else f"{text}; no rs2, which costs less at any rate"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 TOLERANCE = 0.02  # baselines whose rates differ by a smaller share count as one
+SAME_EVERY_EPOCH = 0.05  # a rate that deviates from its mean by a smaller share in every epoch counts as constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +50,28 @@ def matching_rate(cost: float, epochs: int, dense: CostModel) -> float:
 def close(one: float, other: float) -> bool:
     """Tells whether two rates are close enough to share a baseline."""
     return abs(one / other - 1) <= TOLERANCE
+
+
+def constant(rates: Sequence[float]) -> bool:
+    """Tells whether the rates of all epochs are about the same."""
+    mean = fmean(rates)
+    return all(abs(rate / mean - 1) <= SAME_EVERY_EPOCH for rate in rates)
+
+
+def scaled_rates(rates: Sequence[float], mean: float, lowest: float) -> list[float]:
+    """Scales the rates of all epochs by one factor, so that their mean costs the same as the method.
+
+    Args:
+        rates: Share of the samples that each epoch trains.
+        mean: Wanted mean, in (0, 1].
+        lowest: Smallest rate that trains anything.
+
+    Returns:
+        Rates in [lowest, 1], rounded to four digits.
+    """
+    low, high = 0.0, 1 / min(max(rate, lowest) for rate in rates)
+    for _ in range(60):
+        factor = (low + high) / 2
+        scaled = [min(1.0, max(lowest, factor * rate)) for rate in rates]
+        low, high = (factor, high) if fmean(scaled) < mean else (low, factor)
+    return [float(f"{rate:.4g}") for rate in scaled]

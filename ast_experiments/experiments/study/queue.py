@@ -121,7 +121,7 @@ class StudyQueue:
                 labels += [arm.label] * len(study.seeds)
         for arm in self._methods():
             if arm.label not in self.plan.matched:
-                count = 1 if arm.method == "rs2" else 2
+                count = baselines.expected(self.config(arm))
                 labels += [arm.label] * count * (len(study.seeds) + study.lr_trials)
         seconds = self._seconds_by_arm()
         if not seconds:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ast_experiments.experiments.study.matching import CostModel, close, matching_epochs, matching_rate
+from ast_experiments.experiments.study.matching import (
+    CostModel,
+    close,
+    constant,
+    matching_epochs,
+    matching_rate,
+    scaled_rates,
+)
 from ast_experiments.experiments.study.queue import lr_grid, rotate
 
 PLAIN = CostModel(training=1000.0, overhead=0.0, fixed=0.0, epochs=10)
@@ -64,3 +71,15 @@ def test_every_arm_comes_early_and_late() -> None:
 def test_close() -> None:
     assert close(0.4, 0.405)
     assert not close(0.4, 0.41)
+
+
+def test_constant() -> None:
+    assert constant([0.4, 0.41, 0.39])
+    assert not constant([0.6, 0.4, 0.2])
+
+
+def test_scaled_rates() -> None:
+    assert scaled_rates([0.6, 0.4, 0.2], 0.4, 0.01) == pytest.approx([0.6, 0.4, 0.2], abs=1e-4)
+    assert scaled_rates([0.6, 0.4, 0.2], 0.5, 0.01) == pytest.approx([0.75, 0.5, 0.25], abs=1e-4)
+    assert scaled_rates([1.0, 0.4, 0.4], 0.7, 0.01) == pytest.approx([1.0, 0.55, 0.55], abs=1e-4)  # at most 1
+    assert scaled_rates([1.0, 0.0, 0.5], 0.5, 0.1)[1] == 0.1  # at least a batch

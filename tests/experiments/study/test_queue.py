@@ -110,6 +110,38 @@ def test_baselines(tmp_path: Path, methods: str, rate: float, baselines: list[st
     assert [arm.label for arm in queue.plan.baselines] == baselines
 
 
+def test_a_method_whose_rate_changes_has_a_uniform_draw_with_its_rates(tmp_path: Path) -> None:
+    queue = queue_of(tmp_path, "ast:rate=0.6:rate_schedule=linear:rate_final=0.2,infobatch")
+    dense, falling, pruned = queue.plan.arms
+    assert queue.remaining()[0] == 3 * 3 + 2 * 3 * 3
+    write_result(queue, StudyRun(dense, 0))
+    write_result(
+        queue, StudyRun(falling, 0), rate=0.4, rows_by_epoch=[600, 560, 510, 470, 420, 380, 330, 290, 240, 200]
+    )
+    write_result(queue, StudyRun(pruned, 0), rate=0.7, rows_by_epoch=[1000, *[600] * 7, 800, 1000])
+    said = queue.decide()
+    name = "rs2 as ast rate=0.6 rate_schedule=linear rate_final=0.2"
+    assert said[1].endswith(f"dense epochs=4 (0.91 of it, whole epochs), rs2 rate=0.4, {name}")
+    uniform = next(arm for arm in queue.plan.baselines if arm.label == name)
+    method = queue.config(uniform).method
+    assert method.name == "rs2"
+    assert method.rate_schedule == pytest.approx([0.6, 0.56, 0.51, 0.47, 0.42, 0.38, 0.33, 0.29, 0.24, 0.2], abs=1e-3)
+    assert queue.job(StudyRun(uniform, 1)).config.tags == [f"baseline=rs2_same_schedule:{falling.label}"]
+    assert queue.plan.matched[falling.label]["rs2_same_schedule_costs"] == pytest.approx(1, abs=1e-3)
+    as_pruned = next(arm for arm in queue.plan.baselines if arm.label == "rs2 as infobatch")
+    assert queue.config(as_pruned).method.rate_schedule == pytest.approx([1, *[0.6] * 7, 0.8, 1], abs=1e-3)
+    assert read_plan(tmp_path) == queue.plan
+
+
+def test_a_constant_rate_needs_no_second_uniform_draw(tmp_path: Path) -> None:
+    queue = queue_of(tmp_path, "ast")
+    dense, ast = queue.plan.arms
+    write_result(queue, StudyRun(dense, 0))
+    write_result(queue, StudyRun(ast, 0), rate=0.4, rows_by_epoch=[400, 398, 404, 400, 399, 401, 396, 400, 402, 400])
+    queue.decide()
+    assert [arm.label for arm in queue.plan.baselines] == ["dense epochs=4", "rs2 rate=0.4"]
+
+
 def test_another_seed_gives_the_cost_if_the_first_failed(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "ast")
     dense, ast = queue.plan.arms
