@@ -6,57 +6,32 @@ import math
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Le, Lt
 
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.core.ranges import Count, Rate, Share
+from ast_experiments.core.ranges import Rate, Share
 from ast_experiments.selection.batching import rounded
+from ast_experiments.selection.clustering import kmeans_cuts
 from ast_experiments.selection.history import SampleHistory
 from ast_experiments.selection.method import Method
 from ast_experiments.selection.plan import Plan
 
 DRAW = 2
-ROUNDS = 100
-
-
-def cuts(values: np.ndarray, groups: int) -> np.ndarray:
-    """Cuts numbers into groups by k-means: Lloyd's algorithm on sorted values, from groups of equal size.
-
-    Args:
-        values: Shape (n,), n >= 1.
-        groups: Number of groups; some may stay empty where values coincide.
-
-    Returns:
-        The cuts, ascending, shape (groups - 1,); a value belongs to the group of the number of cuts below it.
-    """
-    ordered = np.sort(values).astype(np.float64)
-    sums = np.concatenate(([0.0], np.cumsum(ordered)))
-    ends = np.linspace(0, len(ordered), groups + 1).astype(np.int64)
-    middles = np.empty(0)
-    for _ in range(ROUNDS):
-        sizes = np.diff(ends)
-        first = ordered[np.minimum(ends[:-1], len(ordered) - 1)]
-        centres = np.where(sizes > 0, np.diff(sums[ends]) / np.maximum(sizes, 1), first)
-        middles = (centres[:-1] + centres[1:]) / 2
-        moved = np.concatenate(([0], np.searchsorted(ordered, middles, side="right"), [len(ordered)]))
-        if np.array_equal(moved, ends):
-            break
-        ends = moved
-    return middles
 
 
 class SeTa(Method):
     """Draws samples at random, groups their losses from easy to hard, and trains a window of neighbouring groups.
 
     SeTa (CVPR 2025, arXiv 2503.13385). Of `groups` groups, found by one-dimensional k-means over the last losses of
-    the drawn samples, floor(window x groups) are trained. In epoch t the window begins at group
+    the drawn samples, floor(window x groups) are trained. The groups are the exact optimum; the released code calls
+    scikit-learn's k-means, which comes close to it. In epoch t the window begins at group
     t mod (groups - size + 1), counted from the easiest. How many rows it holds follows from the losses. The first
     epoch, and all epochs after `random_after` of the run, train the whole draw. Drawn samples without a loss are
     trained too; the released code gives them a loss of 3. It also rounds the window's size to the nearest number.
 
     Args:
         drop: Share q of the samples that is not drawn.
-        groups: Number of groups G.
+        groups: Number of groups G, at most 100.
         window: Share w of the groups that is trained.
         random_after: Progress after which the whole draw is trained.
 
@@ -70,7 +45,7 @@ class SeTa(Method):
         self,
         *,
         drop: Annotated[float, Ge(0), Lt(1)] = 0.1,
-        groups: Count = 5,
+        groups: Annotated[int, Ge(1), Le(100)] = 5,
         window: Rate = 0.9,
         random_after: Share = 0.875,
     ) -> None:
@@ -99,7 +74,7 @@ class SeTa(Method):
         if not len(losses):
             return np.zeros(0, dtype=bool)
         first = epoch % (self._groups - self._window + 1)
-        group = np.searchsorted(cuts(losses, self._groups), losses, side="left")
+        group = np.searchsorted(kmeans_cuts(losses, self._groups), losses)
         inside = (group >= first) & (group < first + self._window)
         return inside if inside.any() else np.ones_like(inside)
 
