@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch, Outputs
@@ -20,13 +20,13 @@ from ast_experiments.training.step import mode_of, per_sample_loss, shrunk
 class AuxiliaryModel:
     """A small network with its own optimiser; see `selection.method`.
 
-    In a data-parallel run the loss is the mean over the rows of all ranks, so that every rank has the same weights.
+    Its losses have the recipe's label smoothing. In a data-parallel run the loss is the mean over the rows of all ranks, so that every rank has the same weights.
     Under float16 the gradients are scaled, as those of the run's own network are.
 
     Args:
         model: On its device.
         optimizer: Of its parameters.
-        schedule: Of its learning rate, by progress.
+        schedule: Of its learning rate and label smoothing, by progress.
         hardware: Precision.
         ledger: Charged for everything that the model does.
         flops: FLOPs of one sample, at the size that the network sees.
@@ -56,7 +56,7 @@ class AuxiliaryModel:
             if len(batch):
                 with self._hardware.autocast():
                     logits = self.model(shrunk(batch.images, self._size))
-                self._scaler.scale(per_sample_loss(logits, batch.labels).sum() / batch.rows).backward()
+                self._scaler.scale(self._losses(logits, batch).sum() / batch.rows).backward()
             if batch.rows:
                 self._add_up()
                 self._scaler.step(self._optimizer)
@@ -79,7 +79,10 @@ class AuxiliaryModel:
         self._ledger.charge_score(len(batch), self._flops.forward)
         with self._ledger.phase("score"), torch.no_grad(), mode_of(self.model, "eval"), self._hardware.autocast():
             logits = self.model(shrunk(batch.images, self._size))
-            return Outputs(logits, per_sample_loss(logits, batch.labels))
+            return Outputs(logits, self._losses(logits, batch))
+
+    def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
+        return per_sample_loss(logits, batch.labels, self._schedule.label_smoothing)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of network, optimiser and gradient scaler."""

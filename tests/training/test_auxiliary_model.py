@@ -1,7 +1,8 @@
-"""Auxiliary models: small gradients survive float16."""
+"""Auxiliary models: small gradients survive float16, and the loss is that of the recipe."""
 
 from __future__ import annotations
 
+import copy
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -30,10 +31,12 @@ class Faint(nn.Module):
         return half.float() * 1e-9
 
 
-def auxiliary_model(dtype: torch.dtype, lr: float = 1e9) -> AuxiliaryModel:
-    model = Faint()
+def auxiliary_model(
+    dtype: torch.dtype, lr: float = 1e9, smoothing: float = 0.0, model: nn.Module | None = None
+) -> AuxiliaryModel:
+    model = Faint() if model is None else model
     hardware: Any = SimpleNamespace(device=CPU, dtype=dtype, autocast=nullcontext)
-    schedule: Any = SimpleNamespace(set=lambda progress: lr)
+    schedule: Any = SimpleNamespace(set=lambda progress: lr, label_smoothing=smoothing)
     return AuxiliaryModel(
         model, torch.optim.SGD(model.parameters(), lr=lr), schedule, hardware, Ledger(CPU), Flops(1, 2), None
     )
@@ -67,3 +70,17 @@ def test_the_scale_is_part_of_the_state_and_an_empty_batch_changes_nothing() -> 
     again.learn(batch(rows=0), 0.0)
     assert again.state_dict()["scaler"] == net.state_dict()["scaler"]
     assert torch.equal(again.model.weight.detach(), torch.ones(2))  # pyright: ignore
+
+
+def test_it_learns_and_scores_by_the_smoothed_loss() -> None:
+    shown = Batch(torch.arange(4), torch.randn(4, 1, 2, 2), torch.tensor([0, 1, 1, 0]))
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    reference = copy.deepcopy(linear)
+    net = auxiliary_model(torch.float32, lr=1.0, smoothing=0.2, model=linear)
+    losses = nn.functional.cross_entropy(reference(shown.images), shown.labels, reduction="none", label_smoothing=0.2)
+    assert torch.allclose(net.score(shown).losses, losses)
+    net.learn(shown, 0.0)
+    losses.mean().backward()
+    for own, other in zip(linear.parameters(), reference.parameters(), strict=True):
+        assert other.grad is not None
+        assert torch.allclose(own, other - other.grad, atol=1e-6)
