@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from ast_experiments.core.batch import Batch
 from ast_experiments.data.dataset import Samples
 from ast_experiments.data.loaders.base import PlannedBatches, to_tensor
-from ast_experiments.data.loaders.normalise import NormaliseAndErase
-from ast_experiments.data.loaders.transforms import Transform, device_transform
+from ast_experiments.data.loaders.normalise import NormaliseAndErase, Preparation
+from ast_experiments.data.loaders.transforms import device_transform
 
 
 class DeviceLoader:
@@ -21,26 +22,14 @@ class DeviceLoader:
     Args:
         samples: Samples that the ids refer to.
         device: The training device.
-        transform: Random transform for training; `PadCropFlip()` or `CenterCrop()` for validation.
-        mean: Mean of each channel, pixels in 0..1.
-        std: Standard deviation of each channel.
-        seed: Seed of the augmentation.
+        how: As in `Preparation`.
     """
 
-    def __init__(
-        self,
-        samples: Samples,
-        device: torch.device | str,
-        *,
-        transform: Transform,
-        mean: Sequence[float],
-        std: Sequence[float],
-        seed: int,
-    ) -> None:
+    def __init__(self, samples: Samples, device: torch.device | str, **how: Unpack[Preparation]) -> None:
         self.device = torch.device(device)
-        self._transform = device_transform(samples, transform, seed, self.device)
+        self._transform = device_transform(samples, how["transform"], how["seed"], self.device)
         self._labels = to_tensor(samples.labels).to(self.device)
-        self._finish = NormaliseAndErase(samples.shape, mean, std, transform, seed, self.device)
+        self._finish = NormaliseAndErase(samples.shape, self.device, **how)
 
     def __len__(self) -> int:
         return len(self._labels)

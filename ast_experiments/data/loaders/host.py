@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import DataError
 from ast_experiments.data.dataset import Samples
 from ast_experiments.data.loaders.base import PlannedBatches, to_tensor
-from ast_experiments.data.loaders.normalise import NormaliseAndErase
+from ast_experiments.data.loaders.normalise import NormaliseAndErase, Preparation
 from ast_experiments.data.loaders.transforms import Transform, host_transform
 from ast_experiments.data.loaders.workers import WorkerPool
 
@@ -31,27 +31,17 @@ class HostLoader:
     Args:
         samples: Samples that the ids refer to.
         device: The training device.
-        transform: Random transform for training; `PadCropFlip()` or `CenterCrop()` for validation.
-        mean: Mean of each channel, pixels in 0..1.
-        std: Standard deviation of each channel.
-        seed: Seed of the augmentation.
         workers: Processes that make images ahead; 0 makes each batch on demand in this process.
+        how: As in `Preparation`.
     """
 
     def __init__(
-        self,
-        samples: Samples,
-        device: torch.device | str,
-        *,
-        transform: Transform,
-        mean: Sequence[float],
-        std: Sequence[float],
-        seed: int,
-        workers: int = 0,
+        self, samples: Samples, device: torch.device | str, *, workers: int = 0, **how: Unpack[Preparation]
     ) -> None:
         self.device = torch.device(device)
-        self._images, self._labels = _TransformedImages(samples, transform, seed), to_tensor(samples.labels)
-        self._finish = NormaliseAndErase(samples.shape, mean, std, transform, seed, self.device)
+        self._images = _TransformedImages(samples, how["transform"], how["seed"])
+        self._labels = to_tensor(samples.labels)
+        self._finish = NormaliseAndErase(samples.shape, self.device, **how)
         self._pool = WorkerPool(self._images, workers, feeds_gpu=self.device.type == "cuda")
 
     def __len__(self) -> int:

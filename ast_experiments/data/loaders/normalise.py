@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -47,30 +48,35 @@ class Normalise:
         return flat.view(images.shape).permute(0, 3, 1, 2)
 
 
+class Preparation(TypedDict):
+    """How a loader makes the images of a split.
+
+    Attributes:
+        transform: Random transform for training; `PadCropFlip()` or `CenterCrop()` for validation.
+        mean: Mean of each channel, pixels in 0..1.
+        std: Standard deviation of each channel.
+        seed: Seed of the augmentation.
+    """
+
+    transform: Transform
+    mean: Sequence[float]
+    std: Sequence[float]
+    seed: int
+
+
 class NormaliseAndErase:
     """Normalises images and, if the transform asks for it, erases a random rectangle of some.
 
     Args:
         shape: Height, width and channels of an image.
-        mean: Mean of each channel, pixels in 0..1.
-        std: Standard deviation of each channel.
-        transform: Transform whose `erasing` is the share of images that lose a rectangle.
-        seed: Seed of the augmentation.
         device: The training device.
+        how: The `erasing` of its transform is the share of images that lose a rectangle.
     """
 
-    def __init__(
-        self,
-        shape: tuple[int, int, int],
-        mean: Sequence[float],
-        std: Sequence[float],
-        transform: Transform,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self._normalise = Normalise(mean, std, shape, device)
-        self._erasing = 0.0 if isinstance(transform, PadCropFlip) else transform.erasing
-        self._seed = seed
+    def __init__(self, shape: tuple[int, int, int], device: torch.device, **how: Unpack[Preparation]) -> None:
+        self._normalise = Normalise(how["mean"], how["std"], shape, device)
+        self._erasing = 0.0 if isinstance(how["transform"], PadCropFlip) else how["transform"].erasing
+        self._seed = how["seed"]
 
     def __call__(self, images: Tensor, ids: Tensor, epoch: int) -> Tensor:
         """Turns uint8 images (n, h, w, c) into float32 (n, c, h, w), channels last in memory."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 
@@ -13,6 +13,7 @@ from ast_experiments.data.encoded.transforms import ColorJitter
 from ast_experiments.data.in_memory.transforms import PadCropFlip
 from ast_experiments.data.loaders.device import DeviceLoader
 from ast_experiments.data.loaders.host import HostLoader
+from ast_experiments.data.loaders.normalise import Preparation
 from ast_experiments.data.loaders.transforms import Transform
 
 _MEMORY_SHARE = 4
@@ -22,32 +23,26 @@ def build_loader(
     samples: Samples,
     *,
     device: torch.device | str,
-    transform: Transform,
-    mean: Sequence[float],
-    std: Sequence[float],
-    seed: int,
     on_device: bool | None = None,
     workers: int = 0,
+    **how: Unpack[Preparation],
 ) -> DeviceLoader | HostLoader:
     """Builds the loader that fits the samples and the device.
 
     Args:
         samples: Samples that the ids refer to.
         device: The training device.
-        transform: Transform of the split.
-        mean: Mean of each channel, pixels in 0..1.
-        std: Standard deviation of each channel.
-        seed: Seed of the augmentation.
         on_device: Whether to keep images on the training device; None decides, see `keep_on_device`.
         workers: Worker processes if images are kept on the host.
+        how: As in `Preparation`.
 
     Raises:
         ConfigError: If images are wanted on a device and cannot be kept there.
     """
     target = torch.device(device)
-    if keep_on_device(samples, transform, target, on_device):
-        return DeviceLoader(samples, target, transform=transform, mean=mean, std=std, seed=seed)
-    return HostLoader(samples, target, transform=transform, mean=mean, std=std, seed=seed, workers=workers)
+    if keep_on_device(samples, how["transform"], target, on_device):
+        return DeviceLoader(samples, target, **how)
+    return HostLoader(samples, target, workers=workers, **how)
 
 
 def keep_on_device(samples: Samples, transform: Transform, device: torch.device, wanted: bool | None) -> bool:
