@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.core.ranges import NonNegative, Positive, Smoothing
-from ast_experiments.selection.control.controller import law_signals
-from ast_experiments.selection.control.gates import Fallback
-from ast_experiments.selection.control.published import accumulate
-from ast_experiments.selection.control.threshold import ThresholdController
+from ast_experiments.selection.control.published import PublishedLaw, accumulate
 from ast_experiments.selection.numeric import Number, both, clip, where
 
 
@@ -37,18 +31,13 @@ class SundewState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SundewComparison(ThresholdController[SundewState]):
+class SundewComparison(PublishedLaw[SundewState]):
     """The law of the published comparison.
 
     It observes each batch, fallback rows included, through an EMA, and updates the integral before it uses it. The
     threshold may not pass 0.99, although the scores of the comparison average 1.
 
     Args:
-        kp: Gain on the error of the EMA.
-        ki: Gain on the accumulated error.
-        alpha: Weight of the newest batch in the EMA.
-        start: First threshold.
-        integral_limit: Bound on the accumulated error.
         low: Smallest threshold.
         high: Largest threshold.
 
@@ -56,18 +45,10 @@ class SundewComparison(ThresholdController[SundewState]):
         ConfigError: If the first threshold lies outside its bounds.
     """
 
-    kp: NonNegative = 0.0015
-    ki: NonNegative = 0.00005
-    alpha: Smoothing = 0.3
-    start: float = 0.5
-    integral_limit: Positive = 50.0
     low: float = 0.01
     high: float = 0.99
 
     state_type: ClassVar[type[Any]] = SundewState
-    trains_every_batch: ClassVar[bool] = True
-    holds_rate: ClassVar[bool] = False
-    fallback: ClassVar[Fallback] = Fallback(by="random", rows=2)
     counts_fallback: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -76,13 +57,6 @@ class SundewComparison(ThresholdController[SundewState]):
                 f"controller.start: {self.start} must lie between controller.low={self.low} "
                 f"and controller.high={self.high}"
             )
-
-    def begin_epoch(
-        self, state: SundewState | None, scores: np.ndarray, target: float, *, frozen: bool = False
-    ) -> SundewState:
-        """Starts with the EMA at the target; changes nothing later."""
-        del scores, frozen
-        return SundewState(self.start, target) if state is None else state
 
     def observe(self, state: SundewState, active: Number, offered: float, target: float) -> SundewState:
         """Makes one step of the law on the rate of this batch."""
@@ -94,14 +68,3 @@ class SundewComparison(ThresholdController[SundewState]):
         level = clip(state.level + proportional + integral_term, self.low, self.high)
         saturated = where(both(level > self.low, level < self.high), 0.0, 1.0)
         return SundewState(level, ema, integral, proportional, integral_term, saturated)
-
-    def signals(self, state: SundewState) -> dict[str, Number]:
-        """Returns the smoothed rate, both terms, the gains, and whether the threshold hit a bound."""
-        return law_signals(
-            state.ema,
-            proportional=state.proportional,
-            integral=state.integral_term,
-            saturated=state.saturated,
-            kp=self.kp,
-            ki=self.ki,
-        )

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ast_experiments.core.ranges import NonNegative, Positive, Smoothing
-from ast_experiments.selection.control.controller import Gated, GateTrace, law_signals
-from ast_experiments.selection.control.gates import Fallback, ReservoirGate
-from ast_experiments.selection.control.published import accumulate
-from ast_experiments.selection.control.threshold import ThresholdController
+from ast_experiments.selection.control.controller import Gated, GateTrace
+from ast_experiments.selection.control.gates import ReservoirGate
+from ast_experiments.selection.control.published import PublishedLaw, accumulate
 from ast_experiments.selection.control.windows import Windows
 from ast_experiments.selection.numeric import Number, both, clip, where
+
+GATE = ReservoirGate()
 
 
 class SundewReportState(NamedTuple):
@@ -24,7 +24,7 @@ class SundewReportState(NamedTuple):
     Attributes:
         level: Threshold.
         ema: Smoothed rate.
-        reservoir: Energy in the reservoir of the gate.
+        reservoir: Energy in the reservoir of the gate, which is full at the start.
         integral: Accumulated error.
         active: Gate decisions since the start.
         offered: Rows since the start.
@@ -35,7 +35,7 @@ class SundewReportState(NamedTuple):
 
     level: Number
     ema: Number
-    reservoir: float
+    reservoir: float = GATE.capacity
     integral: Number = 0.0
     active: Number = 0.0
     offered: float = 0.0
@@ -45,38 +45,15 @@ class SundewReportState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SundewReport(ThresholdController[SundewReportState]):
+class SundewReport(PublishedLaw[SundewReportState]):
     """The law behind the CIFAR-10 report (61.2 % accuracy, 10.4 % activation).
 
     It observes the gate's decisions over all rows since the start, through an EMA, and uses the integral before it
     updates it. The gate is stochastic with an energy reservoir.
-
-    Args:
-        kp: Gain on the error of the EMA.
-        ki: Gain on the accumulated error.
-        alpha: Weight of the newest rate in the EMA.
-        start: First threshold.
-        integral_limit: Bound on the accumulated error.
     """
 
-    kp: NonNegative = 0.0015
-    ki: NonNegative = 0.00005
-    alpha: Smoothing = 0.3
-    start: float = 0.5
-    integral_limit: Positive = 50.0
-
     state_type: ClassVar[type[Any]] = SundewReportState
-    trains_every_batch: ClassVar[bool] = True
-    holds_rate: ClassVar[bool] = False
-    fallback: ClassVar[Fallback] = Fallback(by="random", rows=2)
-    reservoir_gate: ClassVar[ReservoirGate] = ReservoirGate()
-
-    def begin_epoch(
-        self, state: SundewReportState | None, scores: np.ndarray, target: float, *, frozen: bool = False
-    ) -> SundewReportState:
-        """Starts with the EMA at the target and a full reservoir; changes nothing later."""
-        del scores, frozen
-        return SundewReportState(self.start, target, self.reservoir_gate.capacity) if state is None else state
+    reservoir_gate: ClassVar[ReservoirGate] = GATE
 
     def observe(self, state: SundewReportState, active: Number, offered: float, target: float) -> SundewReportState:
         """Makes one step of the law on the rate since the start."""
@@ -134,14 +111,3 @@ class SundewReport(ThresholdController[SundewReportState]):
             states.append(state)
             begin = end
         return GateTrace(mask, np.array(counts, dtype=np.int64), np.array(thresholds), states, state)
-
-    def signals(self, state: SundewReportState) -> dict[str, Number]:
-        """Returns the smoothed rate, both terms, the gains, and whether the threshold hit a bound."""
-        return law_signals(
-            state.ema,
-            proportional=state.proportional,
-            integral=state.integral_term,
-            saturated=state.saturated,
-            kp=self.kp,
-            ki=self.ki,
-        )

@@ -12,17 +12,7 @@ from ast_experiments.selection.control.sundew_comparison import SundewComparison
 
 @dataclass(frozen=True, kw_only=True)
 class SundewTwoStage(SundewComparison):
-    """The law of `SundewComparison` with other constants; it falls back to the top tenth of a batch, at least 2 rows.
-
-    Args:
-        kp: Gain on the error of the EMA.
-        ki: Gain on the accumulated error.
-        alpha: Weight of the newest batch in the EMA.
-        start: First threshold.
-        integral_limit: Bound on the accumulated error.
-        low: Smallest threshold.
-        high: Largest threshold.
-    """
+    """The law of `SundewComparison` with other constants; falls back to the top tenth of a batch, at least 2 rows."""
 
     kp: NonNegative = 0.005
     ki: NonNegative = 0.0001
