@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import re
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ast_experiments.cli.main import EXIT_FAILED, guarded
+from ast_experiments.cli.main import EXIT_FAILED, guarded, parser_of
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.files import exclusive_lock
 from ast_experiments.core.text import rough_duration
@@ -60,12 +59,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="ast-bench",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("ast-bench", DESCRIPTION, EXAMPLES)
     parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE | STUDY.yaml | STUDY_DIR")
     arguments = parser.parse_args().arguments
     if not arguments:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ast_experiments.cli.main import guarded
+from ast_experiments.cli.main import guarded, parser_of
 from ast_experiments.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -73,12 +73,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ast-compare",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("ast-compare", DESCRIPTION, EXAMPLES)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run directories, or directories of them")
     parser.add_argument("--by", choices=("dataset",), help="show the data sets side by side")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -36,3 +37,13 @@ def guarded(command: Callable[[], int]) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def parser_of(command: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """Returns the parser of a command, whose help shows both texts as they are written."""
+    return argparse.ArgumentParser(
+        prog=command,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )

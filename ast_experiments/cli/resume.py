@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from ast_experiments.cli.main import guarded
+from ast_experiments.cli.main import guarded, parser_of
 
 EXAMPLES = """\
   ast-resume outputs/digits/RUN
@@ -19,12 +18,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="ast-resume",
-        description="Continue a run from its last checkpoint.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("ast-resume", "Continue a run from its last checkpoint.", EXAMPLES)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="run directory, below outputs/")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="settings that do not change the results")
     args = parser.parse_args()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ast_experiments.cli.main import EXIT_FAILED, guarded
+from ast_experiments.cli.main import EXIT_FAILED, guarded, parser_of
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.files import exclusive_lock
 from ast_experiments.experiments.directory import check_name, default_name
@@ -50,12 +49,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="ast-tune",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("ast-tune", DESCRIPTION, EXAMPLES)
     parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE | SEARCH_DIR")
     arguments = parser.parse_args().arguments
     if not arguments:

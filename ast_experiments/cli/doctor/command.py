@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ast_experiments.cli.main import EXIT_FAILED, guarded
+from ast_experiments.cli.main import EXIT_FAILED, guarded, parser_of
 from ast_experiments.config.checks import check
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.schema import Config
@@ -31,12 +30,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="ast-doctor",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("ast-doctor", DESCRIPTION, EXAMPLES)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, as for ast-train")
     parser.add_argument("--quick", action="store_true", help="do not read images, do not time the training")
     parser.add_argument("--all", action="store_true", help=f"show more than {SHOWN} findings of a kind")
