@@ -100,7 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     overrides = [*DEFAULTS, *args.overrides]
     config = load_config([*overrides, "method=dense"])
-    hardware = build.hardware_of(config)
+    hardware = build.hardware_of(config.hardware)
     dataset = build.build_dataset(config)
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -35,7 +35,7 @@ def bare_arm(dataset: Dataset) -> Callable[[], None]:
     """Returns a function that runs one epoch of a hand-written loop: no log, no ids, no hooks."""
     config = load_config(["experiment=cifar10_dense"])
     recipe, data = config.recipe, config.dataset
-    hardware = build.hardware_of(config)
+    hardware = build.hardware_of(config.hardware)
     model: nn.Module = SimpleCNN().to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
     optimizer = build_optimizer(
         model, recipe.optimizer, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay,

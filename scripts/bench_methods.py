@@ -35,13 +35,11 @@ from ast_experiments.config.compose import load_config
 from ast_experiments.core.batch import Batch
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.data.loaders.base import PlannedBatches
-from ast_experiments.energy.flops import Flops, count_flops
+from ast_experiments.energy.flops import count_flops
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.models.build import build_auxiliary
 from ast_experiments.runs import build
-from ast_experiments.training.auxiliary_model import AuxiliaryModel, auxiliary_model_maker
+from ast_experiments.runs.networks import auxiliary_models
 from ast_experiments.training.loop import Trainer
-from ast_experiments.training.optim import Schedule, build_optimizer
 from ast_experiments.training.step import Scorer
 
 RATE, BATCH = 0.4, 128
@@ -165,41 +163,15 @@ class Bare:
 
     Args:
         run: A dense run, whose network, loader and optimiser this uses.
-        rows: Training samples.
+        dataset: Which the run trains on.
     """
 
-    def __init__(self, run: Trainer, rows: int) -> None:
-        settings = load_config(["experiment=cifar10_dense", "method=proxy"])
-        self._run, self._samples, width = run, rows, settings.method.proxy_width
-        hardware = run.stepper.hardware
-
-        def make(width: float, arch: str | None, size: int | None) -> torch.nn.Module:
-            model = build_auxiliary(dataclasses.asdict(settings.model), 10, 3, size or 32, width=width, arch=arch)
-            return model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
-
-        def count(model: torch.nn.Module, size: int | None) -> Flops:
-            flops = count_flops(model, (3, size or 32, size or 32), 10)
-            assert flops is not None
-            return flops
-
-        def optimise(model: torch.nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
-            recipe = settings.recipe
-            optimizer = build_optimizer(
-                model,
-                recipe.optimizer,
-                lr=recipe.lr,
-                momentum=recipe.momentum,
-                weight_decay=recipe.weight_decay,
-                decay_norm_and_bias=recipe.decay_norm_and_bias,
-            )
-            return optimizer, Schedule(
-                optimizer, "constant", epochs=1, by_epoch=False, warmup_epochs=0, warmup_lr=0.0, min_lr=0.0
-            )
-
-        ledger = Ledger(hardware.device)
-        self._narrow: AuxiliaryModel = auxiliary_model_maker(make, optimise, count, hardware, ledger)(width)
-        self._scorer = Scorer(run.stepper, ledger)
-        self._flops = count(make(width, None, None), None)
+    def __init__(self, run: Trainer, dataset: Dataset) -> None:
+        config = load_config(["experiment=cifar10_dense", "method=proxy"])
+        hardware, ledger = run.stepper.hardware, Ledger(run.stepper.hardware.device)
+        self._run, self._samples, self._scorer = run, len(dataset.train), Scorer(run.stepper, ledger)
+        self._narrow = auxiliary_models(config, dataset, hardware, ledger)(config.method.proxy_width)
+        self._flops = count_flops(self._narrow.model, (3, 32, 32), len(dataset.classes))
         self._times: list[Work] = []
 
     def step(self) -> None:
@@ -228,6 +200,7 @@ class Bare:
         """Returns prices in FLOPs per row."""
         own, narrow = self._run.cost.flops, self._flops
         assert own is not None
+        assert narrow is not None
         return Work(0, own.forward + own.backward, own.forward, narrow.forward, narrow.forward + narrow.backward)
 
 
@@ -257,7 +230,7 @@ def main() -> None:
             name: start(dataset, Path(scratch) / str(index), arm, args.threads)
             for index, (name, arm) in enumerate(arms.items())
         }
-        bare = Bare(start(dataset, Path(scratch) / "bare", ARMS["dense"], args.threads).run, len(dataset.train))
+        bare = Bare(start(dataset, Path(scratch) / "bare", ARMS["dense"], args.threads).run, dataset)
         for _ in range(args.rounds):
             bare.step()
             for name, entry in entries.items():

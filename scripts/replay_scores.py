@@ -49,19 +49,19 @@ def record(path: Path, overrides: list[str]) -> None:
     scores: list[np.ndarray] = []
     with tempfile.TemporaryDirectory() as folder:
         run = build.build_run(config, Path(folder), lambda _: Trackers([JsonlTracker(Path(folder) / "metrics.jsonl")]))
-        hooks = run.hooks
-        if not hooks.method.keeps_history:
+        selector = run.selector
+        if not selector.method.keeps_history:
             raise UserError(f"method={config.method.name} keeps no scores; type e.g. method=ast")
 
-        end = hooks.end_epoch
+        end = selector.end_epoch
 
         def end_epoch(score: Scorer) -> None:
             end(score)
-            scores.append(hooks.history.scores.copy())
+            scores.append(selector.history.scores.copy())
             np.save(path, np.stack(scores))
             print(f"epoch {len(scores)} of {run.epochs}", flush=True)
 
-        hooks.end_epoch = end_epoch
+        selector.end_epoch = end_epoch
         run.fit()
     print(f"{path}: {len(scores)} epochs of {len(scores[0]):,} samples")
 

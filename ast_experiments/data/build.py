@@ -96,6 +96,28 @@ def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Samples | None]:
     return dataclasses.replace(dataset, train=dataset.train.take(kept)), dataset.train.take(held)
 
 
+def split(dataset: Dataset, share: float, *, validate: bool, learn: bool) -> tuple[Dataset, Samples | None]:
+    """Holds out training samples, to validate on or for a method to learn from; for both, each gets every other one.
+
+    Args:
+        dataset: As loaded.
+        share: Share of the training samples to hold out.
+        validate: Whether the run validates on held-out samples instead of the validation split.
+        learn: Whether the method trains on held-out samples: it is not validated on these.
+
+    Returns:
+        The data set of the run, and the held-out samples for the method; None if `share` is 0.
+
+    Raises:
+        ConfigError: If no sample, or every sample, would be held out.
+    """
+    dataset, held = hold_out(dataset, share)
+    if held is None or not validate:
+        return dataset, held
+    dataset = dataclasses.replace(dataset, val=held.take(np.arange(learn, len(held), 1 + learn)))
+    return dataset, held.take(np.arange(0, len(held), 2)) if learn else held
+
+
 def check_batch_size(batch_size: int, samples: int) -> None:
     """Checks that the training samples fill a batch.
 

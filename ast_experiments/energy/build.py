@@ -15,6 +15,9 @@ from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.nvml import find_gpu
 from ast_experiments.energy.probe import ProbeResult, Source, probe_cpu, probe_gpu
 
+METER_SETTINGS = ("gpu", "cpu", "require", "idle_seconds", "carbon_intensity", "carbon_source")
+"""Settings of `energy` that `build_meter` takes."""
+
 
 def build_meter(
     device: torch.device,

@@ -1,54 +1,46 @@
-"""Builds a run: calls the builders of the rooms, and composes what they return into a `Trainer`."""
+"""Builds a run: each room builds its part from its own settings; this composes the parts into a `Trainer`."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
-from ast_experiments.config.resolve import image_settings, scale_batch
+from ast_experiments.config.resolve import scale_batch
 from ast_experiments.config.schema import Config
 from ast_experiments.core import distributed
 from ast_experiments.data import build as data
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.data.loaders.base import Loader
-from ast_experiments.energy.build import build_meter, gpu_facts
+from ast_experiments.energy.build import METER_SETTINGS, build_meter
 from ast_experiments.energy.flops import count_flops, forward_counter
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.energy.meter import Meter
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
-from ast_experiments.runs.identity import NOMINAL, config_hash
-from ast_experiments.runs.networks import auxiliary_models, build_model, check_score_size, hardware_of, moving_average
-from ast_experiments.selection.build import budget_of, build_method, build_rate_schedule, check_rows, never_chooses
+from ast_experiments.runs.identity import config_hash
+from ast_experiments.runs.networks import auxiliary_models, build_model, check_score_size
+from ast_experiments.runs.result import facts
+from ast_experiments.selection.build import build_method, check_rows
 from ast_experiments.selection.method import Context, Method
 from ast_experiments.selection.selector import Selector
 from ast_experiments.tracking import Tracker
-from ast_experiments.training.auto_batch import rows_at_once
-from ast_experiments.training.budget import control_for
+from ast_experiments.training.build import (
+    build_clock,
+    build_stepper,
+    build_target_rate,
+    find_rows_at_once,
+    hardware_of,
+)
 from ast_experiments.training.checkpoint import Checkpointer
-from ast_experiments.training.clock import EpochClock, RowClock
 from ast_experiments.training.evaluate import Validation
 from ast_experiments.training.hardware import Hardware, check_shared, worker_count
 from ast_experiments.training.loop import Trainer
-from ast_experiments.training.optim import Schedule, build_optim
-from ast_experiments.training.step import Scorer, Stepper, build_mixer
-from ast_experiments.training.target_rate import TargetRate
-from ast_experiments.training.timing import time_per_row
+from ast_experiments.training.step import Scorer
 
 logger = logging.getLogger(__name__)
-
-
-def settings_of(choice: Any, *without: str) -> dict[str, Any]:
-    """Returns the settings of a choice by name, without its own name and those given."""
-    fields = dataclasses.asdict(choice)
-    return {k: v for k, v in fields.items() if k not in ("name", *without)}
 
 
 def build_dataset(config: Config) -> Dataset:
@@ -68,19 +60,12 @@ def _check_batches(config: Config, samples: int) -> None:
     size = config.recipe.batch_size
     data.check_batch_size(size, samples)
     check_shared(size, distributed.size())
-    check_rows(method_of(config), config.method, samples, size)
-
-
-def method_of(config: Config) -> Method:
-    """Builds the method, with its controller and significance if it takes them."""
-    return build_method(config.method, config.controller, config.significance)
+    method = build_method(config.method, config.controller, config.significance)
+    check_rows(method, config.method, samples, size)
 
 
 def build_run(
-    config: Config,
-    folder: Path,
-    make_tracker: Callable[[dict[str, Any]], Tracker],
-    dataset: Dataset | None = None,
+    config: Config, folder: Path, make_tracker: Callable[[dict[str, Any]], Tracker], dataset: Dataset | None = None
 ) -> Trainer:
     """Builds everything that a run consists of. Nothing is written before `make_tracker` is called.
 
@@ -93,40 +78,42 @@ def build_run(
     Raises:
         UserError: If the run cannot be built, or the directory holds a checkpoint of another run.
     """
-    config, hardware = scale_batch(config), hardware_of(config)
-    ledger, method = Ledger(hardware.device), method_of(config)
-    dataset, held = _split(config, dataset or build_dataset(config), method)
-    train, val, held_out = _loaders(config, dataset, held, hardware)
+    config, hardware = scale_batch(config), hardware_of(config.hardware)
+    recipe, ledger = config.recipe, Ledger(hardware.device)
+    method = build_method(config.method, config.controller, config.significance)
+    dataset, (train, val, held_out) = _load(config, dataset, method, hardware.device)
     model = build_model(config, dataset, hardware)
     image_shape, classes = (dataset.image_shape[2], *dataset.image_shape[:2]), len(dataset.classes)
     flops = count_flops(model, image_shape, classes)
-    stepper, schedule = _stepper(config, model, hardware, classes)
+    stepper, schedule = build_stepper(recipe, model, hardware, classes)
     check_score_size(config, model, image_shape)
-    at_once, eval_batch = _rows_at_once(config, stepper, image_shape)
+    at_once, eval_batch = find_rows_at_once(recipe, config.hardware, stepper, image_shape)
     # From here on everything is charged: what a method prepares counts as training.
-    meter = build_meter(hardware.device, **settings_of(config.energy, "target_accuracy", *NOMINAL))
+    meter = build_meter(hardware.device, **{key: getattr(config.energy, key) for key in METER_SETTINGS})
     meter.start()
-    context = _context(config, train, held_out, auxiliary_models(config, dataset, hardware, ledger), hardware)
-    selector = Selector(method, context)
+    selector = Selector(method, _context(config, dataset, train, held_out, hardware, ledger))
     # Dropout starts from the seed, whatever was drawn while building, and draws differently on each rank.
     torch.manual_seed(config.seed + 1 + distributed.rank())
     cost = RowCost(flops, config.energy.active_cost, config.energy.skipped_cost)
-    target = _target_rate(config, selector, stepper, train, cost, meter)
-    checkpoints = _checkpoints(config, folder, dataset)
+    target = build_target_rate(
+        config.method, recipe, selector=selector, stepper=stepper, train=train, cost=cost, has_meter=meter.measures
+    )
+    checkpoints = Checkpointer(folder, f"{config_hash(config)}-{dataset.fingerprint}", config.checkpoint_every_s)
+    checkpoints.check()
     return Trainer(
-        hooks=selector,
+        selector=selector,
         target=target,
         stepper=stepper,
         schedule=schedule,
-        clock=RowClock() if config.recipe.clock == "rows" else EpochClock(config.recipe.epochs),
+        clock=build_clock(recipe),
         scorer=Scorer(stepper, ledger, forward_counter(model, image_shape, classes, flops)),
         train=train,
         validation=Validation(val, len(dataset.val), eval_batch),
-        epochs=config.recipe.epochs,
+        epochs=recipe.epochs,
         ledger=ledger,
         meter=meter,
         goal=TimeToAccuracy(config.energy.target_accuracy),
-        tracker=make_tracker(_facts(config, dataset, stepper, at_once)),
+        tracker=make_tracker(facts(config, dataset, stepper, at_once)),
         checkpoints=checkpoints,
         cost=cost,
         log_every=config.tracking.log_every,
@@ -138,47 +125,27 @@ def build_run(
     )
 
 
-def _split(config: Config, dataset: Dataset, method: Method) -> tuple[Dataset, Any]:
-    """Holds out samples, if the config asks for it, and checks that the rest fills batches."""
-    dataset, held = data.hold_out(dataset, config.holdout)
-    if config.eval_on == "holdout" and held is not None:
-        # What a method trains on is not what it is validated on.
-        half = method.needs_holdout
-        dataset = dataclasses.replace(dataset, val=held.take(np.arange(half, len(held), 1 + half)))
-        held = held.take(np.arange(0, len(held), 2)) if half else held
+def _load(
+    config: Config, dataset: Dataset | None, method: Method, device: torch.device
+) -> tuple[Dataset, data.Loaders]:
+    """Loads the data, holds out samples if the config asks for it, and builds the loaders."""
+    dataset, held = data.split(
+        dataset or build_dataset(config),
+        config.holdout,
+        validate=config.eval_on == "holdout",
+        learn=method.needs_holdout,
+    )
     _check_batches(config, len(dataset.train))
     logger.info("data: %s", dataset.source)
-    return dataset, held
-
-
-def _checkpoints(config: Config, folder: Path, dataset: Dataset) -> Checkpointer:
-    """Returns the checkpoints of a run directory; one of another run is refused."""
-    checkpoints = Checkpointer(folder, f"{config_hash(config)}-{dataset.fingerprint}", config.checkpoint_every_s)
-    checkpoints.check()
-    return checkpoints
-
-
-def _loaders(config: Config, dataset: Dataset, held: Any, hardware: Hardware) -> tuple[Loader, Loader, Loader | None]:
-    """Builds the loaders of training, validation and held-out samples."""
-    return data.build_loaders(
-        dataset,
-        held,
-        config.dataset,
-        device=hardware.device,
-        on_device=config.hardware.data_on_device,
-        workers=worker_count(config.hardware.workers, hardware.device.type),
-        seed=config.seed,
+    on_device, workers = config.hardware.data_on_device, worker_count(config.hardware.workers, device.type)
+    loaders = data.build_loaders(
+        dataset, held, config.dataset, device=device, on_device=on_device, workers=workers, seed=config.seed
     )
-
-
-def _rows_at_once(config: Config, stepper: Stepper, image_shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Returns the rows of this rank that go through the network at once, in training and in validation."""
-    rows, eval_rows = config.recipe.batch_size // distributed.size(), config.recipe.eval_batch_size
-    return rows_at_once(stepper, image_shape, rows, eval_rows) if config.hardware.auto_batch else (rows, eval_rows)
+    return dataset, loaders
 
 
 def _context(
-    config: Config, train: Loader, held_out: Loader | None, auxiliary_model: Callable[..., Any], hardware: Hardware
+    config: Config, dataset: Dataset, train: Loader, held_out: Loader | None, hardware: Hardware, ledger: Ledger
 ) -> Context:
     """Returns what a method knows of the run."""
     return Context(
@@ -188,69 +155,8 @@ def _context(
         seed=config.seed,
         device=hardware.device,
         fetch=train.fetch,
-        auxiliary_model=auxiliary_model,
+        auxiliary_model=auxiliary_models(config, dataset, hardware, ledger),
         held_out=None if held_out is None else held_out.fetch,
         held_out_samples=0 if held_out is None else len(held_out),
         warmup_epochs=config.recipe.warmup_epochs,
     )
-
-
-def _stepper(config: Config, model: nn.Module, hardware: Hardware, classes: int) -> tuple[Stepper, Schedule]:
-    recipe = config.recipe
-    optimizer, schedule = build_optim(recipe, model)
-    stepper = Stepper(
-        model,
-        optimizer,
-        hardware,
-        label_smoothing=recipe.label_smoothing,
-        clip_grad=recipe.clip_grad,
-        ema=moving_average(model, recipe.ema_decay),
-        mix=build_mixer(recipe.mixup, recipe.cutmix, classes),
-    )
-    return stepper, schedule
-
-
-def _target_rate(
-    config: Config, selector: Selector, stepper: Stepper, train: Loader, cost: RowCost, meter: Meter
-) -> TargetRate:
-    """Builds the target rate: by a schedule, or on a budget."""
-    recipe, samples = config.recipe, len(train)
-    schedule, budget = build_rate_schedule(config.method, recipe.epochs), budget_of(config.method)
-    control = None
-    if budget is not None and schedule is not None:
-        scores = selector.scored_share(config.method.rate) > 0
-        control = control_for(
-            budget,
-            schedule,
-            epochs=recipe.epochs,
-            samples=samples,
-            batch_size=recipe.batch_size,
-            flops=cost.flops,
-            scored_share=selector.scored_share,
-            time_per_row=lambda: time_per_row(stepper, train, recipe.batch_size, scoring=scores),
-            has_meter=meter.measures,
-        )
-        logger.info(control.check())
-    elif never_chooses(selector.method, schedule, recipe.epochs):
-        logger.warning(
-            "every sample is trained once before one is chosen, which takes all %d epochs at these rates, so the "
-            "choice stays uniform; type recipe.epochs=N with more epochs, or method.warmup_epochs=1",
-            recipe.epochs,
-        )
-    return TargetRate(schedule, recipe.epochs, control)
-
-
-def _facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> dict[str, Any]:
-    """Returns facts about data, network and hardware for result.json."""
-    recipe, hardware = config.recipe, stepper.hardware
-    return {
-        "hardware": hardware.describe() | gpu_facts(hardware.device),
-        "data_source": dataset.source,
-        "data_fingerprint": dataset.fingerprint,
-        **dataset.facts,
-        **({"pictures": made} if (made := image_settings(config)) else {}),
-        "train_samples": len(dataset.train),
-        "val_samples": len(dataset.val),
-        "parameters": sum(p.numel() for p in stepper.model.parameters()),
-        "batch": {"rows": recipe.batch_size, "at_once": at_once, "processes": distributed.size(), "lr": recipe.lr},
-    }

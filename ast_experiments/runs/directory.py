@@ -12,6 +12,7 @@ from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import UserError
 from ast_experiments.runs import result as results
 from ast_experiments.runs.identity import config_hash
+from ast_experiments.runs.record import read_result
 
 
 class RunDirectory:
@@ -32,7 +33,7 @@ class RunDirectory:
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self._config = folder, config
-        self.before: Mapping[str, Any] = results.read(folder) or {}
+        self.before: Mapping[str, Any] = read_result(folder) or {}
         self.begun = False
         if self.before.get("config_hash", config_hash(config)) != config_hash(config):
             raise UserError(f"{folder} holds a run of another config; type another hydra.run.dir, or none")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import EvalOutOfMemory, OutOfMemory, UserError
-from ast_experiments.runs.build import method_of
 from ast_experiments.runs.directory import short_path
+from ast_experiments.selection.build import build_method
 from ast_experiments.training.hardware import out_of_memory
 
 
@@ -21,7 +21,8 @@ def explain(error: Exception, config: Config, folder: Path) -> Exception:
             rows, less = (f"recipe.eval_batch_size={n}" for n in (error.rows, max(1, error.rows // 2)))
         elif scale != 1:
             rows, less = f"{rows} hardware.batch_scale={scale:g}", f"hardware.batch_scale={scale / 2:g}"
-        whole = config.hardware.auto_batch or method_of(config).trains_every_row
+        method = build_method(config.method, config.controller, config.significance)
+        whole = config.hardware.auto_batch or method.trains_every_row
         resume = "" if whole else f"go on with: {again} hardware.auto_batch=true, or "
         return OutOfMemory(f"out of memory with {rows}; {resume}start a new run with {less}")
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):

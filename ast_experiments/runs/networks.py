@@ -1,10 +1,9 @@
-"""Builds the networks of a run: its own, the moving average of the weights, and the auxiliary models of a method."""
+"""Builds the networks of a run: its own and the auxiliary models of a method."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,16 +15,10 @@ from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.flops import Flops, count_flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.models import build as models
-from ast_experiments.training.auxiliary_model import AuxiliaryModel, auxiliary_model_maker
-from ast_experiments.training.hardware import Hardware, build_hardware
+from ast_experiments.training.auxiliary_model import AuxiliaryNetwork, auxiliary_model_maker
+from ast_experiments.training.hardware import Hardware
 from ast_experiments.training.optim import build_optim
 from ast_experiments.training.step import mode_of
-
-
-def hardware_of(config: Config) -> Hardware:
-    """Chooses device and precision."""
-    keys = ("device", "precision", "channels_last", "compile", "deterministic", "threads")
-    return build_hardware(**{key: getattr(config.hardware, key) for key in keys})
 
 
 def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Module:
@@ -63,7 +56,7 @@ def check_score_size(config: Config, model: nn.Module, image_shape: tuple[int, i
 
 def auxiliary_models(
     config: Config, dataset: Dataset, hardware: Hardware, ledger: Ledger
-) -> Callable[..., AuxiliaryModel]:
+) -> Callable[..., AuxiliaryNetwork]:
     """Returns `Context.auxiliary_model`, which makes the auxiliary models of a method."""
     height, _, channels = dataset.image_shape
     classes, settings = len(dataset.classes), dataclasses.asdict(config.model)
@@ -84,12 +77,3 @@ def auxiliary_models(
         return count_flops(model, (channels, pixels, pixels), classes) or Flops(0, 0)
 
     return auxiliary_model_maker(make, lambda model: build_optim(config.recipe, model), count, hardware, ledger)
-
-
-def moving_average(model: nn.Module, decay: float | None) -> Any:
-    """Returns timm's moving average of the weights; None without a decay."""
-    if decay is None:
-        return None
-    from timm.utils.model_ema import ModelEmaV3
-
-    return ModelEmaV3(model, decay=decay)

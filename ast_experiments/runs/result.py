@@ -8,16 +8,16 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from ast_experiments.config.resolve import image_settings
 from ast_experiments.config.schema import Config
 from ast_experiments.core import distributed
 from ast_experiments.core.files import write_json
-from ast_experiments.runs.build import method_of
+from ast_experiments.data.dataset import Dataset
+from ast_experiments.energy.build import gpu_facts
 from ast_experiments.runs.identity import config_hash
-from ast_experiments.runs.record import read_result as read
-from ast_experiments.selection.build import rate_schedule_of, uses
+from ast_experiments.selection.build import build_method, rate_schedule_of, uses
 from ast_experiments.training.loop import Trainer
-
-__all__ = ["describe", "energy", "environment", "reached", "read", "write"]
+from ast_experiments.training.step import Stepper
 
 NAME = "result.json"
 PACKAGES = ("ast-experiments", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "wandb", "numpy")
@@ -57,7 +57,8 @@ VOLATILE_ROW = frozenset(
 
 def describe(config: Config) -> dict[str, Any]:
     """Returns the entries that are known before the run begins."""
-    method, used, schedule = method_of(config), uses(config.method.name), rate_schedule_of(config.method)
+    method = build_method(config.method, config.controller, config.significance)
+    used, schedule = uses(config.method.name), rate_schedule_of(config.method)
     controlled = "controller" in used and method.uses_controller
     return {
         "dataset": config.dataset.name,
@@ -78,6 +79,22 @@ def describe(config: Config) -> dict[str, Any]:
     }
 
 
+def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> dict[str, Any]:
+    """Returns the entries about data, network and hardware; `at_once` rows go through the network together."""
+    recipe, hardware = config.recipe, stepper.hardware
+    return {
+        "hardware": hardware.describe() | gpu_facts(hardware.device),
+        "data_source": dataset.source,
+        "data_fingerprint": dataset.fingerprint,
+        **dataset.facts,
+        **({"pictures": made} if (made := image_settings(config)) else {}),
+        "train_samples": len(dataset.train),
+        "val_samples": len(dataset.val),
+        "parameters": sum(p.numel() for p in stepper.model.parameters()),
+        "batch": {"rows": recipe.batch_size, "at_once": at_once, "processes": distributed.size(), "lr": recipe.lr},
+    }
+
+
 def reached(run: Trainer) -> dict[str, Any]:
     """Returns the entries about everything that the run has done so far."""
     history, ledger = run.history, run.ledger
@@ -90,9 +107,8 @@ def reached(run: Trainer) -> dict[str, Any]:
         "seconds": {k: round(v, 3) for k, v in ledger.now().items()},
         **run.cost.result(ledger),
     }
-    facts = dict(run.hooks.facts())
-    if facts:
-        result["selection"] = facts
+    if selection := dict(run.selector.facts()):
+        result["selection"] = selection
     if run.progress.split_from is not None:
         result["batch_split_from_step"] = run.progress.split_from
     if ledger.offered:

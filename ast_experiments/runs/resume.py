@@ -12,8 +12,8 @@ from ast_experiments.config.compose import register_resolvers
 from ast_experiments.config.schema import Config
 from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError, UserError
-from ast_experiments.runs import result as results
 from ast_experiments.runs.identity import config_hash
+from ast_experiments.runs.record import read_result
 from ast_experiments.runs.run import execute
 
 CONFIGS = ("config.yaml", ".hydra/config.yaml")
@@ -35,7 +35,7 @@ def resume(folder: Path, changes: Sequence[str] = ()) -> None:
 
     config = saved_config(folder, changes)
     check(config)
-    before = results.read(folder) or {}
+    before = read_result(folder) or {}
     if before.get("status") == "finished":
         print(f"{folder} is finished: {before.get('final_accuracy', float('nan')):.2f} % accuracy")
         return

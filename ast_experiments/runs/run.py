@@ -16,7 +16,7 @@ from ast_experiments.core.errors import Interrupted, OutOfMemory
 from ast_experiments.runs import result as results
 from ast_experiments.runs.control_quality import control_quality
 from ast_experiments.runs.directory import RunDirectory, now, short_path
-from ast_experiments.runs.record import read_run
+from ast_experiments.runs.record import read_result, read_run
 from ast_experiments.tracking.wandb import agent_run_id
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _run_ranks(config: Config, folder: Path, overrides: Sequence[str], count: in
     try:
         run_ranks(config, folder, overrides, count)
     finally:
-        result = dict(results.read(folder) or {})
+        result = dict(read_result(folder) or {})
         if result.get("status") == "running":  # killed: rank 0 could not record it
             result |= {"status": "failed", "error": "a process of the run was killed"}
             results.write(folder, result)

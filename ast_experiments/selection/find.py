@@ -64,6 +64,7 @@ def find(group: str, name: str) -> Callable[..., Any]:
         ConfigError: If there is none or it is not what the group needs.
         UserError: If a method has a misspelt hook or one that takes other arguments.
     """
+    found: Any
     points = [point for point in entry_points(group=f"ast_experiments.{group}s") if point.name == name]
     if points:
         found = points[0].load()

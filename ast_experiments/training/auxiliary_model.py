@@ -17,8 +17,8 @@ from ast_experiments.training.optim import Schedule
 from ast_experiments.training.step import mode_of, per_sample_loss, shrunk
 
 
-class AuxiliaryModel:
-    """A small network with its own optimiser; see `selection.method`.
+class AuxiliaryNetwork:
+    """A small network with its own optimiser: the `AuxiliaryModel` that a run gives its method.
 
     Its losses have the recipe's label smoothing. In a data-parallel run the loss is the mean over the rows of all ranks, so that every rank has the same weights.
     Under float16 the gradients are scaled, as those of the run's own network are.
@@ -102,11 +102,11 @@ def auxiliary_model_maker(
     count: Callable[[nn.Module, int | None], Flops],
     hardware: Hardware,
     ledger: Ledger,
-) -> Callable[..., AuxiliaryModel]:
+) -> Callable[..., AuxiliaryNetwork]:
     """Returns `Context.auxiliary_model`, given what makes a network and its optimiser, and counts its FLOPs."""
 
-    def auxiliary_model(width: float = 0.25, arch: str | None = None, size: int | None = None) -> AuxiliaryModel:
+    def auxiliary_model(width: float = 0.25, arch: str | None = None, size: int | None = None) -> AuxiliaryNetwork:
         model = make_model(width, arch, size)
-        return AuxiliaryModel(model, *make_optimizer(model), hardware, ledger, count(model, size), size)
+        return AuxiliaryNetwork(model, *make_optimizer(model), hardware, ledger, count(model, size), size)
 
     return auxiliary_model

@@ -61,7 +61,7 @@ class Trainer(TrainingState):
         with self.ledger.phase("train"):
             for loaded in self._load(plan):
                 lr = self._set_learning_rate(plan)
-                for batch in self.hooks.select(loaded, self.scorer):
+                for batch in self.selector.select(loaded, self.scorer):
                     self._step(batch, plan, target, lr)
                 self._tick()
                 self._housekeeping(plan, target)
@@ -78,7 +78,7 @@ class Trainer(TrainingState):
         epoch = self.progress.epoch
         target = self.target.of(epoch, self.history.spent) if saved is None else saved["target"]
         with self.ledger.phase("plan"):
-            plan = self.hooks.plan(epoch, target)
+            plan = self.selector.plan(epoch, target)
         if saved is not None and not np.array_equal(plan.ids, saved["ids"].numpy()):
             raise UserError(
                 "the epoch's plan differs from the one in the checkpoint, because the code or the data changed; "
@@ -108,16 +108,16 @@ class Trainer(TrainingState):
 
     def _step(self, batch: Batch, plan: Plan, target: float, lr: float) -> None:
         """Trains on a batch, lets the method learn from it, and logs the step."""
-        outputs, weights = self.stepper.train(batch, self.hooks.weigh)
+        outputs, weights = self.stepper.train(batch, self.selector.weigh)
         self.ledger.charge("train", len(batch) * self.cost.train)
-        self.hooks.observe(batch, outputs)
+        self.selector.observe(batch, outputs)
         progress = self.progress
         progress.step += 1
         done = (progress.epoch + progress.batch / plan.batches) / self.epochs
         signals = {
             "train/lr": lr,
             **self.target.entry("control/target", target),
-            **self.hooks.signals(),
+            **self.selector.signals(),
             **{key: values[progress.batch - 1] for key, values in plan.trace.items()},
         }
         self.log.add(
@@ -170,7 +170,7 @@ class Trainer(TrainingState):
         self.ledger.offered += rest
         self.log.offer(rest + self.progress.unlogged)
         with self.ledger.phase("plan"):
-            self.hooks.end_epoch(self.scorer)
+            self.selector.end_epoch(self.scorer)
 
     def _close_epoch(self, target: float) -> dict[str, float]:
         """Adds up rows, seconds and joules of the epoch, and counts it as finished; returns entries of its row."""

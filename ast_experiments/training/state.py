@@ -36,7 +36,7 @@ class TrainingState:
     """Everything that a training run consists of.
 
     Attributes:
-        hooks: The selection method at work.
+        selector: Calls the method's hooks, and keeps its sample history.
         target: Target rate by epoch.
         stepper: Network, optimiser and precision.
         schedule: Learning rate by progress.
@@ -63,7 +63,7 @@ class TrainingState:
         log: The step log.
     """
 
-    hooks: Selector
+    selector: Selector
     target: TargetRate
     stepper: Stepper
     schedule: Schedule
@@ -146,7 +146,7 @@ class TrainingState:
     def _rank_parts(self) -> dict[str, Stateful]:
         """Returns the parts whose state differs by rank."""
         random = RandomStreams(self.stepper.hardware.device)
-        return {"selector": self.hooks, "ledger": self.ledger, "meter": self.meter, "random": random}
+        return {"selector": self.selector, "ledger": self.ledger, "meter": self.meter, "random": random}
 
     def close(self) -> None:
         """Stop the loaders' workers and the meter's thread."""

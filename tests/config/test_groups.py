@@ -19,9 +19,8 @@ from ast_experiments.config.schema import CHOICES, SHARED, Config
 from ast_experiments.data.build import NOT_FOR_LOADING
 from ast_experiments.data.find import loader
 from ast_experiments.models.find import builder
-from ast_experiments.runs.build import method_of
 from ast_experiments.runs.identity import config_hash
-from ast_experiments.selection.build import build_controller, build_rate_schedule
+from ast_experiments.selection.build import build_controller, build_method, build_rate_schedule
 from ast_experiments.selection.find import find
 
 DERIVED = ("method", "controller", "significance")
@@ -121,7 +120,7 @@ def test_builders_take_the_settings(
 @pytest.mark.parametrize("name", CHOICES["method"])
 def test_methods_are_built(name: str) -> None:
     config = load_config([f"method={name}"])
-    made = method_of(config)
+    made = build_method(config.method, config.controller, config.significance)
     assert type(made) is find("method", name)
     assert {"ast": "stale", "ast_fresh": "gather", "ast_masked": "masked"}.get(name, made.scoring) == made.scoring
     assert made.uniform is (name in ("dense", "random", "rs2"))

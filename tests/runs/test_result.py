@@ -19,6 +19,7 @@ from ast_experiments.energy.probe import ProbeResult
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.runs import result as results
+from ast_experiments.runs.record import read_result
 from ast_experiments.selection.rate_schedule import RateSchedule
 from ast_experiments.training.progress import EpochHistory, Progress
 from ast_experiments.training.target_rate import TargetRate
@@ -63,9 +64,9 @@ def run_of(history: EpochHistory, *, trained: int, offered: int, scored: int = 0
     ledger = Ledger(torch.device("cpu"))
     ledger.trained, ledger.offered, ledger.own["scored"] = trained, offered, scored
     progress = Progress(epoch=len(history.trained), step=5)
-    meter, hooks = Meter(ProbeResult(None, "off"), ProbeResult(None, "off")), SimpleNamespace(facts=dict)
+    meter, selector = Meter(ProbeResult(None, "off"), ProbeResult(None, "off")), SimpleNamespace(facts=dict)
     return SimpleNamespace(
-        history=history, ledger=ledger, progress=progress, cost=RowCost(), hooks=hooks, meter=meter,
+        history=history, ledger=ledger, progress=progress, cost=RowCost(), selector=selector, meter=meter,
         goal=TimeToAccuracy(80.0), target=TargetRate(RateSchedule(0.3), 8),
     )  # fmt: skip
 
@@ -109,9 +110,9 @@ def test_reached_before_the_first_epoch() -> None:
 
 
 def test_the_file_is_written_whole(tmp_path: Path) -> None:
-    assert results.read(tmp_path) == {}
+    assert read_result(tmp_path) == {}
     path = results.write(tmp_path, {"a": 1, "folder": Path("/x")})
-    assert json.loads(path.read_text()) == {"a": 1, "folder": "/x"} == results.read(tmp_path)
+    assert json.loads(path.read_text()) == {"a": 1, "folder": "/x"} == read_result(tmp_path)
 
     class Unprintable:
         def __str__(self) -> str:
@@ -119,7 +120,7 @@ def test_the_file_is_written_whole(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         results.write(tmp_path, {"a": Unprintable()})
-    assert results.read(tmp_path) == {"a": 1, "folder": "/x"}
+    assert read_result(tmp_path) == {"a": 1, "folder": "/x"}
 
 
 def test_environment_names_versions() -> None:

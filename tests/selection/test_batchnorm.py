@@ -13,7 +13,7 @@ from ast_experiments.config.compose import load_config
 from ast_experiments.runs import build as building
 from ast_experiments.runs import networks
 from ast_experiments.tracking import Trackers
-from ast_experiments.training.auxiliary_model import AuxiliaryModel
+from ast_experiments.training.auxiliary_model import AuxiliaryNetwork
 from ast_experiments.training.batches import planned_batches
 
 METHODS = {
@@ -58,16 +58,16 @@ def same(before: list[torch.Tensor], after: list[torch.Tensor]) -> bool:
     return all(map(torch.equal, before, after))
 
 
-def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> tuple[Any, list[AuxiliaryModel]]:
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]) -> tuple[Any, list[AuxiliaryNetwork]]:
     """A run of a network with BatchNorm, and the auxiliary models that its method has."""
-    sides: list[AuxiliaryModel] = []
-    init = AuxiliaryModel.__init__
+    sides: list[AuxiliaryNetwork] = []
+    init = AuxiliaryNetwork.__init__
 
-    def noted(self: AuxiliaryModel, *args: Any) -> None:
+    def noted(self: AuxiliaryNetwork, *args: Any) -> None:
         init(self, *args)
         sides.append(self)
 
-    monkeypatch.setattr(AuxiliaryModel, "__init__", noted)
+    monkeypatch.setattr(AuxiliaryNetwork, "__init__", noted)
     monkeypatch.setattr(building, "build_model", lambda *_, **__: Normed())
     monkeypatch.setattr(networks.models, "build_auxiliary", lambda *_, width, **__: Normed(width))
     base = ["tracking=jsonl", "dataset.train_rows=300", "recipe.epochs=3", "recipe.batch_size=16", "energy=nominal"]
@@ -82,35 +82,35 @@ def test_scoring_leaves_the_statistics_alone(
 ) -> None:
     run, sides = built(tmp_path, monkeypatch, overrides)
     model, learned = run.stepper.model, []
-    learn = AuxiliaryModel.learn
+    learn = AuxiliaryNetwork.learn
 
-    def noted(self: AuxiliaryModel, batch: Any, progress: float) -> None:
+    def noted(self: AuxiliaryNetwork, batch: Any, progress: float) -> None:
         before = statistics(self.model)
         learn(self, batch, progress)
         learned.append(self)
         assert not same(before, statistics(self.model))
 
-    score = AuxiliaryModel.score
+    score = AuxiliaryNetwork.score
 
-    def still(self: AuxiliaryModel, batch: Any) -> Any:
+    def still(self: AuxiliaryNetwork, batch: Any) -> Any:
         before = statistics(self.model)
         outputs = score(self, batch)
         assert same(before, statistics(self.model))
         assert self.model.training
         return outputs
 
-    monkeypatch.setattr(AuxiliaryModel, "learn", noted)
-    monkeypatch.setattr(AuxiliaryModel, "score", still)
+    monkeypatch.setattr(AuxiliaryNetwork, "learn", noted)
+    monkeypatch.setattr(AuxiliaryNetwork, "score", still)
     for epoch in range(2):
         before = statistics(model)
-        plan = run.hooks.plan(epoch, 0.3)
+        plan = run.selector.plan(epoch, 0.3)
         for loaded in planned_batches(run.train, plan, epoch, 0):
-            for batch in run.hooks.select(loaded, run.scorer):
+            for batch in run.selector.select(loaded, run.scorer):
                 assert same(before, statistics(model)), "scoring moved the statistics"
-                run.hooks.observe(batch, run.stepper.train(batch, run.hooks.weigh)[0])
+                run.selector.observe(batch, run.stepper.train(batch, run.selector.weigh)[0])
                 assert not same(before, statistics(model))
                 before = statistics(model)
-        run.hooks.end_epoch(run.scorer)
+        run.selector.end_epoch(run.scorer)
         assert same(before, statistics(model))
         assert model.training
     assert run.ledger.scored > 0
@@ -120,8 +120,8 @@ def test_scoring_leaves_the_statistics_alone(
 def test_the_published_mode_moves_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = built(tmp_path, monkeypatch, ["method=ast_fresh", "method.score_mode=train"])
     before = statistics(run.stepper.model)
-    plan = run.hooks.plan(0, 0.3)
-    list(run.hooks.select(next(planned_batches(run.train, plan, 0, 0)), run.scorer))
+    plan = run.selector.plan(0, 0.3)
+    list(run.selector.select(next(planned_batches(run.train, plan, 0, 0)), run.scorer))
     assert not same(before, statistics(run.stepper.model))
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from ast_experiments.core.batch import Batch
 from ast_experiments.energy.flops import Flops
 from ast_experiments.energy.ledger import Ledger
-from ast_experiments.training.auxiliary_model import AuxiliaryModel
+from ast_experiments.training.auxiliary_model import AuxiliaryNetwork
 
 CPU = torch.device("cpu")
 
@@ -33,11 +33,11 @@ class Faint(nn.Module):
 
 def auxiliary_model(
     dtype: torch.dtype, lr: float = 1e9, smoothing: float = 0.0, model: nn.Module | None = None
-) -> AuxiliaryModel:
+) -> AuxiliaryNetwork:
     model = Faint() if model is None else model
     hardware: Any = SimpleNamespace(device=CPU, dtype=dtype, autocast=nullcontext)
     schedule: Any = SimpleNamespace(set=lambda progress: lr, label_smoothing=smoothing)
-    return AuxiliaryModel(
+    return AuxiliaryNetwork(
         model, torch.optim.SGD(model.parameters(), lr=lr), schedule, hardware, Ledger(CPU), Flops(1, 2), None
     )
 

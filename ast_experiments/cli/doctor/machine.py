@@ -118,10 +118,10 @@ def time_findings(config: Config) -> Iterator[Finding]:
             return
     samples, checked, epochs = len(run.train), run.validation.samples, run.epochs  # pyright: ignore[reportArgumentType]
     # Masked rows are trained all the same.
-    setpoint = None if run.hooks.method.trains_every_row else run.target.setpoint
+    setpoint = None if run.selector.method.trains_every_row else run.target.setpoint
     targets = [1.0 if setpoint is None else setpoint.target(epoch, epochs) for epoch in range(epochs)]
     validations = -(-epochs // run.eval_every)
-    scored = sum(run.hooks.scored_share(target) for target in targets)
+    scored = sum(run.selector.scored_share(target) for target in targets)
     first = _hours(samples * train_s + checked * val_s)
     whole = _hours(samples * (sum(targets) * train_s + scored * val_s) + validations * checked * val_s)
     rows = f"{1 / train_s:,.0f} rows a second in training and {1 / val_s:,.0f} in validation"
