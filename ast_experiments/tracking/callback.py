@@ -27,14 +27,14 @@ class CallbackTracker:
             self._request_stop(reason)
 
     def flush(self) -> None:
-        """Does nothing."""
+        """Does nothing: the callback gets every row at once."""
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Does nothing."""
+        """Does nothing: the callback gets log rows, not the result."""
 
     def state_dict(self) -> dict[str, Any]:
         """Returns nothing: the callback keeps its own state."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Does nothing."""
+        """Does nothing: the callback keeps its own state."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class ConsoleTracker:
     """Shows rows on the console.
 
-    On a terminal, a progress bar and one line of live figures, which the training thread redraws at most every
-    `interval` seconds. Elsewhere, one line per epoch.
+    On a terminal it shows a progress bar and one line of live figures, which the training thread redraws at most every
+    `interval` seconds. Elsewhere it prints one line per epoch.
 
     Args:
         epochs: Planned epochs.
@@ -84,10 +84,10 @@ class ConsoleTracker:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Does nothing."""
+        """Does nothing: the next row shows where the run is."""
 
     def _merged(self, kind: str) -> dict[str, Any]:
-        """Merges the latest step and epoch rows; values of `kind` win."""
+        """Merges the latest step and epoch rows; where both have a key, the row of this `kind` counts."""
         other = "step" if kind == "epoch" else "epoch"
         return {**self._rows.get(other, {}), **self._rows[kind]}
 

@@ -1,4 +1,4 @@
-"""Ending on a budget: an outer loop that sets each epoch's target rate from what is left."""
+"""Budgets: before each epoch, the target rate is set from what is left, so that the run ends on its budget."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ESTIMATE_MARGIN = 0.1  # how far a cost that was estimated, not counted, may be 
 
 
 class Spent(NamedTuple):
-    """What was spent so far, in the budget's unit.
+    """What a run has spent so far, in the unit of its budget.
 
     Attributes:
         rows: Rows trained.
-        training: On training rows and loading them.
-        choosing: On choosing them.
+        training: Amount spent on loading and training rows.
+        choosing: Amount spent on choosing rows: scoring and planning.
     """
 
     rows: int = 0
@@ -34,22 +34,23 @@ class Spent(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Both."""
+        """Amount spent on training and choosing together."""
         return self.training + self.choosing
 
 
 def spent(kind: str, ledger: Ledger, joules: float | None) -> Spent:
-    """Reads the ledger in the unit of a kind of budget.
+    """Returns what the ledger says was spent, in the unit of a kind of budget.
 
-    Seconds are those of training, scoring, planning and loading; not of set-up, validation and checkpoints.
+    Seconds count training, scoring, planning and loading. Set-up, validation and checkpoints are free. Joules are
+    divided between training and choosing in proportion to these seconds.
 
     Args:
-        kind: As in `Budget`.
-        ledger: Rows, FLOPs and seconds.
-        joules: Of everything but validation; None without a meter.
+        kind: `samples`, `flops`, `seconds` or `joules`, as in `Budget`.
+        ledger: Rows, FLOPs and seconds of the run.
+        joules: Joules of everything but validation; None if no meter gives them.
 
     Raises:
-        UserError: If joules are wanted and the meter no longer gives any.
+        UserError: If the budget is in joules and the meter has stopped measuring.
     """
     if kind == "samples":
         return Spent(ledger.trained, ledger.trained)
@@ -74,14 +75,14 @@ class BudgetControl:
     """Sets the target rate of each epoch so that the run ends on its budget.
 
     Attributes:
-        budget: Kind and amount.
-        setpoint: Gives the shape of the rate over the run.
+        budget: Kind and amount of the budget.
+        setpoint: Rate schedule without the budget; the rates of all remaining epochs are scaled by one factor.
         epochs: Planned epochs.
         samples: Training samples.
-        batch_size: Rows of a batch; an epoch trains one at least.
-        expected: Cost of an epoch before one was seen.
-        cheapest: The same at the smallest rate.
-        exact: Whether that cost is counted, not estimated.
+        batch_size: Rows of a batch; every epoch trains at least one batch.
+        expected: Cost of an epoch, as expected before the first one has ended; NaN if nothing is known by then.
+        exact: Whether the expected cost is counted (rows, FLOPs) or estimated (seconds).
+        cheapest: Expected cost of an epoch at the smallest rate; None takes `expected`.
     """
 
     budget: Budget
@@ -95,14 +96,17 @@ class BudgetControl:
 
     @property
     def lowest(self) -> float:
-        """Smallest rate: one batch an epoch."""
+        """The smallest rate: one batch per epoch."""
         return self.batch_size / self.samples
 
     def check(self) -> str:
-        """Refuses a budget that cannot be met; returns one line that says what it comes to.
+        """Refuses a budget that cannot be met.
+
+        Returns:
+            One line that states the mean rate that the budget allows.
 
         Raises:
-            ConfigError: With the amounts that could be met.
+            ConfigError: If even the smallest rates spend more, or full rates less; names both amounts.
         """
         b, unit = self.budget, UNITS[self.budget.kind]
         if math.isnan(self.expected.whole):
@@ -128,11 +132,14 @@ class BudgetControl:
         )
 
     def beyond(self, epoch: int, history: list[Spent]) -> str | None:
-        """One line if what is left before an epoch cannot be what the rest of the run spends; else None.
+        """Predicts whether the run will miss its budget, from the cost of the epochs so far.
 
         Args:
-            epoch: To be planned, counted from 0.
-            history: What was spent by the end of each epoch before it, of which there is one at least.
+            epoch: The next epoch, counted from 0.
+            history: What was spent by the end of each earlier epoch; at least one.
+
+        Returns:
+            One line if even the smallest or the largest rates of the remaining epochs miss it; None otherwise.
         """
         left, cost = self.budget.amount - history[-1].total, self.cost(history)
         dense = sum(self.setpoint.dense(e, self.epochs) for e in range(epoch, self.epochs))
@@ -149,11 +156,11 @@ class BudgetControl:
         )
 
     def target(self, epoch: int, history: list[Spent]) -> float:
-        """Target rate of an epoch (counted from 0).
+        """Returns the target rate of an epoch.
 
         Args:
-            epoch: To be planned.
-            history: What was spent by the end of each epoch before it.
+            epoch: The next epoch, counted from 0.
+            history: What was spent by the end of each earlier epoch.
         """
         if math.isnan(self.expected.whole) and not history:
             return self.setpoint.target(epoch, self.epochs)
@@ -161,9 +168,10 @@ class BudgetControl:
         return budgeted_rate(self.setpoint, epoch, self.epochs, left, self.cost(history), self.lowest)
 
     def cost(self, history: list[Spent]) -> EpochCost:
-        """Expected cost of an epoch, from those that were seen; of training, the newest count most.
+        """Returns the expected cost of an epoch, from the epochs so far.
 
-        The first, which holds what a method does once, counts only while it is alone.
+        The cost of training is a moving average in which the newest epoch weighs one half. The cost of choosing is a
+        mean. The first epoch, which contains what a method does only once, counts until a second one has ended.
         """
         whole: float | None = None
         choosing = [] if math.isnan(self.expected.whole) else [self.expected.choosing]
@@ -195,17 +203,17 @@ def control_for(
     time_per_row: Callable[[], tuple[float, float]],
     has_meter: bool,
 ) -> BudgetControl:
-    """The outer loop of a run, with what an epoch is expected to cost.
+    """Builds the control of a budget: works out what an epoch is expected to cost.
 
     Args:
-        budget: Kind and amount.
-        setpoint: Gives the shape of the rate over the run.
+        budget: Kind and amount of the budget.
+        setpoint: Rate schedule without the budget.
         epochs: Planned epochs.
         samples: Training samples.
         batch_size: Rows of a batch.
-        flops: Of a sample, if they could be counted.
-        scored_share: Forward passes for each offered row that choosing costs, at a rate.
-        time_per_row: Seconds of training and of scoring a row.
+        flops: FLOPs of one sample; None if they could not be counted.
+        scored_share: Called with a rate, returns the scoring passes per offered row.
+        time_per_row: Measures the seconds of training a row and of scoring one; called for a budget in seconds only.
         has_meter: Whether joules are measured.
 
     Raises:

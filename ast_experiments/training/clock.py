@@ -1,4 +1,4 @@
-"""The learning-rate clock: how far a run is, in [0, 1], counted in epochs or in rows trained."""
+"""Learning-rate clocks: the progress of a run in [0, 1], by epochs or by rows trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class EpochClock:
-    """Counts epochs, however many rows each of them trains.
+    """Measures progress in epochs, however many rows each of them trains.
 
     Attributes:
         epochs: Planned epochs.
@@ -18,31 +18,31 @@ class EpochClock:
     epochs: int
 
     def begin(self, epoch: int, rows: float, later: Sequence[float]) -> None:
-        """Nothing to note: an epoch is an epoch."""
+        """Does nothing: all epochs count the same."""
 
     def at(self, epoch: int, share: float) -> float:
-        """Progress of the run when `share` in [0, 1] of an epoch, counted from 0, is done."""
+        """Returns the progress after `share` in [0, 1] of an epoch, counted from 0."""
         return (epoch + share) / self.epochs
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: progress follows from the epoch."""
+        """Returns nothing: progress follows from the epoch."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to restore."""
+        """Does nothing: there is no state."""
 
 
 @dataclass(slots=True)
 class RowClock:
-    """Counts rows trained out of those that the run will train.
+    """Measures progress in rows: those trained so far, as a share of all that the run is expected to train.
 
-    A method that sets its own rate does not say how many rows later epochs will train: each is then expected to train
-    as many as the present one. Whatever was expected, the clock never goes back, and it ends at 1.
+    Every epoch estimates anew how many rows are left. Even if an estimate was wrong, progress never falls, and it ends
+    at 1.
 
     Attributes:
-        start: Progress at the beginning of the present epoch; kept in checkpoints.
-        length: Progress that the present epoch makes.
-        opened: The present epoch, -1 before the first.
+        start: Progress at the beginning of the current epoch.
+        length: Progress that the current epoch adds.
+        opened: The current epoch, counted from 0; -1 before the first.
     """
 
     start: float = 0.0
@@ -50,12 +50,12 @@ class RowClock:
     opened: int = field(default=-1, init=False)
 
     def begin(self, epoch: int, rows: float, later: Sequence[float]) -> None:
-        """Begin an epoch.
+        """Begins an epoch; a run that resumes within it begins it again, from the same progress.
 
         Args:
-            epoch: Counted from 0.
-            rows: Rows that it will train.
-            later: Rows that each epoch after it is expected to train.
+            epoch: The epoch, counted from 0.
+            rows: Rows that it trains.
+            later: Rows that each later epoch is expected to train; see `TargetRate.later_rows`.
         """
         if self.opened >= 0 and epoch > self.opened:
             self.start += self.length
@@ -64,12 +64,12 @@ class RowClock:
         self.length = (1 - self.start) * (rows / whole if whole else 1.0)
 
     def at(self, epoch: int, share: float) -> float:
-        """Progress of the run when `share` in [0, 1] of the present epoch is done."""
+        """Returns the progress after `share` in [0, 1] of the current epoch."""
         del epoch
         return min(1.0, self.start + share * self.length)
 
     def state_dict(self) -> dict[str, Any]:
-        """Progress at the beginning of the epoch that was begun last, how much it makes, and which it is."""
+        """Returns the current epoch, the progress at its beginning, and the progress that it adds."""
         return {"start": self.start, "length": self.length, "opened": self.opened}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

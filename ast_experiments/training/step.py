@@ -1,4 +1,4 @@
-"""One training step, and the scoring pass that selectors may ask for."""
+"""The training step, and the scoring pass that a run offers to its method."""
 
 from __future__ import annotations
 
@@ -17,31 +17,38 @@ from ast_experiments.energy.ledger import Ledger
 from ast_experiments.training.hardware import Hardware
 
 Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From images (n, c, h, w) and labels to mixed images and the probabilities of their classes (n, classes)."""
+"""Takes images (n, c, h, w) and labels; returns mixed images and the probabilities of their classes (n, classes)."""
 
 
 def per_sample_loss(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy in nats, float32, shape (n,); labels are class indices (n,) or probabilities (n, classes)."""
+    """Returns the cross-entropy of each row in nats, float32, shape (n,).
+
+    Args:
+        logits: Shape (n, classes).
+        labels: Class indices (n,) or probabilities (n, classes).
+        smoothing: Label smoothing in [0, 1).
+    """
     return functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
 
 
 class Stepper:
-    """Forward, backward and update of one network.
+    """Makes training steps: forward pass, backward pass and update of one network.
 
-    The loss of a step is the mean of weight x loss over the rows of its batch, on all ranks.
+    The loss of a step is the mean of weight x loss over the rows of the batch on all ranks.
 
     Args:
-        model: On its device, in its memory format.
-        optimizer: Of the model's parameters.
-        hardware: Precision and compilation.
-        label_smoothing: In [0, 1).
-        clip_grad: Norm to clip gradients at, or None.
-        ema: timm's moving average of the weights, or None.
-        mix: Mixes the rows of a batch, after selection; a row's loss is that of the mixture it came first in.
+        model: The network, on its device and in its memory format.
+        optimizer: Optimiser of its parameters.
+        hardware: Device, precision and compilation.
+        label_smoothing: Label smoothing in [0, 1).
+        clip_grad: Largest norm of the gradient; None does not clip.
+        ema: timm's moving average of the weights; None for none.
+        mix: Mixes the rows of a batch after selection (mixup, cutmix). The loss of row i is that of mixture i, of which
+            row i is the first part.
 
     Attributes:
-        at_once: Rows that go through the network together; None for whole batches. The gradient of a larger batch is
-            added up from parts, which differs from the whole in what BatchNorm sees.
+        at_once: Rows that go through the network together; None for whole batches. A larger batch is split, and the
+            gradients of its parts are added up; BatchNorm then sees each part on its own.
     """
 
     def __init__(
@@ -71,11 +78,19 @@ class Stepper:
         return self.model if self.ema is None else self.ema.module
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Per-sample cross-entropy in nats with the recipe's label smoothing, float32, shape (n,)."""
+        """Returns the cross-entropy of each row in nats, with the recipe's label smoothing; float32, shape (n,)."""
         return per_sample_loss(logits, labels, self.label_smoothing)
 
     def train(self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]) -> tuple[Outputs, Tensor | None]:
-        """Trains on a batch; returns the detached outputs and the weights that were used."""
+        """Makes one step on a batch.
+
+        Args:
+            batch: Rows of this rank; it may have none if other ranks have some.
+            weigh: Called with the batch and its outputs; returns the loss weights (n,), or None for all ones.
+
+        Returns:
+            The detached outputs, and the weights.
+        """
         outputs, weights = self._backward(batch, weigh)
         if self._clip is not None:
             self.scaler.unscale_(self.optimizer)
@@ -88,11 +103,11 @@ class Stepper:
         return outputs, weights
 
     def dry_run(self, batch: Batch, *, alone: bool = False) -> None:
-        """The arithmetic of a step without the update. Weights, statistics and draws stay as they are.
+        """Computes the gradients of a step, then discards them: weights and BatchNorm statistics stay as they are.
 
         Args:
-            batch: Rows to use.
-            alone: Whether to do it without the other ranks.
+            batch: Rows of this rank.
+            alone: Whether this rank does it without the others.
         """
         kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         forward = self._forward
@@ -109,7 +124,7 @@ class Stepper:
     def _backward(
         self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]
     ) -> tuple[Outputs, Tensor | None]:
-        """Adds the gradient of a batch."""
+        """Adds the gradient of a batch to the parameters, part by part."""
         images, labels = batch.images, batch.labels
         if self._mix is not None and len(batch):
             images, labels = self._mix(images, labels)
@@ -140,14 +155,14 @@ class Stepper:
         return weighted.sum() * (distributed.size() / batch.rows), outputs, weights
 
     def _alone(self) -> Any:
-        """While inside, gradients are not exchanged with other ranks."""
+        """Returns a context in which gradients are not exchanged with other ranks."""
         shared = isinstance(self._forward, nn.parallel.DistributedDataParallel)
         return self._forward.no_sync() if shared else nullcontext()  # pyright: ignore
 
     def _no_loss(
         self, batch: Batch, weigh: Callable[[Batch, Outputs], Tensor | None]
     ) -> tuple[Tensor, Outputs, Tensor | None]:
-        """For a rank without rows, which must step with the others: a loss of 0 that all parameters take part in."""
+        """Returns a loss of 0 that depends on all parameters, for a rank without rows: it must step with the others."""
         with mode_of(self.model, "eval"), self.hardware.autocast():
             logits = self._forward(batch.images.new_zeros((1, *batch.images.shape[1:])))
         outputs = Outputs(logits[:0].detach(), logits.new_zeros(0, dtype=torch.float32))
@@ -156,25 +171,26 @@ class Stepper:
 
 
 class Scorer:
-    """Forward passes without gradients, charged to the ledger.
+    """Scores batches by forward passes without gradients, and charges them to the ledger.
 
     Args:
-        stepper: Whose network scores.
-        ledger: What is charged.
-        flops: FLOPs of a forward pass of one sample at so many pixels; None for the full size.
+        stepper: Has the network.
+        ledger: Is charged.
+        flops: Called with the height and width in pixels, or None for the full size; returns the FLOPs of the forward
+            pass of one sample.
     """
 
     def __init__(self, stepper: Stepper, ledger: Ledger, flops: Callable[[int | None], int] = lambda size: 0) -> None:
         self._stepper, self._ledger, self._flops = stepper, ledger, flops
 
     def __call__(self, batch: Batch, mode: Literal["train", "eval"] = "eval", size: int | None = None) -> Outputs:
-        """Score a batch (n,).
+        """Returns the logits (n, classes) and losses (n,) of a batch.
 
         Args:
-            batch: What to score.
-            mode: `eval` uses the running BatchNorm statistics and leaves them alone; `train` lets dropout act and
-                moves the statistics, as the published code does.
-            size: Pixels to shrink the images to first; None takes them as they are.
+            batch: Rows to score.
+            mode: `eval` uses the running statistics of BatchNorm and does not change them. `train` applies dropout and
+                updates the statistics, as the published code does.
+            size: Height and width in pixels that the images are shrunk to first; None leaves them as they are.
         """
         stepper = self._stepper
         self._ledger.charge_score(len(batch), self._flops(size))
@@ -186,7 +202,7 @@ class Scorer:
 
 
 def _parts(rows: int, at_once: int | None) -> list[slice]:
-    """As few parts of at most `at_once` rows as there can be, their sizes equal but for one row; one at least."""
+    """Cuts rows into the fewest parts of at most `at_once` rows; sizes differ by at most one. Returns at least one."""
     count = 1 if at_once is None else max(1, -(-rows // at_once))
     return [slice(rows * at // count, rows * (at + 1) // count) for at in range(count)]
 
@@ -198,16 +214,19 @@ def _joined(parts: Sequence[tuple[Outputs, Tensor | None]]) -> tuple[Outputs, Te
 
 
 def shrunk(images: Tensor, size: int | None) -> Tensor:
-    """Images (n, c, h, w) at `size` x `size` pixels, by the mean of what a pixel covers; as they are for None."""
+    """Shrinks images (n, c, h, w) to `size` x `size` pixels, each the mean of its area; None keeps them."""
     if size is None or size == images.shape[-1]:
         return images
     return functional.interpolate(images, size=(size, size), mode="area")
 
 
 def build_mixer(mixup: float, cutmix: float, classes: int) -> Mixer | None:
-    """Torchvision's mixup and cutmix with these alphas; with both, one of them by chance. None without either.
+    """Builds torchvision's mixup and cutmix with these alphas; given both, each batch gets one of them by chance.
 
-    Neighbours in the batch are mixed, and batches are in random order.
+    Neighbouring rows of a batch are mixed; their order is random.
+
+    Returns:
+        The mixer; None if both alphas are 0.
     """
     from torchvision.transforms import v2
 
@@ -223,7 +242,7 @@ def build_mixer(mixup: float, cutmix: float, classes: int) -> Mixer | None:
 
 @contextmanager
 def _explained(rows: int) -> Iterator[None]:
-    """What torch says of a batch of one row where BatchNorm has one pixel, in terms of settings."""
+    """Explains torch's error about a batch of one row at a BatchNorm layer with one pixel, in terms of settings."""
     try:
         yield
     except ValueError as error:
@@ -237,7 +256,7 @@ def _explained(rows: int) -> Iterator[None]:
 
 @contextmanager
 def mode_of(model: nn.Module, mode: str) -> Iterator[None]:
-    """The model in `train` or `eval` mode while inside."""
+    """Puts a model into `train` or `eval` mode inside the block, and back at its end."""
     training = model.training
     if training == (mode == "train"):
         yield
