@@ -20,8 +20,9 @@ from ast_experiments.training.step import mode_of, per_sample_loss, shrunk
 class AuxiliaryNetwork:
     """A small network with its own optimiser: the `AuxiliaryModel` that a run gives its method.
 
-    Its losses have the recipe's label smoothing. In a data-parallel run the loss is the mean over the rows of all ranks, so that every rank has the same weights.
-    Under float16 the gradients are scaled, as those of the run's own network are.
+    Its losses have the recipe's label smoothing. In a data-parallel run the loss is the mean over the rows of all
+    ranks, so that every rank has the same weights. Under float16 the gradients are scaled, as those of the run's own
+    network are.
 
     Args:
         model: On its device.
