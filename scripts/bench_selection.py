@@ -24,10 +24,10 @@ import torch
 from bench_tools import endless_run, synthetic
 
 from ast_experiments.core.batch import Batch, Outputs
+from ast_experiments.selection.context import Context
 from ast_experiments.selection.control.pi import PI
 from ast_experiments.selection.control.quantile import Quantile
 from ast_experiments.selection.control.topk import TopK
-from ast_experiments.selection.method import Context
 from ast_experiments.selection.methods.ast import AST
 from ast_experiments.selection.selector import Selector
 from ast_experiments.selection.significance.loss import loss

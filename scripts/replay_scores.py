@@ -30,11 +30,11 @@ from ast_experiments.core.errors import UserError
 from ast_experiments.runs import build
 from ast_experiments.runs.control_quality import BAND, SMOOTHING_ROWS, moving_mean
 from ast_experiments.selection import build as selection
+from ast_experiments.selection.context import Scorer
 from ast_experiments.selection.control.controller import Controller
 from ast_experiments.selection.control.statistics import RateStatistics
 from ast_experiments.selection.control.stream import gate_stream
 from ast_experiments.selection.control.windows import Windows
-from ast_experiments.selection.method import Scorer
 from ast_experiments.selection.numeric import generator
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.jsonl import JsonlTracker

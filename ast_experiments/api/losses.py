@@ -11,28 +11,38 @@ from torch import Tensor
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import UserError
 from ast_experiments.selection.selector import Selector
+from ast_experiments.selection.significance import INPUTS, inputs_of
 
 Score = Callable[[Tensor], Tensor]
 """`score(ids) -> losses`: the losses (n,) of samples `ids` (n,), without training on them."""
+
+WORDS = {"logits": "logits", "images": "inputs", "labels": "targets"}
+"""Names of the arguments of `selection.loss`, by what a significance takes."""
 
 
 def observe(selector: Selector, name: str, batch: Batch, outputs: Outputs) -> None:
     """Records the scores of a trained batch.
 
     Raises:
-        UserError: If the significance uses logits, inputs or targets that were not given.
+        UserError: If the significance takes logits, images or labels that were not given.
     """
     try:
         selector.observe(batch, outputs)
     except (AttributeError, TypeError) as error:
-        given = {"logits": outputs.logits, "inputs": batch.images, "targets": batch.labels}
-        missing = [f"{key}={key}" for key, value in given.items() if value is None]
+        given = {"logits": outputs.logits, "images": batch.images, "labels": batch.labels}
+        missing = [f"{WORDS[key]}={WORDS[key]}" for key in _taken(selector) if key in given and given[key] is None]
         if not missing:
             raise
         raise UserError(
             f"{name} with this significance needs more than losses; "
             f"type selection.loss(ids, losses, {', '.join(missing)})"
         ) from error
+
+
+def _taken(selector: Selector) -> tuple[str, ...]:
+    """Returns what of a batch the scores may use: what the significance takes, or anything."""
+    significance = getattr(selector.method, "_significance", None)
+    return INPUTS if significance is None else inputs_of(significance)
 
 
 def scored(name: str, batch: Batch, score: Score | None) -> Outputs:

@@ -16,7 +16,8 @@ from ast_experiments.api.sampler import PlannedBatches, WithIds
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import UserError
-from ast_experiments.selection.method import Context, Method
+from ast_experiments.selection.context import Context
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.selector import Selector
 
 
@@ -110,9 +111,9 @@ class Selection:
         Args:
             ids: As the loader gave them, shape (n,).
             losses: One loss a sample, shape (n,).
-            logits: Outputs of the network, shape (n, classes), for a significance that uses them.
-            inputs: Inputs, shape (n, ...), likewise.
-            targets: Class indices, shape (n,), likewise.
+            logits: Outputs of the network, shape (n, classes), for a significance that takes `logits`.
+            inputs: Inputs, shape (n, ...), for one that takes `images`.
+            targets: Class indices, shape (n,), or what else the task has, for one that takes `labels`.
 
         Raises:
             UserError: If the losses are not one a sample, or not those of the next batch.

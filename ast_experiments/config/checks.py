@@ -67,7 +67,7 @@ def _tracking(config: Config) -> None:
 
 def _method(config: Config) -> None:
     from ast_experiments.selection.build import budget_of, check_method
-    from ast_experiments.selection.method import RunSettings
+    from ast_experiments.selection.context import RunSettings
 
     recipe, budget = config.recipe, budget_of(config.method)
     settings = RunSettings(

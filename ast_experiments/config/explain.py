@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ast_experiments.config.groups import GROUPS, LAUNCHERS, OPTIONAL
 from ast_experiments.config.validate import first_line, nearest
+from ast_experiments.core.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -59,7 +62,28 @@ def _unknown_choice(file: str, options: Sequence[str]) -> str:
     group, _, name = str(file).rpartition("/")
     if group == "hydra/launcher" and name in LAUNCHERS:
         return f"{group}={name}: is not installed; type uv sync --inexact --extra {LAUNCHERS[name]}"
+    if _defined(group, name):
+        return (
+            f"{group}={name}: has no config file; write conf/{group}/{name}.yaml with its name and settings, "
+            "as CONTRIBUTING.md shows"
+        )
     return f"{group}={name}: no such choice{nearest(name, options)}"
+
+
+def _defined(group: str, name: str) -> bool:
+    """Returns whether the package has a choice in Python, right or wrong."""
+    from ast_experiments.data.find import loader
+    from ast_experiments.models.find import builder
+    from ast_experiments.selection.find import PACKAGES, find
+
+    if group in ("method", "significance"):
+        return name.isidentifier() and find_spec(f"{PACKAGES[group]}.{name}") is not None
+    finders = {"dataset": loader, "model": builder, "controller": partial(find, "controller")}
+    try:
+        finders[group](name)
+    except (KeyError, ImportError, AttributeError, UserError):
+        return False
+    return True
 
 
 def _no_choice(overrides: Sequence[str]) -> str:

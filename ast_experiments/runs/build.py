@@ -24,7 +24,8 @@ from ast_experiments.runs.identity import config_hash
 from ast_experiments.runs.networks import auxiliary_models, build_model, check_score_size
 from ast_experiments.runs.result import facts
 from ast_experiments.selection.build import build_method, check_rows
-from ast_experiments.selection.method import Context, Method
+from ast_experiments.selection.context import Context
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.selector import Selector
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.build import (

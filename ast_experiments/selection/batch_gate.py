@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ast_experiments.selection.context import Context
 from ast_experiments.selection.control.controller import NO_SCORES, Controller, State
 from ast_experiments.selection.control.statistics import RateStatistics
-from ast_experiments.selection.method import Context
 from ast_experiments.selection.numeric import Number, generator
 from ast_experiments.selection.parts import Part
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch
-from ast_experiments.selection.method import Context
+from ast_experiments.selection.context import Context
 from ast_experiments.selection.parts import Part
 
 

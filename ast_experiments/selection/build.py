@@ -10,9 +10,10 @@ from inspect import signature
 from typing import Any, Literal
 
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.selection.context import RunSettings
 from ast_experiments.selection.control.controller import Controller
 from ast_experiments.selection.find import BUILT, find, settings_of
-from ast_experiments.selection.method import NO_HOLDOUT, Method, RunSettings
+from ast_experiments.selection.method import NO_HOLDOUT, Method
 from ast_experiments.selection.rate_schedule import Budget, RateSchedule
 from ast_experiments.selection.significance import Significance
 

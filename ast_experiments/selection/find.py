@@ -84,6 +84,10 @@ def find(group: str, name: str) -> Callable[..., Any]:
         from ast_experiments.selection.hooks import check_hooks
 
         check_hooks(found)
+    if group == "significance":
+        from ast_experiments.selection.significance import inputs_of
+
+        inputs_of(found)
     return found
 
 

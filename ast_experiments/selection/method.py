@@ -9,115 +9,27 @@ the functions of `core.distributed`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from inspect import signature
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.selection.batching import Carry, Remainder
+from ast_experiments.selection.context import Context, RunSettings, Scorer
 from ast_experiments.selection.history import SampleHistory
 from ast_experiments.selection.numeric import Number, generator
 from ast_experiments.selection.parts import Part
 from ast_experiments.selection.plan import Plan
 
-Scorer: TypeAlias = Callable[..., Outputs]
-"""`score(batch, mode="eval", size=None)`: a forward pass without gradients, charged to the ledger. `size` first shrinks
-the images to that many pixels."""
-
 NO_HOLDOUT = """\
 needs samples held out from training, but there are none; type holdout=0.1, in the runs that it is compared with too"""
 ORDER = 1
 """Key of the random stream that orders an epoch."""
-
-
-class AuxiliaryModel(Protocol):
-    """A second, smaller network of a method. All its work is charged as scoring."""
-
-    def learn(self, batch: Batch, progress: float) -> None:
-        """Makes one training step; `progress` in [0, 1) sets the learning rate by the schedule of the run."""
-        ...
-
-    def score(self, batch: Batch) -> Outputs:
-        """Makes a forward pass in eval mode without gradients."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns network and optimiser."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores them."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """The run that a method works in.
-
-    Attributes:
-        samples: Training samples; ids are 0 .. samples - 1.
-        batch_size: Rows of a training batch.
-        epochs: Planned epochs.
-        seed: Seed of the run.
-        device: Training device.
-        fetch: Makes a batch of the given ids (n,) and epoch, on this rank alone, as loading would make it.
-        auxiliary_model: `auxiliary_model(width=0.25, arch=None, size=None)`: a network of the same family as the run's
-            own with `width` of its channels, or timm's `arch`, on images shrunk to `size` pixels; initialised from the
-            seed.
-        held_out: Like `fetch`, for samples held out from training (`holdout`); None if there are none.
-        held_out_samples: Number of held-out samples; their ids are 0 .. held_out_samples - 1.
-        warmup_epochs: Warm-up of the learning rate, in epochs.
-    """
-
-    samples: int
-    batch_size: int
-    epochs: int
-    seed: int
-    device: torch.device
-    fetch: Callable[[Tensor, int], Batch]
-    auxiliary_model: Callable[..., AuxiliaryModel]
-    held_out: Callable[[Tensor, int], Batch] | None = None
-    held_out_samples: int = 0
-    warmup_epochs: float = 0.0
-
-
-def forwarded(context: Context, score: Scorer, ids: np.ndarray, epoch: int) -> Iterator[tuple[Batch, Outputs]]:
-    """Yields scoring passes over samples `ids` (k,) as they look in `epoch`, in batches of at most the training batch.
-
-    BatchNorm uses its running statistics and leaves them alone. In a data-parallel run each rank has its part of every
-    batch.
-    """
-    for first in range(0, len(ids), context.batch_size):
-        rows = ids[first : first + context.batch_size]
-        own = rows[distributed.shard(len(rows))]
-        if len(own):
-            batch = context.fetch(torch.from_numpy(own), epoch)
-            yield batch, score(batch)
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """Settings outside the method that may not go with it; known before anything is built.
-
-    Attributes:
-        holdout: Share of the training samples that is held out.
-        mixing: Those of `mixup`, `cutmix` and `soft_labels` that the recipe uses.
-        budget: What the budget counts: `samples`, `flops`, `seconds` or `joules`; None without a budget.
-        auto_batch: Whether batches may be trained in parts.
-    """
-
-    holdout: float = 0.0
-    mixing: tuple[str, ...] = ()
-    budget: str | None = None
-    auto_batch: bool = False
 
 
 class Method(ABC):
@@ -141,6 +53,7 @@ class Method(ABC):
         averaged: Signals that a log row averages over its steps. It shows the last value of the others.
         saved: Attributes to keep in checkpoints: numbers, strings or tensors.
         context: The run; set before `prepare`.
+        planned: The plan of the epoch; set by `plan`, for the other hooks.
         carry: Picked rows that filled no batch.
         remainder: Fraction of a batch that `full_batches` left over, in rows.
     """
@@ -159,6 +72,7 @@ class Method(ABC):
     saved: ClassVar[tuple[str, ...]] = ()
 
     context: Context
+    planned: Plan
     carry: Carry
     remainder: Remainder
 
@@ -170,6 +84,9 @@ class Method(ABC):
 
         A pure function of the seed, the epoch, the target, the history and the committed parts: planning an epoch
         again gives the same plan.
+
+        An epoch at a target rate of 1 trains every sample, by a plan that the run makes itself. Only a method with a
+        `select` or `weigh` of its own is asked for that plan too, and these hooks must then pass on every row.
         """
 
     def check(self, run: RunSettings) -> None:
@@ -295,5 +212,6 @@ class Method(ABC):
         return Plan(ids, offered=c.samples, load_batch=c.batch_size, keep_short=keep_short)
 
     def train_all(self, epoch: int) -> Plan:
-        """Returns the plan that trains every sample in a random order."""
-        return self.train(self.permutation(epoch), keep_short=True)
+        """Returns the plan that trains every sample: leftover rows first, then the others in a random order."""
+        order = self.carry.offered(self.permutation(epoch))
+        return self.carry.plan(order, np.ones(len(order), dtype=bool), whole=True)

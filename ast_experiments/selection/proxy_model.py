@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ast_experiments.core.batch import Batch, Outputs
-from ast_experiments.selection.method import Context
+from ast_experiments.selection.context import Context
 from ast_experiments.selection.parts import Part
 
 LEARNING = 3.0

@@ -7,9 +7,10 @@ from typing import Any
 
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.selection.context import Context, Scorer, forwarded
 from ast_experiments.selection.history import SampleHistory
 from ast_experiments.selection.hooks import check_hooks
-from ast_experiments.selection.method import NO_HOLDOUT, Context, Method, Scorer, forwarded
+from ast_experiments.selection.method import NO_HOLDOUT, Method
 from ast_experiments.selection.plan import Plan
 
 
@@ -34,16 +35,24 @@ class Selector:
             raise ConfigError(f"{type(method).__name__}: {NO_HOLDOUT}")
         self.method, self.history = method, SampleHistory(context.samples, context.device)
         self._context, self._epoch = context, 0
+        own = type(method)
+        self._looks_at_batches = own.select is not Method.select or own.weigh is not Method.weigh
         method.bind(context)
         self.select, self.weigh, self.signals = method.select, method.weigh, method.signals
         self.scored_share, self.facts = method.scored_share, method.facts
 
     def plan(self, epoch: int, target: float) -> Plan:
-        """Decides an epoch (counted from 0) at a target rate in (0, 1]; commits nothing."""
-        self._epoch = epoch
-        for _, part in self.method.parts():
+        """Decides an epoch (counted from 0) at a target rate in (0, 1]; commits nothing.
+
+        At a target rate of 1 every sample is trained. The method is asked all the same if it sets its own rate, or if
+        it looks at loaded batches.
+        """
+        self._epoch, method = epoch, self.method
+        for _, part in method.parts():
             part.reset()
-        return self.method.plan(epoch, target, self.history)
+        whole = target >= 1 and method.rate is not None and not self._looks_at_batches
+        method.planned = method.train_all(epoch) if whole else method.plan(epoch, target, self.history)
+        return method.planned
 
     def observe(self, batch: Batch, outputs: Outputs) -> None:
         """Records the scores of a trained batch and lets the method learn from it."""

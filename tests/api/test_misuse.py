@@ -144,7 +144,12 @@ MISUSES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a significance without logits": (
         lambda: some_batches(select("ast", **GOOD, significance="loss_entropy")),
-        "ast with this significance needs more than losses; type selection.loss(ids, losses, logits=logits",
+        "ast with this significance needs more than losses; type selection.loss(ids, losses, logits=logits)",
+    ),
+    "a significance without targets": (
+        lambda: some_batches(select("ast", **GOOD, significance="margin")),
+        "ast with this significance needs more than losses; "
+        "type selection.loss(ids, losses, logits=logits, targets=targets)",
     ),
     "the state of another selection": (
         lambda: select("ast", **GOOD).load_state_dict(select("rs2", **GOOD).state_dict()),

@@ -29,6 +29,7 @@ class Easiest(Method):
         return {"easy/window": self._window}
 """
 MARGIN = "def margin(losses, logits, images, *, power: float = 1.0):\n    return losses**power\n"
+LABELS = "from torch import Tensor\ndef {}(losses, *, {}: Tensor = None):\n    return losses\n"
 SHORT = ["recipe.epochs=2", "dataset.train_rows=200", "tracking=jsonl", "hydra.run.dir=out"]
 
 
@@ -42,6 +43,9 @@ def package(tmp_path: Path) -> Path:
     (folder / "several.py").write_text(f"{METHOD}\n\nclass Other(Easiest):\n    rate = 0.2\n")
     (folder / "misspelt.py").write_text(METHOD.replace("def signals", "def signal"))
     (folder / "margin.py").write_text(MARGIN)
+    (folder / "fourth.py").write_text(MARGIN.replace("margin", "fourth").replace("images", "images, targets"))
+    (folder / "late.py").write_text(LABELS.format("late", "labels"))
+    (folder / "tensor.py").write_text(LABELS.format("tensor", "offset"))
     return tmp_path
 
 
@@ -78,6 +82,9 @@ def test_a_significance_in_the_current_directory(package: Path) -> None:
         (["method=my_package.easiest", "method.window=0"], "method.window: 0 is wrong"),
         (["method=my_package.easiest", "method.windw=1"], "nearest: window"),
         (["significance=my_package.easiest"], "defines no function easiest"),
+        (["significance=my_package.fourth"], "a significance is not given targets; name what it takes of losses"),
+        (["significance=my_package.late"], "labels stands where settings stand; write it before the *"),
+        (["significance=my_package.tensor"], "the setting offset has the type Tensor; expected a number"),
     ],
     ids=" ".join,
 )
@@ -93,6 +100,21 @@ def test_errors_say_what_is_wrong(
     with pytest.raises(UserError) as error:
         load_config(overrides)
     assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("group", "name"), [("method", "rs2"), ("significance", "margin"), ("controller", "topk")])
+def test_a_choice_without_its_config_file(group: str, name: str) -> None:
+    from hydra.errors import MissingConfigException
+
+    from ast_experiments.config.explain import explain
+
+    error = MissingConfigException("", f"{group}/{name}", ["zebra"])
+    assert explain(error, [], lambda _: None).startswith(  # pyright: ignore
+        f"{group}={name}: has no config file; write conf/{group}/{name}.yaml"
+    )
+    error = MissingConfigException("", f"{group}/nothing", ["zebra"])
+    assert explain(error, [], lambda _: None) == f"{group}=nothing: no such choice; there are: zebra"  # pyright: ignore
 
 
 def test_experiments_take_other_methods(package: Path) -> None:

@@ -291,7 +291,7 @@ def test_gradients_of_two_ranks_are_those_of_one(monkeypatch, execution, active)
     def work(rank=None):
         model = SimpleCNN(size=8, dropout=0.0).double()
         model.load_state_dict(state)
-        selector = made(SundewComparison(), execution=execution, significance=lambda losses, *_: losses)
+        selector = made(SundewComparison(), execution=execution, significance=lambda losses: losses)
         selector.plan(0, 0.3)
         loaded = part_of(dataclasses.replace(batch_of(range(20)), images=images, labels=labels))
         (batch,) = selector.select(loaded, lambda rows, **_: Outputs(torch.zeros(len(rows), 10), chosen[rows.ids]))

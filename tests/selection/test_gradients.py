@@ -46,7 +46,7 @@ def gradients(model, selector, batch):
     ("controller", "score"),
     [
         (SundewComparison(start=0.98), partial(loss_intensity, variant="comparison")),
-        (SundewComparison(start=0.98, high=9.0), lambda losses, *_: losses / 100),  # two random rows
+        (SundewComparison(start=0.98, high=9.0), lambda losses: losses / 100),  # two random rows
         (SundewTwoStage(start=9.0, high=10.0), loss_entropy),  # the top tenth
         (SundewReport(start=0.4), loss_intensity),
         (TopK(), loss_entropy),

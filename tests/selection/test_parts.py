@@ -232,11 +232,11 @@ def test_a_method_may_keep_its_own_score_and_state():
 
     selector, again = (prepared(Doubled(), samples=4, batch_size=2) for _ in range(2))
     for _ in range(2):
-        selector.plan(0, 1.0)
+        selector.plan(0, 0.5)
     selector.observe(batch_of([1, 2]), outputs_of(np.ones(2)))
     again.load_state_dict(selector.state_dict())
     for each in (selector, again):
-        each.plan(0, 1.0)
+        each.plan(0, 0.5)
         each.end_epoch(no_score)
         assert each.method.epochs.now == 1
         assert each.method.seen.tolist() == [0, 1, 1, 0]
@@ -268,7 +268,7 @@ def test_a_method_may_keep_its_own_score_and_state():
 def test_a_misspelt_or_misshapen_hook_is_an_error(name, value, message):
     made = type("Made", (Minimal,), {name: value})()
     if message is None:
-        assert prepared(made).plan(0, 1.0).batches == 2
+        assert prepared(made).plan(0, 0.5).batches == 2
         return
     with pytest.raises(UserError, match=message):
         prepared(made)

@@ -166,13 +166,13 @@ def images_logits_losses(n=16, seed=0):
 @pytest.mark.parametrize("seed", range(5))
 def test_significance_of_each_form(seed):
     images, logits, losses = images_logits_losses(seed=seed)
-    tensors = [torch.from_numpy(a) for a in (losses, logits, images)]
-    report = loss_intensity(*tensors).numpy()
-    comparison = loss_intensity(*tensors, variant="comparison").numpy()
-    entropy = loss_entropy(*tensors).numpy()
+    each, z, x = (torch.from_numpy(a) for a in (losses, logits, images))
+    report = loss_intensity(each, x).numpy()
+    comparison = loss_intensity(each, x, variant="comparison").numpy()
+    entropy = loss_entropy(each, z).numpy()
     np.testing.assert_allclose(report, published.report_significance(losses, images), atol=1e-7)
     np.testing.assert_allclose(comparison, published.comparison_significance(losses, images), atol=1e-7)
     np.testing.assert_allclose(entropy, published.two_stage_significance(losses, logits), atol=1e-6)
-    assert loss(*tensors) is tensors[0]
+    assert loss(each) is each
     assert 0 <= report.min() <= report.max() <= 1
     assert comparison.mean() == pytest.approx(1.0, abs=1e-6)

@@ -146,7 +146,9 @@ def test_facts_hold_the_share_against_the_promise(controller):
         plan = selector.plan(epoch, target)
         if epoch:
             gate = 0.7 * target
-            shares.append(selector.method._next.statistics.share - selector.method._now.statistics.share)
+            shares.append(
+                selector.method.committed.next.statistics.share - selector.method.committed.now.statistics.share
+            )
             windows = plan.offered // 32
             weights.append(plan.offered if isinstance(controller, TopK) else windows)
             targets.append(gate * weights[-1])

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ast_experiments.core.batch import Batch, Outputs
-from ast_experiments.selection.method import Context
+from ast_experiments.selection.context import Context
 from ast_experiments.selection.methods.ast_fresh import ASTFresh
 from ast_experiments.selection.methods.ast_masked import ASTMasked
 from ast_experiments.selection.selector import Selector

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, get_type_hints
 
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
+from pydantic.errors import PydanticUserError
 
 from ast_experiments.config.groups import CONF
 from ast_experiments.config.plugins import is_elsewhere, plugins
 from ast_experiments.config.schema.fields import STRICT
+from ast_experiments.core.errors import ConfigError
 
 
 class Choices(Mapping[str, type]):
@@ -36,8 +39,11 @@ class Choices(Mapping[str, type]):
         if name not in self._made:
             base, arguments = self._settings(name)
             shared = {field.name for field in fields(base)}
+            own = {key: kind for key, kind in arguments.items() if key not in shared}
+            for key, kind in own.items():
+                _check_type(f"{self._group}={name}: the setting {key}", kind)
             body = {
-                "__annotations__": {key: kind for key, kind in arguments.items() if key not in shared},
+                "__annotations__": own,
                 "__doc__": f"Settings of {self._group}={name}.",
                 "__module__": __name__,
             }
@@ -56,6 +62,15 @@ class Choices(Mapping[str, type]):
 
     def _names(self) -> list[str]:
         return sorted({file.stem for file in (CONF / self._group).glob("*.yaml")} | plugins(self._group))
+
+
+def _check_type(setting: str, kind: Any) -> None:
+    try:
+        TypeAdapter(kind)
+    except PydanticUserError as error:
+        raise ConfigError(
+            f"{setting} has the type {getattr(kind, '__name__', kind)}; expected a number, a bool, text or a list"
+        ) from error
 
 
 def arguments(function: Callable[..., Any]) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from ast_experiments.selection.control.topk import TopK
 from ast_experiments.selection.control.windows import Windows, explore
 from ast_experiments.selection.history import SampleHistory
 from ast_experiments.selection.method import Method
+from ast_experiments.selection.parts import Staged
 from ast_experiments.selection.plan import Plan
-from ast_experiments.selection.significance import Significance
+from ast_experiments.selection.significance import Significance, score_batch
 
 EXPLORE, GATE, PICK = 2, 3, 4
 
@@ -44,6 +45,34 @@ class Committed:
     remainder: float = 0.0
     exploration_remainder: float = 0.0
     statistics: RateStatistics = field(default_factory=RateStatistics)
+
+
+class Commits(Staged[Committed]):
+    """What the epochs hand on, in the form of checkpoints.
+
+    Args:
+        controller: Knows the type of its state.
+    """
+
+    def __init__(self, controller: Controller[Any]) -> None:
+        super().__init__(Committed())
+        self._controller = controller
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns controller state, remainders and statistics."""
+        now = self.now
+        return {
+            "control": None if now.control is None else now.control._asdict(),
+            "remainder": now.remainder,
+            "exploration_remainder": now.exploration_remainder,
+            "statistics": now.statistics._asdict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+        control = None if state["control"] is None else self._controller.restore(state["control"])
+        statistics = RateStatistics(**state["statistics"])
+        self.now = self.next = Committed(**{**state, "control": control, "statistics": statistics})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +155,12 @@ class AST(Method):
 
     def prepare(self) -> None:
         """Starts without control."""
-        self._now = self._next = Committed()
+        self.committed = Commits(self._controller)
 
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Picks rows at the target rate, in full batches."""
-        self._epoch, self._next = epoch, self._now
+        self._epoch = epoch
         order = self.carry.offered(self.permutation(epoch))
-        if target >= 1:
-            return self.carry.plan(order, np.ones(len(order), dtype=bool), whole=True)
         unseen, scores = history.unseen, history.scores[order]
         if unseen.any() and unseen[order].any():
             choice = self._uniform(unseen[order], target)
@@ -144,7 +171,7 @@ class AST(Method):
         weights = choice.weights
         if self._reweight and weights is None:
             weights = np.ones(len(order))
-        self._next = choice.after
+        self.committed.next = choice.after
         plan = self.carry.plan(order, choice.mask, weights, whole=False)
         if choice.signals is None or not plan.batches or plan.offered_by_batch is None:
             return plan
@@ -154,12 +181,12 @@ class AST(Method):
         return self.random(purpose, self._epoch)
 
     def _uniform(self, unseen: np.ndarray, target: float) -> Choice:
-        count, remainder = exact_count(target, len(unseen), self._now.remainder)
+        count, remainder = exact_count(target, len(unseen), self.committed.now.remainder)
         mask = sampling.top_k(unseen + self._stream(EXPLORE).random(len(unseen)), count)
-        return Choice(mask, replace(self._now, remainder=remainder))
+        return Choice(mask, replace(self.committed.now, remainder=remainder))
 
     def _exact(self, scores: np.ndarray, target: float) -> Choice:
-        now, rows = self._now, len(scores)
+        now, rows = self.committed.now, len(scores)
         count, remainder = exact_count(target, rows, now.remainder)
         extra, exploration_remainder = exact_count(self._exploration, count, now.exploration_remainder)
         weights = None
@@ -184,16 +211,16 @@ class AST(Method):
 
     def _threshold(self, scores: np.ndarray, target: float) -> Choice:
         explored = self._exploration * target
-        choice = Choice(np.zeros(len(scores), dtype=bool), self._now)
+        choice = Choice(np.zeros(len(scores), dtype=bool), self.committed.now)
         if target > explored:
             choice = self._gated(scores, target - explored, explored)
         drawn, remainder = explore(
-            choice.mask, self._window, explored, self._now.exploration_remainder, self._stream(EXPLORE)
+            choice.mask, self._window, explored, self.committed.now.exploration_remainder, self._stream(EXPLORE)
         )
         return replace(choice, mask=choice.mask | drawn, after=replace(choice.after, exploration_remainder=remainder))
 
     def _gated(self, scores: np.ndarray, target: float, explored: float) -> Choice:
-        now, control = self._now, self._controller
+        now, control = self.committed.now, self._controller
         state = control.begin_epoch(now.control, scores, target, frozen=True)
         run = gate_stream(control, state, scores, self._window, target, self._stream(GATE))
         statistics = now.statistics.add_all(control, run.active, Windows(len(scores), self._window).sizes, target)
@@ -202,32 +229,8 @@ class AST(Method):
 
     def score(self, batch: Batch, outputs: Outputs) -> Tensor:
         """Returns the significance of the trained rows."""
-        return self._significance(outputs.losses, outputs.logits, batch.images)
-
-    def end_epoch(self, epoch: int) -> None:
-        """Commits the controller's state and the remainders."""
-        del epoch
-        self._now = self._next
+        return score_batch(self._significance, batch, outputs)
 
     def facts(self) -> Mapping[str, Any]:
         """Returns the controller's guarantee and the rates it held."""
-        return self._now.statistics.facts(self._controller)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns leftover rows, controller state, remainders and statistics."""
-        now = self._now
-        committed = {
-            "control": None if now.control is None else now.control._asdict(),
-            "remainder": now.remainder,
-            "exploration_remainder": now.exploration_remainder,
-            "statistics": now.statistics._asdict(),
-        }
-        return super().state_dict() | {"committed": committed}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned."""
-        super().load_state_dict(state)
-        saved = state["committed"]
-        control = None if saved["control"] is None else self._controller.restore(saved["control"])
-        statistics = RateStatistics(**saved["statistics"])
-        self._now = self._next = Committed(**{**saved, "control": control, "statistics": statistics})
+        return self.committed.now.statistics.facts(self._controller)

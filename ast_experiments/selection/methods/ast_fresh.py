@@ -13,13 +13,14 @@ from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.ranges import Count, Rate
 from ast_experiments.selection.batch_gate import BatchGate
 from ast_experiments.selection.batch_queue import BatchQueue
+from ast_experiments.selection.context import Scorer
 from ast_experiments.selection.control.controller import AVERAGED, Controller
 from ast_experiments.selection.history import SampleHistory
-from ast_experiments.selection.method import Method, Scorer
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.numeric import Number
 from ast_experiments.selection.plan import Plan
 from ast_experiments.selection.proxy_model import ProxyNet
-from ast_experiments.selection.significance import Significance
+from ast_experiments.selection.significance import Significance, score_batch
 
 
 class ASTFresh(Method):
@@ -86,7 +87,7 @@ class ASTFresh(Method):
             ConfigError: If images would not be smaller for scoring.
         """
         c = self.context
-        self._epoch, self._batch, self._batches = 0, 0, 0
+        self._epoch, self._batch = 0, 0
         self._since: list[dict[str, float]] = []  # with packing, the shares of the batches gated since the last step
         self._queue = BatchQueue(c) if self._packing else None
         fallback = not self._packing or self._controller.counts_fallback
@@ -109,9 +110,7 @@ class ASTFresh(Method):
             self._batch = 0
         self._epoch, self._target = epoch, target
         self._gate.begin(epoch, target)
-        plan = self.train_all(epoch)
-        self._batches = plan.batches
-        return plan
+        return self.train_all(epoch)
 
     def select(self, loaded: Batch, score: Scorer) -> Iterator[Batch]:
         """Yields the active rows, in full batches if they are packed; in dense epochs all rows."""
@@ -122,7 +121,7 @@ class ASTFresh(Method):
             if rows.rows:
                 yield rows
             return
-        for batch in self._queue.pass_on(rows, self._epoch, flush=dense and self._batch == self._batches):
+        for batch in self._queue.pass_on(rows, self._epoch, flush=dense and self._batch == self.planned.batches):
             yield batch
             self._since.clear()
 
@@ -132,7 +131,7 @@ class ASTFresh(Method):
             outputs = self._proxy.score(loaded)
         else:
             outputs = score(loaded, mode=self._mode, size=self._size)
-        scores = distributed.gather_rows(self._significance(outputs.losses, outputs.logits, loaded.images), loaded.rows)
+        scores = distributed.gather_rows(score_batch(self._significance, loaded, outputs), loaded.rows)
         known = self._controller.exact and distributed.size() == 1
         active, total = self._gate.decide(scores if known else scores.cpu())
         if self._queue is not None:
@@ -146,7 +145,7 @@ class ASTFresh(Method):
         """Lets the proxy learn from a trained batch."""
         del outputs
         if self._proxy is not None:
-            done = self._epoch + (self._batch - 1) / self._batches
+            done = self._epoch + (self._batch - 1) / self.planned.batches
             self._proxy.show(batch, done / self.context.epochs)
 
     def signals(self) -> Mapping[str, Number]:

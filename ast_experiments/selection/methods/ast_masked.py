@@ -11,12 +11,13 @@ from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.selection.batch_gate import BatchGate
+from ast_experiments.selection.context import RunSettings
 from ast_experiments.selection.control.controller import AVERAGED, Controller
 from ast_experiments.selection.history import SampleHistory
-from ast_experiments.selection.method import Method, RunSettings
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.numeric import Number
 from ast_experiments.selection.plan import Plan
-from ast_experiments.selection.significance import Significance
+from ast_experiments.selection.significance import Significance, score_batch
 
 
 class ASTMasked(Method):
@@ -66,7 +67,7 @@ class ASTMasked(Method):
         """Returns zero for inactive rows."""
         if self._target >= 1:
             return batch.weights
-        scores = distributed.gather_rows(self._significance(outputs.losses, outputs.logits, batch.images), batch.rows)
+        scores = distributed.gather_rows(score_batch(self._significance, batch, outputs), batch.rows)
         active = self._gate.decide(scores)[0].to(outputs.losses.dtype)
         weights = active[distributed.shard(len(active))] * (len(active) / active.sum().clamp(min=1))
         return weights if batch.weights is None else weights * batch.weights

@@ -29,10 +29,6 @@ class Curriculum(Method):
     def __init__(self, *, start: Rate = 0.2, ramp: Rate = 0.5) -> None:
         self._start, self._ramp = start, ramp
 
-    def prepare(self) -> None:
-        """Remembers what the first epoch trains."""
-        self._planned = np.empty(0, dtype=np.int64)
-
     def share(self, epoch: int) -> float:
         """Returns the share g that an epoch trains."""
         progress = epoch / self.context.epochs
@@ -43,16 +39,14 @@ class Curriculum(Method):
         del target
         share, order = self.share(epoch), self.permutation(epoch)
         if share > 1 - 1e-9:
-            self._planned = order
             return self.train_all(epoch)
         easiest = np.argsort(history.losses[order], kind="stable")[: self.full_batches(share)]  # NaN comes last
-        self._planned = order[np.sort(easiest)]
-        return self.train(self._planned)
+        return self.train(order[np.sort(easiest)])
 
     def rescore(self, epoch: int, history: SampleHistory) -> np.ndarray:
         """After the first epoch, asks for the samples that were not trained."""
         if history.unseen.any() and epoch + 1 < self.context.epochs:
-            return others(self._planned, self.context.samples)
+            return others(self.planned.ids, self.context.samples)
         return super().rescore(epoch, history)
 
     def scored_share(self, target: float) -> float:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from ast_experiments.core.batch import Batch
 from ast_experiments.core.ranges import Count, Rate
+from ast_experiments.selection.context import Scorer
 from ast_experiments.selection.history import SampleHistory
 from ast_experiments.selection.large_batch import LargeBatches
-from ast_experiments.selection.method import Method, Scorer
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.plan import Plan
 from ast_experiments.selection.proxy_model import ProxyNet
 
@@ -46,15 +47,13 @@ class Proxy(Method):
         if epoch != self._epoch:
             self._batch = 0
         self._epoch, self._target = epoch, target
-        plan = self._loading.plan(self.permutation(epoch), target)
-        self._batches = plan.batches
-        return plan
+        return self._loading.plan(self.permutation(epoch), target)
 
     def select(self, loaded: Batch, score: Scorer) -> Iterator[Batch]:
         """Yields the rows with the largest losses of the narrow network; all of them in dense epochs."""
         del score
         rows = loaded if self._target >= 1 else self._loading.best(loaded, self._net.score(loaded).losses)
-        self._net.show(rows, (self._epoch + self._batch / self._batches) / self.context.epochs)
+        self._net.show(rows, (self._epoch + self._batch / self.planned.batches) / self.context.epochs)
         self._batch += 1
         yield rows
 

@@ -18,6 +18,4 @@ class Random(Method):
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Draws samples uniformly without replacement."""
         del history
-        if target >= 1:
-            return self.train_all(epoch)
         return self.train(self.permutation(epoch)[: self.full_batches(target)])

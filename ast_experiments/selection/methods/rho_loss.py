@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.ranges import Count, Rate
+from ast_experiments.selection.context import AuxiliaryModel, Scorer, forwarded
 from ast_experiments.selection.history import SampleHistory, merged
 from ast_experiments.selection.large_batch import LargeBatches
-from ast_experiments.selection.method import AuxiliaryModel, Method, Scorer, forwarded
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.plan import Plan
 from ast_experiments.selection.proxy_model import LEARNING
 

@@ -29,8 +29,6 @@ class RS2(Method):
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Takes the next chunk, in full batches."""
         del history
-        if target >= 1:
-            return self.train_all(epoch)
         rows, begin = self.full_batches(target), self._consumed.now
         self._consumed.next = begin + rows
         return self.train(self._chunk(begin, rows))

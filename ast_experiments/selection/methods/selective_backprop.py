@@ -49,22 +49,16 @@ class SelectiveBackprop(Method):
     def __init__(self, *, fresh_every: Count = 3) -> None:
         self._fresh_every = fresh_every
 
-    def prepare(self) -> None:
-        """Remembers what an epoch trains."""
-        self._planned = np.empty(0, dtype=np.int64)
-
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Draws each sample independently, in a random order."""
         order = self.carry.offered(self.permutation(epoch))
         keep = target if history.unseen.any() else keep_probabilities(history.losses[order], target)
-        plan = self.carry.plan(order, self.random(DRAW, epoch).random(len(order)) < keep)
-        self._planned = plan.ids
-        return plan
+        return self.carry.plan(order, self.random(DRAW, epoch).random(len(order)) < keep)
 
     def rescore(self, epoch: int, history: SampleHistory) -> np.ndarray:
         """Every few epochs, asks for the samples that were not trained."""
         if epoch % self._fresh_every == 0 and epoch + 1 < self.context.epochs:
-            return others(self._planned, self.context.samples)
+            return others(self.planned.ids, self.context.samples)
         return super().rescore(epoch, history)
 
     def scored_share(self, target: float) -> float:

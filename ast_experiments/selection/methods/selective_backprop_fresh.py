@@ -12,8 +12,9 @@ from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.ranges import Count
 from ast_experiments.selection.batch_queue import BatchQueue
+from ast_experiments.selection.context import Scorer
 from ast_experiments.selection.history import SampleHistory
-from ast_experiments.selection.method import Method, Scorer
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.numeric import Number
 from ast_experiments.selection.plan import Plan
 
@@ -60,16 +61,14 @@ class SelectiveBackpropFresh(Method):
         if epoch != self._epoch:
             self._batch = 0
         self._epoch, self._target = epoch, target
-        plan = self.train_all(epoch)
-        self._batches = plan.batches
-        return plan
+        return self.train_all(epoch)
 
     def select(self, loaded: Batch, score: Scorer) -> Iterator[Batch]:
         """Yields full batches of the kept rows; in dense epochs of all rows, the last batch short."""
         dense = self._target >= 1
         rows = loaded if dense else self._kept(loaded, score)
         self._batch += 1
-        yield from self._queue.pass_on(rows, self._epoch, flush=dense and self._batch == self._batches)
+        yield from self._queue.pass_on(rows, self._epoch, flush=dense and self._batch == self.planned.batches)
 
     def _kept(self, loaded: Batch, score: Scorer) -> Batch:
         losses = distributed.gather_rows(score(loaded).losses, loaded.rows)

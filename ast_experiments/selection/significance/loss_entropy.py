@@ -11,13 +11,11 @@ from ast_experiments.core.ranges import NonNegative
 def loss_entropy(
     losses: Tensor,
     logits: Tensor,
-    images: Tensor,
     *,
     loss_weight: NonNegative = 0.7,
     entropy_weight: NonNegative = 0.3,
 ) -> Tensor:
     """Returns the weighted sum of loss and predictive entropy, both raw, in nats. The published two-stage form."""
-    del images
     p = torch.softmax(logits.float(), dim=1)
     entropy = -(p * torch.log(p + 1e-8)).sum(dim=1)
     return loss_weight * losses + entropy_weight * entropy

@@ -12,7 +12,6 @@ from ast_experiments.core.ranges import NonNegative
 
 def loss_intensity(
     losses: Tensor,
-    logits: Tensor,
     images: Tensor,
     *,
     variant: Literal["report", "comparison"] = "report",
@@ -26,7 +25,6 @@ def loss_intensity(
     the published comparison of CIFAR-10 with ImageNet-100, the scores of a batch average 1; contrast is the mean over
     channels of the unbiased standard deviation over pixels.
     """
-    del logits
     if variant == "report":
         contrast = images.flatten(1).std(dim=1)
         relative_loss = (losses / (distributed.all_reduce_mean(losses) + 1e-6)).clamp(0, 2) / 2

@@ -1,33 +1,41 @@
-"""What the tests of methods that choose before loading share: the methods, and runs whose losses are made up."""
+"""What the tests of methods that plan before loading share: the methods, and runs whose losses are made up."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from selection_tools import chunks, context
 
+from ast_experiments.config.plugins import defaults_of
+from ast_experiments.config.schema import CHOICES
 from ast_experiments.core.batch import Batch, Outputs
-from ast_experiments.selection.methods.curriculum import Curriculum
-from ast_experiments.selection.methods.infobatch import InfoBatch
-from ast_experiments.selection.methods.kakurenbo import Kakurenbo
-from ast_experiments.selection.methods.orderdp import OrderDP
-from ast_experiments.selection.methods.rs2 import RS2
-from ast_experiments.selection.methods.selective_backprop import SelectiveBackprop
-from ast_experiments.selection.methods.seta import SeTa
+from ast_experiments.selection.build import build_method
+from ast_experiments.selection.find import find
+from ast_experiments.selection.method import Method
 from ast_experiments.selection.selector import Selector
 
 CLASSES = 10
-METHODS = {
-    "rs2": RS2,
-    "curriculum": lambda: Curriculum(start=0.2, ramp=0.5),
-    "infobatch": lambda: InfoBatch(drop=0.5, full_after=0.875),
-    "selective_backprop": lambda: SelectiveBackprop(fresh_every=3),
-    "orderdp": lambda: OrderDP(draw=0.75, keep=0.85),
-    "seta": lambda: SeTa(drop=0.1, groups=5, window=0.9, random_after=0.875),
-    "kakurenbo": lambda: Kakurenbo(
-        hide=0.3, factors=[1.0, 1.0, 0.8, 0.6, 0.4], decay_at=[0.3, 0.6, 0.8], confidence=0.7
-    ),
-}
+METHODS = [
+    name
+    for name in CHOICES["method"]
+    if find("method", name).select is Method.select and find("method", name).weigh is Method.weigh
+]
+"""Choices of `method` that plan before loading: they do not look at loaded batches."""
+RATED = [name for name in METHODS if find("method", name).rate is not None]
+"""Those of them with a target rate."""
+
+
+def built(name, **settings):
+    """The method with its defaults, but for `settings`, on the default controller and significance."""
+    method = SimpleNamespace(**defaults_of("method", name) | settings)
+    parts = ("controller", "pi"), ("significance", "loss")
+    return build_method(method, *(SimpleNamespace(**defaults_of(*part)) for part in parts))
+
+
+def target_of(name):
+    """A target rate to test a method at; 1, as in a run, where the method sets its own rate."""
+    return 0.4 if name in RATED else 1.0
 
 
 def falling(samples, seed=0):
