@@ -83,7 +83,7 @@ def find(group: str, name: str) -> Callable[..., Any]:
     if group == "method":
         from ast_experiments.selection.hooks import check_hooks
 
-        check_hooks(found)
+        check_hooks(found)  # pyright: ignore[reportArgumentType]
     if group == "significance":
         from ast_experiments.selection.significance import inputs_of
 
