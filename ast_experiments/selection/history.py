@@ -51,8 +51,13 @@ class SampleHistory(Part):
 
     @property
     def losses(self) -> np.ndarray:
-        """The scores, under the name they have where the score is the loss; float32, shape (samples,)."""
+        """`scores`, under the name they have where the score is the loss; float32, shape (samples,)."""
         return self.scores
+
+    @property
+    def previous_losses(self) -> np.ndarray:
+        """`previous`, under the name that goes with `losses`; float32, shape (samples,)."""
+        return self.previous
 
     @property
     def unseen(self) -> np.ndarray:

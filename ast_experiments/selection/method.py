@@ -42,7 +42,9 @@ class Method(ABC):
     Attributes:
         rate: Default target rate; None for a method without a target rate, which then gets no rate schedule or budget.
         warmup_epochs: Default number of leading epochs that train every sample.
-        scoring: Label of the way of scoring, for results.
+        scoring: When the scores that it chooses by are measured, for results: `stale`, in the last visit of a sample;
+            `fresh`, in an extra pass over the loaded batch (`gather` and `masked` in AST's published forms); None if it
+            chooses without scores.
         uniform: Whether the choice never depends on the samples, so that the method is a control.
         keeps_history: Whether the run records a score for each trained row.
         waits_for_scores: Whether rows are drawn uniformly until every sample has a score.
@@ -54,13 +56,13 @@ class Method(ABC):
         saved: Attributes to keep in checkpoints: numbers, strings or tensors.
         context: The run; set before `prepare`.
         planned: The plan of the epoch; set by `plan`, for the other hooks.
-        carry: Picked rows that filled no batch.
-        remainder: Fraction of a batch that `full_batches` left over, in rows.
+        carry: Picked rows that filled no batch, for a method whose picks are what they are (`selection/batching.py`).
+        remainder: Rows that `full_batches` left over, for a method that chooses how many rows it picks.
     """
 
     rate: ClassVar[float | None] = 0.4
     warmup_epochs: ClassVar[int] = 0
-    scoring: ClassVar[str | None] = None
+    scoring: ClassVar[str | None] = "stale"
     uniform: ClassVar[bool] = False
     keeps_history: ClassVar[bool] = True
     waits_for_scores: ClassVar[bool] = False

@@ -118,7 +118,6 @@ class AST(Method):
         reweight: Whether `proportional` weighs the losses.
     """
 
-    scoring = "stale"
     waits_for_scores = True
     averaged = AVERAGED
 

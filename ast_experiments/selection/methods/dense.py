@@ -10,7 +10,7 @@ from ast_experiments.selection.plan import Plan
 class Dense(Method):
     """Trains on all samples in a new order each epoch; keeps the last short batch."""
 
-    rate, uniform, keeps_history = None, True, False
+    rate, scoring, uniform, keeps_history = None, None, True, False
 
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Orders all samples at random; ignores the target."""

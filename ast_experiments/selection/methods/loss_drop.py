@@ -20,5 +20,5 @@ class LossDrop(Method):
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Takes the samples with the largest drops, in a random order."""
         order = self.permutation(epoch)
-        drops = np.where(history.visits < 2, np.inf, history.previous - history.losses)[order]
+        drops = np.where(history.visits < 2, np.inf, history.previous_losses - history.losses)[order]
         return self.train(order[np.sort(np.argsort(-drops, kind="stable")[: self.full_batches(target)])])

@@ -29,6 +29,7 @@ class Proxy(Method):
     """
 
     rate = 0.5
+    scoring = "fresh"
     keeps_history = False
     saved = ("_epoch", "_batch")
 

@@ -13,7 +13,7 @@ class Random(Method):
     Rows that fill no batch count for the next epoch, so the rate is exact over the run.
     """
 
-    uniform, keeps_history = True, False
+    scoring, uniform, keeps_history = None, True, False
 
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Draws samples uniformly without replacement."""

@@ -36,6 +36,7 @@ class RhoLoss(Method):
     """
 
     rate = 0.1
+    scoring = "fresh"
     keeps_history = False
     needs_holdout = True
 

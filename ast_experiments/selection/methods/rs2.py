@@ -20,7 +20,7 @@ class RS2(Method):
     leave the position in the permutation as it is.
     """
 
-    uniform, keeps_history = True, False
+    scoring, uniform, keeps_history = None, True, False
 
     def prepare(self) -> None:
         """Starts at the beginning of the endless sequence of permutations."""

@@ -43,7 +43,6 @@ class SelectiveBackprop(Method):
         fresh_every: Epochs between two passes over all samples.
     """
 
-    scoring = "stale"
     warmup_epochs = 1
 
     def __init__(self, *, fresh_every: Count = 3) -> None:
