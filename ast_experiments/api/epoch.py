@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import UserError
 from ast_experiments.selection.plan import Plan
 
@@ -26,20 +28,22 @@ class Epoch:
 
     Attributes:
         plan: As given.
+        number: As given.
         target: As given.
         done: Batches trained so far.
-        weights: Loss weights of this rank's rows, or None for all ones.
+        batches: Batches of the epoch.
     """
 
     def __init__(self, plan: Plan, number: int, target: float, done: int, device: torch.device) -> None:
-        rank, size = distributed.rank(), distributed.size()
-        own = plan.shard(rank, size)
-        self.plan, self.target, self.done, self.weights = plan, target, done, own.weights
-        self._number, self._ids = number, own.ids
-        self._sizes = plan.batch_sizes
-        shares = [rows * (rank + 1) // size - rows * rank // size for rows in self._sizes]
-        self._bounds: list[int] = np.cumsum([0, *shares]).tolist()
-        self._broken = torch.zeros((), dtype=torch.int64, device=device)
+        rank, self._ranks = distributed.rank(), distributed.size()
+        own = plan.shard(rank, self._ranks)
+        self.plan, self.number, self.target, self.done, self.batches = plan, number, target, done, plan.batches
+        self._ids, self._sizes = own.ids, plan.batch_sizes
+        self._weights = None if own.weights is None else torch.from_numpy(own.weights).to(device)
+        self._rows = [rows * (rank + 1) // self._ranks - rows * rank // self._ranks for rows in self._sizes]
+        self._bounds: list[int] = np.cumsum([0, *self._rows]).tolist()
+        self._begin = self._bounds[done]
+        self._finite: list[Tensor] = []
 
     @property
     def trained(self) -> int:
@@ -56,54 +60,65 @@ class Epoch:
     @property
     def finished(self) -> bool:
         """Whether every batch is trained."""
-        return self.done >= self.plan.batches
+        return self.done >= self.batches
 
-    @property
-    def rows(self) -> slice:
-        """The next batch's rows in this rank's part of the plan; empty where it has none."""
-        return slice(self._bounds[self.done], self._bounds[self.done + 1])
-
-    @property
-    def total(self) -> int:
-        """Rows of the next batch on all ranks."""
-        return self._sizes[self.done]
+    def ids(self, batch: int) -> np.ndarray:
+        """Returns this rank's ids of a batch; one sample where it has none, because it steps with the others."""
+        return self._ids[self._bounds[batch] : self._bounds[batch + 1]] if self._rows[batch] else self.plan.ids[:1]
 
     def remaining(self) -> Iterator[list[int]]:
-        """Yields this rank's ids of each batch to come. A rank without rows gets one sample, to step too."""
-        for index in range(self.done, self.plan.batches):
-            ids = self._ids[self._bounds[index] : self._bounds[index + 1]]
-            yield ids.tolist() if len(ids) else [int(self.plan.ids[0])]
+        """Yields this rank's ids of each batch to come."""
+        for batch in range(self.done, self.batches):
+            yield self.ids(batch).tolist()
 
-    def check(self, ids: Tensor, losses: Tensor) -> None:
-        """Checks that losses are one a sample, and those of the next batch.
+    def train(self, ids: Tensor, losses: Tensor) -> Tensor:
+        """Counts a batch as trained and returns its loss, 0-d.
+
+        Args:
+            ids: Shape (n,).
+            losses: Shape (n,).
 
         Raises:
-            UserError: If they are not.
+            UserError: If the losses are not one a sample, or no batch is left.
         """
-        if self.finished:
-            raise UserError(
-                f"epoch {self._number} has {self.plan.batches} batches, and selection.loss was called for all of them; "
-                "call it once a batch"
-            )
-        own = self._ids[self.rows]
-        expected = own if len(own) else self.plan.ids[:1]
-        if losses.dim() != 1:
-            shape = "one number" if losses.dim() == 0 else f"the shape {tuple(losses.shape)}"
-            more = "reduction='none'" if losses.dim() == 0 else "losses.flatten(1).mean(1)"
-            raise UserError(f"the losses are {shape}; expected one loss a sample, shape ({len(expected)},): use {more}")
-        if len(losses) != len(ids):
-            raise UserError(f"there are {len(ids)} ids and {len(losses)} losses; expected one loss for each id")
-        # Ids on another device are not compared: reading them would wait for it.
-        if len(ids) != len(expected) or (ids.device.type == "cpu" and not np.array_equal(ids.numpy(), expected)):
-            raise UserError(
-                f"these are not the samples of batch {self.done + 1} of epoch {self._number}; call selection.loss "
-                "with the ids that the loader gave, once a batch and in its order, without shuffle"
-            )
+        batch = self.done
+        if (
+            batch >= self.batches
+            or losses.dim() != 1
+            or not losses.shape[0] == ids.shape[0] == (self._rows[batch] or 1)
+        ):
+            self._refuse(ids, losses)
+        self.done = batch + 1
+        if self._weights is None and self._ranks == 1:
+            return losses.mean()
+        weights = self.weights(batch)
+        if weights is not None:
+            losses = losses * weights.to(losses.device, losses.dtype)
+        return losses.sum() * (self._ranks / self._sizes[batch] if self._rows[batch] else 0)
 
-    def note(self, losses: Tensor) -> None:
-        """Counts a batch as trained, and losses (n,) that are NaN or infinite; reads nothing from the device."""
-        self._broken += (~losses.isfinite()).sum()
-        self.done += 1
+    def weights(self, batch: int) -> Tensor | None:
+        """Returns the loss weights of this rank's rows of a batch, or None for all ones."""
+        if self._weights is None or not self._rows[batch]:
+            return None
+        return self._weights[self._bounds[batch] : self._bounds[batch + 1]]
+
+    def batch(self, batch: int, ids: Tensor, inputs: Tensor | None, targets: Tensor | None) -> Batch | None:
+        """Returns a trained batch as a method sees it; None if this rank has no rows of it.
+
+        Raises:
+            UserError: If these are not its samples.
+        """
+        # Ids on another device are not compared: reading them would wait for it.
+        if ids.is_cpu and not np.array_equal(ids.numpy(), self.ids(batch)):
+            self._refuse_ids(batch)
+        if not self._rows[batch]:
+            return None
+        total = self._sizes[batch] if self._ranks > 1 else None
+        return Batch(ids, inputs, targets, self.weights(batch), total)  # pyright: ignore[reportArgumentType]
+
+    def test(self, losses: Tensor) -> None:
+        """Notes whether the next losses (n,) are finite; reads nothing from the device."""
+        self._finite.append(losses.isfinite())
 
     def close(self) -> None:
         """Checks that the epoch was trained to its end, with numbers as losses. Reads the device once.
@@ -113,21 +128,57 @@ class Epoch:
         """
         if not self.finished:
             raise UserError(
-                f"epoch {self._number} ended after {self.done} of {self.plan.batches} batches; iterate over the loader "
+                f"epoch {self.number} ended after {self.done} of {self.batches} batches; iterate over the loader "
                 "to its end, and call selection.loss(ids, losses) once a batch"
             )
-        if self._broken:
+        broken = (~torch.cat(self._finite).cpu()).nonzero() if self._finite else ()
+        if len(broken):
+            batch = bisect_right(self._bounds, self._begin + int(broken[0]))
             raise UserError(
-                f"{int(self._broken)} losses of epoch {self._number} are NaN or infinite; lower the learning rate, or "
-                "clip the gradients"
+                f"{len(broken)} losses of epoch {self.number} are NaN or infinite, the first in batch {batch}; "
+                "lower the learning rate, or clip the gradients"
             )
+
+    def _refuse(self, ids: Tensor, losses: Tensor) -> None:
+        """Says what is wrong with losses that do not fit."""
+        if self.finished:
+            raise UserError(
+                f"epoch {self.number} has {self.batches} batches, and selection.loss was called for all of them; "
+                "call it once a batch"
+            )
+        expected = self._rows[self.done] or 1
+        if losses.dim() != 1:
+            shape = "one number" if losses.dim() == 0 else f"the shape {tuple(losses.shape)}"
+            more = "reduction='none'" if losses.dim() == 0 else "losses.flatten(1).mean(1)"
+            raise UserError(f"the losses are {shape}; expected one loss a sample, shape ({expected},): use {more}")
+        if len(losses) != len(ids):
+            raise UserError(f"there are {len(ids)} ids and {len(losses)} losses; expected one loss for each id")
+        self._refuse_ids(self.done)
+
+    def _refuse_ids(self, batch: int) -> None:
+        raise UserError(
+            f"these are not the samples of batch {batch + 1} of epoch {self.number}; call selection.loss "
+            "with the ids that the loader gave, once a batch and in its order, without shuffle"
+        )
 
     def step_metrics(self) -> dict[str, Any]:
         """Returns the figures of the last batch, under the keys of the step log."""
         if not self.done:
             return {}
-        index, plan = self.done - 1, self.plan
-        offered = plan.offered_by(index) - (plan.offered_by(index - 1) if index else 0)
-        picked = plan.trace["picked"][index] if "picked" in plan.trace else self._sizes[index]
+        last, plan = self.done - 1, self.plan
+        offered = plan.offered_by(last) - (plan.offered_by(last - 1) if last else 0)
+        picked = plan.trace["picked"][last] if "picked" in plan.trace else self._sizes[last]
         rate = {"control/activation_rate": picked / offered} if offered else {}
-        return rate | {key: values[index] for key, values in plan.trace.items() if key != "picked"}
+        return rate | {key: values[last] for key, values in plan.trace.items() if key != "picked"}
+
+    def metrics(self, trained: int, offered: int) -> dict[str, Any]:
+        """Returns the figures of the finished epoch, given the rows that were trained and offered before it."""
+        trained, offered = trained + self.trained, offered + self.offered
+        return {
+            "epoch/rows_trained": self.trained,
+            "epoch/rows_offered": self.offered,
+            "epoch/activation_rate": self.trained / self.offered,
+            "energy/skipped_share": 1 - trained / offered,
+            "rows/trained": trained,
+            "rows/offered": offered,
+        }

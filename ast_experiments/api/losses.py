@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ast_experiments.api.epoch import Epoch
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import UserError
 from ast_experiments.selection.selector import Selector
@@ -18,25 +19,81 @@ Score = Callable[[Tensor], Tensor]
 
 WORDS = {"logits": "logits", "images": "inputs", "labels": "targets"}
 """Names of the arguments of `selection.loss`, by what a significance takes."""
+HELD = 64
+"""Batches that are held before they are looked at together: between steps, Python runs with cold caches."""
+FIRST = 3
+"""Leading batches of an epoch that are looked at at once, so that a mistake is found where it was made."""
 
 
-def observe(selector: Selector, name: str, batch: Batch, outputs: Outputs) -> None:
-    """Records the scores of a trained batch.
+class Observer:
+    """Hands the losses of trained batches to a selector, many batches at a time.
 
-    Raises:
-        UserError: If the significance takes logits, images or labels that were not given.
+    Args:
+        selector: Records them.
+        name: Of the method, for errors.
     """
-    try:
-        selector.observe(batch, outputs)
-    except (AttributeError, TypeError) as error:
-        given = {"logits": outputs.logits, "images": batch.images, "labels": batch.labels}
-        missing = [f"{WORDS[key]}={WORDS[key]}" for key in _taken(selector) if key in given and given[key] is None]
-        if not missing:
-            raise
-        raise UserError(
-            f"{name} with this significance needs more than losses; "
-            f"type selection.loss(ids, losses, {', '.join(missing)})"
-        ) from error
+
+    def __init__(self, selector: Selector, name: str) -> None:
+        self._selector, self._name = selector, name
+        self._held: list[tuple[Epoch, int, Tensor, Tensor]] = []
+
+    def hold(self, epoch: Epoch, ids: Tensor, losses: Tensor) -> None:
+        """Keeps losses (n,) of the batch that was just trained, and looks at those that are held from time to time."""
+        losses = losses.detach()
+        # Elsewhere than on the CPU, a captured graph may write its next losses into the same memory.
+        self._held.append((epoch, epoch.done - 1, ids, losses if losses.is_cpu else losses.clone()))
+        if len(self._held) == HELD or epoch.done <= FIRST or epoch.done == epoch.batches:
+            self.look()
+
+    def look(self) -> None:
+        """Records all losses that are held.
+
+        Raises:
+            UserError: If they are not those of the planned samples.
+        """
+        held, self._held = self._held, []
+        if held:
+            for epoch, index, ids, losses in held:
+                self._record(epoch.batch(index, ids, None, None), Outputs(None, losses.float()))  # pyright: ignore
+            held[0][0].test(torch.cat([losses for *_, losses in held]))
+
+    def record(
+        self,
+        epoch: Epoch,
+        ids: Tensor,
+        losses: Tensor,
+        *,
+        logits: Tensor | None = None,
+        inputs: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> None:
+        """Records losses (n,) of the batch that was just trained, now.
+
+        Raises:
+            UserError: If they are not those of the planned samples, or the significance takes logits, inputs or targets
+                that were not given.
+        """
+        self.look()
+        losses, given = losses.detach(), None if logits is None else logits.detach()
+        batch = epoch.batch(epoch.done - 1, ids, inputs, targets)
+        self._record(batch, Outputs(given, losses.float()))  # pyright: ignore[reportArgumentType]
+        epoch.test(losses)
+
+    def _record(self, batch: Batch | None, outputs: Outputs) -> None:
+        if batch is None:
+            return
+        try:
+            self._selector.observe(batch, outputs)
+        except (AttributeError, TypeError) as error:
+            given = {"logits": outputs.logits, "images": batch.images, "labels": batch.labels}
+            taken = [key for key in _taken(self._selector) if key in given and given[key] is None]
+            missing = [f"{WORDS[key]}={WORDS[key]}" for key in taken]
+            if not missing:
+                raise
+            raise UserError(
+                f"{self._name} with this significance needs more than losses; "
+                f"type selection.loss(ids, losses, {', '.join(missing)})"
+            ) from error
 
 
 def _taken(selector: Selector) -> tuple[str, ...]:

@@ -48,6 +48,12 @@ class WithIds(Dataset[tuple[int, Any]]):
     def __getitem__(self, index: int) -> tuple[int, Any]:
         return index, self.dataset[index]
 
+    def __getitems__(self, indices: list[int]) -> list[tuple[int, Any]]:
+        """Returns the samples of a batch; a DataLoader prefers this. Uses the dataset's own `__getitems__` if any."""
+        fetch = getattr(self.dataset, "__getitems__", None)
+        items = [self.dataset[index] for index in indices] if fetch is None else fetch(indices)
+        return [*zip(indices, items, strict=True)]
+
 
 class PlannedBatches(Sampler[list[int]]):
     """The batches of the current epoch's plan, as lists of ids; give it to `DataLoader(batch_sampler=...)`.

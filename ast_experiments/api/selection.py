@@ -11,10 +11,9 @@ from torch import Tensor
 
 from ast_experiments.api.build import build, check_counts, check_method, expected_steps, plain_words
 from ast_experiments.api.epoch import Epoch
-from ast_experiments.api.losses import Score, no_auxiliary_model, observe, only_ids, scored
+from ast_experiments.api.losses import Observer, Score, no_auxiliary_model, only_ids, scored
 from ast_experiments.api.sampler import PlannedBatches, WithIds
 from ast_experiments.core import distributed
-from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import UserError
 from ast_experiments.selection.context import Context
 from ast_experiments.selection.method import Method
@@ -61,6 +60,7 @@ class Selection:
         self.device = torch.device(device)
         run = {"samples": dataset_size, "batch_size": batch_size, "epochs": epochs, "seed": seed, "device": self.device}
         self._selector = Selector(self.method, Context(**run, fetch=only_ids, auxiliary_model=no_auxiliary_model))
+        self._observer = Observer(self._selector, self.name)
         self.batches = PlannedBatches(self._remaining, self._count)
         self._wrapped: WithIds | None = None
         self._now: Epoch | None = None
@@ -118,21 +118,17 @@ class Selection:
         Raises:
             UserError: If the losses are not one a sample, or not those of the next batch.
         """
-        now, size = self._current(), distributed.size()
-        now.check(ids, losses)
-        rows, total = now.rows, now.total
-        kept = losses[: rows.stop - rows.start].detach().float()  # none where the rank only steps with the others
-        weights = None if now.weights is None else torch.from_numpy(now.weights[rows]).to(losses.device)
-        batch = Batch(ids[: len(kept)], inputs, targets, weights, total if size > 1 else None)  # pyright: ignore
-        outputs = Outputs(None if logits is None else logits.detach(), kept)  # pyright: ignore[reportArgumentType]
-        if len(kept):
-            observe(self._selector, self.name, batch, outputs)
-        now.note(kept)
-        self._note(now)
-        if not len(kept):
-            return losses.sum() * 0
-        weighted = losses if weights is None else losses * weights.to(losses.dtype)
-        return weighted.mean() if size == 1 else weighted.sum() * (size / total)
+        now = self._current()
+        loss = now.train(ids, losses)
+        if logits is None and inputs is None and targets is None:
+            self._observer.hold(now, ids, losses)
+        else:
+            self._observer.record(now, ids, losses, logits=logits, inputs=inputs, targets=targets)
+        if now.done == now.batches:
+            self._epoch_metrics = now.metrics(self._trained, self._offered)
+            if self._schedule is not None:
+                self._epoch_metrics["epoch/target"] = now.target
+        return loss
 
     def begin_epoch(self) -> None:
         """Plans the next epoch. `epochs()` does this; a trainer that owns the loop calls it before it loads a batch.
@@ -142,7 +138,7 @@ class Selection:
         """
         if self._now is not None:
             raise UserError(
-                f"epoch {self.epoch} was left after {self._now.done} of {self._now.plan.batches} batches, and its "
+                f"epoch {self.epoch} was left after {self._now.done} of {self._now.batches} batches, and its "
                 "losses are not committed; iterate over the loader to its end"
             )
         if self._wrapped is not None:
@@ -174,7 +170,8 @@ class Selection:
         now.close()
         self._selector.end_epoch(lambda batch, **_: scored(self.name, batch, score))
         self._trained, self._offered = self._trained + now.trained, self._offered + now.plan.offered
-        self.epoch, self._now = self.epoch + 1, None
+        self._step += now.batches
+        self.epoch, self._last, self._now = self.epoch + 1, now, None
 
     # --- What to tell a schedule and a logger
 
@@ -186,7 +183,7 @@ class Selection:
     @property
     def progress(self) -> float:
         """The share of the run that is done, in [0, 1]: epochs, and the fraction of the current one."""
-        done = 0.0 if self._now is None else self._now.done / self._now.plan.batches
+        done = 0.0 if self._now is None else self._now.done / self._now.batches
         return min(1.0, (self.epoch + done) / self.total_epochs)
 
     @property
@@ -217,7 +214,7 @@ class Selection:
         if last is None:
             return {}
         found = {
-            "step": self._step,
+            "step": self._step + (0 if self._now is None else self._now.done),
             "epoch": self.progress * self.total_epochs,
             "progress": self.progress,
             "samples_seen": self._trained + (0 if self._now is None else self._now.trained),
@@ -235,12 +232,16 @@ class Selection:
 
         Valid between any two steps, with batches that workers have loaded ahead: those are loaded again.
         """
-        counts = {"epoch": self.epoch, "step": self._step, "trained": self._trained, "offered": self._offered}
+        self._observer.look()
+        done = 0 if self._now is None else self._now.done
         return {
-            **counts,
+            "epoch": self.epoch,
+            "step": self._step + done,
+            "trained": self._trained,
+            "offered": self._offered,
             "selector": self._selector.state_dict(),
             "metrics": dict(self._epoch_metrics),
-            "batch": 0 if self._now is None else self._now.done,
+            "batch": done,
             "ids": None if self._now is None else torch.from_numpy(self._now.plan.ids.copy()),
             "run": self._identity(),
         }
@@ -257,7 +258,7 @@ class Selection:
                 "call select(...) with the same arguments"
             )
         self._selector.load_state_dict(state["selector"])
-        self.epoch, self._step = state["epoch"], state["step"]
+        self.epoch, self._step = state["epoch"], state["step"] - state["batch"]
         self._trained, self._offered = state["trained"], state["offered"]
         self._epoch_metrics = dict(state["metrics"])
         self._resumed, self._now = state, None
@@ -274,23 +275,7 @@ class Selection:
 
     def _count(self) -> int:
         """Batches of the current epoch; between epochs, the most that one can have."""
-        return -(-self._size // self._batch_size) if self._now is None else self._now.plan.batches
-
-    def _note(self, now: Epoch) -> None:
-        """Counts a step, and keeps the figures of an epoch with its last one."""
-        self._step += 1
-        self._last = now
-        if now.finished:
-            trained, offered = self._trained + now.trained, self._offered + now.offered
-            self._epoch_metrics = {
-                "epoch/rows_trained": now.trained,
-                "epoch/rows_offered": now.offered,
-                "epoch/activation_rate": now.trained / now.offered,
-                **({} if self._schedule is None else {"epoch/target": now.target}),
-                "energy/skipped_share": 1 - trained / offered,
-                "rows/trained": trained,
-                "rows/offered": offered,
-            }
+        return -(-self._size // self._batch_size) if self._now is None else self._now.batches
 
     def _identity(self) -> dict[str, Any]:
         run = {"method": self.name, "dataset_size": self._size, "ranks": distributed.size()}

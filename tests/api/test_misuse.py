@@ -112,7 +112,7 @@ MISUSES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "NaN losses": (
         lambda: some_batches(select("ast", **GOOD), value=float("nan")),
-        "80 losses of epoch 0 are NaN or infinite; lower the learning rate, or clip the gradients",
+        "80 losses of epoch 0 are NaN or infinite, the first in batch 1; lower the learning rate",
     ),
     "another dataset": (
         lambda: select("ast", **GOOD).wrap(TensorDataset(torch.ones(3))),
