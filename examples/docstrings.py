@@ -41,14 +41,18 @@ def tokens(sentence: str) -> list[int]:
     return ids + [0] * (WORDS - len(ids))
 
 
-def load(limit: int = 2500) -> tuple[torch.utils.data.TensorDataset, torch.utils.data.TensorDataset]:
-    """Returns training and test sentences as (tokens, package); a documented object is in one of the two only."""
+def load(limit: int = 2500, *, trial: bool = False) -> tuple[torch.utils.data.TensorDataset, ...]:
+    """Returns training and test sentences as (tokens, package); a documented object is in one of the two only.
+
+    With `trial`, the two are parts of the training sentences, to choose settings without the test sentences.
+    """
     rows: dict[bool, list[tuple[list[int], int]]] = {True: [], False: []}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for label, package in enumerate(PACKAGES):
             for count, (name, sentence) in enumerate(sentences(package)):
-                if count < limit:
-                    rows[zlib.crc32(name.encode()) % 5 > 0].append((tokens(sentence), label))
+                part, inner = zlib.crc32(name.encode()) % 5 > 0, zlib.crc32(name.encode()) // 5 % 5 > 0
+                if count < limit and (part or not trial):
+                    rows[inner if trial else part].append((tokens(sentence), label))
     sets = [[torch.tensor(column) for column in zip(*rows[part], strict=True)] for part in (True, False)]
     return torch.utils.data.TensorDataset(*sets[0]), torch.utils.data.TensorDataset(*sets[1])

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from ast_experiments import select
+from ast_experiments import Selection, select
 
 BATCH = 64
 
@@ -30,15 +30,12 @@ class BagOfWords(torch.nn.Module):
         return self.head(self.embed(tokens))
 
 
-def train(
-    sets: tuple[TensorDataset, ...], method: str, epochs: int, seed: int = 0, lr: float = 3e-3, **settings: float
-) -> tuple[float, dict[str, float]]:
-    """Trains a bag of words; returns the test accuracy in percent and the selection's metrics."""
+def fit(sets: tuple[TensorDataset, ...], selection: Selection, seed: int, lr: float) -> float:
+    """Trains a bag of words on the first set; returns the accuracy on the second in percent."""
     train_set, test_set = sets
     torch.manual_seed(seed)
     model = BagOfWords()
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
-    selection = select(method, dataset_size=len(train_set), batch_size=BATCH, epochs=epochs, seed=seed, **settings)
     loader = DataLoader(selection.wrap(train_set), batch_sampler=selection.batches)
     for _ in selection.epochs():
         for ids, (tokens, packages) in loader:
@@ -50,8 +47,7 @@ def train(
             optimizer.zero_grad()
     tokens, packages = test_set.tensors
     with torch.no_grad():
-        right = (model(tokens).argmax(dim=1) == packages).float().mean().item()
-    return 100 * right, selection.metrics()
+        return 100 * (model(tokens).argmax(dim=1) == packages).float().mean().item()
 
 
 def main() -> None:
@@ -59,7 +55,9 @@ def main() -> None:
     sets = docstrings.load()
     for name, epochs, settings in (("ast", 10, {"rate": 0.6, "rate_final": 0.2}), ("dense", 4, {})):
         begin = time.perf_counter()
-        accuracy, metrics = train(sets, name, epochs, **settings)
+        selection = select(name, dataset_size=len(sets[0]), batch_size=BATCH, epochs=epochs, **settings)
+        accuracy = fit(sets, selection, seed=0, lr=3e-3)
+        metrics = selection.metrics()
         rows, rate = metrics["rows/trained"], metrics["rows/trained"] / metrics["rows/offered"]
         seconds = time.perf_counter() - begin
         print(

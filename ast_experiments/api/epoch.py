@@ -131,9 +131,9 @@ class Epoch:
                 f"epoch {self.number} ended after {self.done} of {self.batches} batches; iterate over the loader "
                 "to its end, and call selection.loss(ids, losses) once a batch"
             )
-        broken = (~torch.cat(self._finite).cpu()).nonzero() if self._finite else ()
+        broken = (~torch.cat(self._finite).cpu()).nonzero().flatten().tolist() if self._finite else []
         if len(broken):
-            batch = bisect_right(self._bounds, self._begin + int(broken[0]))
+            batch = bisect_right(self._bounds, self._begin + broken[0])
             raise UserError(
                 f"{len(broken)} losses of epoch {self.number} are NaN or infinite, the first in batch {batch}; "
                 "lower the learning rate, or clip the gradients"
