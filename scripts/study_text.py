@@ -5,8 +5,8 @@
 The arms of examples/text_classification.py: dense training for fewer epochs, `rs2` at a constant rate, a uniform draw
 with the falling rate of stale AST, and stale AST. The learning rate of each arm is chosen by equal numbers of trials,
 trained on a part of the training sentences and evaluated on the others. Each run then uses the test sentences once, at
-its end. The directory holds the runs, for `ast-compare outputs/study_text/runs --x samples`; runs that are there are not
-repeated.
+its end. The directory holds the runs, for `ast-compare outputs/study_text/runs --x samples`; runs that are there are
+not repeated.
 """
 
 from __future__ import annotations

@@ -25,6 +25,58 @@ def add_uniform(mask: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     return mask
 
 
+def choose_by_loss(
+    losses: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    temperature: float | None = None,
+    uniform: int = 0,
+    uniform_rng: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Chooses `count` rows: by their losses, and some of them uniformly. Rows without a loss come before all others.
+
+    Args:
+        losses: Or other scores, shape (n,); NaN for rows that have none.
+        count: Number of rows, in [0, n].
+        rng: For all draws.
+        temperature: Draws rows in proportion to loss ** temperature; None takes the highest losses.
+        uniform: How many of the rows are drawn uniformly from those that the losses did not choose, in [0, count].
+        uniform_rng: For the uniform draw, if it has a stream of its own.
+
+    Returns:
+        Mask, bool, shape (n,).
+    """
+    unseen = np.isnan(losses)
+    if unseen.any():
+        return top_k(unseen + (uniform_rng or rng).random(len(losses)), count)
+    if temperature is None:
+        mask = top_k(losses, count - uniform)
+    else:
+        mask = proportional_sample(losses, temperature, count - uniform, rng)
+    return add_uniform(mask, uniform, uniform_rng or rng)
+
+
+def choose_with_weights(
+    losses: np.ndarray, count: int, rng: np.random.Generator, *, temperature: float = 1.0, uniform: float = 0.3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses `count` rows with known chances, and weighs them such that the expected gradient is that of all rows.
+
+    Args:
+        losses: Or other scores, all known, shape (n,), in random order.
+        count: Number of rows, in [1, n].
+        rng: For the draw.
+        temperature: Exponent of the losses in the chances.
+        uniform: Share of the rows that does not depend on the losses, in (0, 1]; no weight is above 1 / uniform.
+
+    Returns:
+        Mask, bool, and weights of the losses, float64, of all rows; each of shape (n,). A weight is count / n / chance
+        (Horvitz-Thompson), for the mean over the chosen rows.
+    """
+    chances = inclusion_probabilities(losses, temperature, count, uniform)
+    return systematic_sample(chances, count, rng), count / len(losses) / chances
+
+
 def proportional_sample(scores: np.ndarray, temperature: float, count: int, rng: np.random.Generator) -> np.ndarray:
     """Draws rows one after the other without replacement, each in proportion to score ** temperature.
 

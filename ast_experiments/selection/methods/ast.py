@@ -181,7 +181,8 @@ class AST(Method):
 
     def _uniform(self, unseen: np.ndarray, target: float) -> Choice:
         count, remainder = exact_count(target, len(unseen), self.committed.now.remainder)
-        mask = sampling.top_k(unseen + self._stream(EXPLORE).random(len(unseen)), count)
+        losses = np.where(unseen, np.nan, 0.0)
+        mask = sampling.choose_by_loss(losses, count, self._stream(EXPLORE))
         return Choice(mask, replace(self.committed.now, remainder=remainder))
 
     def _exact(self, scores: np.ndarray, target: float) -> Choice:
@@ -190,16 +191,19 @@ class AST(Method):
         extra, exploration_remainder = exact_count(self._exploration, count, now.exploration_remainder)
         weights = None
         if self._reweight:
-            chances = sampling.inclusion_probabilities(scores, self._temperature, count, self._exploration)
-            mask = sampling.systematic_sample(chances, count, self._stream(PICK))
+            mask, weights = sampling.choose_with_weights(
+                scores, count, self._stream(PICK), temperature=self._temperature, uniform=self._exploration
+            )
             exploration_remainder = now.exploration_remainder
-            weights = count / rows / chances
         else:
-            if self._pick == "topk":
-                mask = sampling.top_k(scores, count - extra)
-            else:
-                mask = sampling.proportional_sample(scores, self._temperature, count - extra, self._stream(PICK))
-            mask = sampling.add_uniform(mask, extra, self._stream(EXPLORE))
+            mask = sampling.choose_by_loss(
+                scores,
+                count,
+                self._stream(PICK),
+                temperature=None if self._pick == "topk" else self._temperature,
+                uniform=extra,
+                uniform_rng=self._stream(EXPLORE),
+            )
         picked = int(np.count_nonzero(mask))
         statistics, remainder = now.statistics.add(self._controller, picked, rows, target), remainder + count - picked
         return Choice(

@@ -11,6 +11,13 @@ from ast_experiments.selection.method import Method
 from ast_experiments.selection.plan import Plan
 
 
+def easiest(losses: np.ndarray, rows: int) -> np.ndarray:
+    """Returns the `rows` rows with the lowest losses (n,), those without a loss, NaN, last; bool, shape (n,)."""
+    mask = np.zeros(len(losses), dtype=bool)
+    mask[np.argsort(losses, kind="stable")[:rows]] = True
+    return mask
+
+
 class Curriculum(Method):
     """Trains, at progress t, the g(t) N samples with the lowest last losses; g grows linearly from `start` to 1.
 
@@ -40,8 +47,7 @@ class Curriculum(Method):
         share, order = self.share(epoch), self.permutation(epoch)
         if share > 1 - 1e-9:
             return self.train_all(epoch)
-        easiest = np.argsort(history.losses[order], kind="stable")[: self.full_batches(share)]  # NaN comes last
-        return self.train(order[np.sort(easiest)])
+        return self.train(order[easiest(history.losses[order], self.full_batches(share))])
 
     def rescore(self, epoch: int, history: SampleHistory) -> np.ndarray:
         """After the first epoch, asks for the samples that were not trained."""

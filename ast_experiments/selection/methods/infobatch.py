@@ -18,6 +18,31 @@ from ast_experiments.selection.plan import Plan
 DRAW = 2
 
 
+def drop_easy(
+    losses: np.ndarray, drop: float, rng: np.random.Generator, *, below: float | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Drops an exact share of the easy rows at random, and weighs those of them that are kept with 1 / (1 - share).
+
+    Args:
+        losses: Shape (n,); rows without a loss, NaN, are not easy.
+        drop: Share of the easy rows to drop, in [0, 1).
+        rng: For the draw.
+        below: Rows with a smaller loss are easy; None means the mean loss.
+
+    Returns:
+        Mask of the kept rows, bool, shape (n,), and the weights of the losses of all rows, float64, shape (n,); None
+        where no row is easy.
+    """
+    kept = np.ones(len(losses), dtype=bool)
+    easy = np.flatnonzero(losses < (losses.mean(dtype=np.float64) if below is None else below))
+    if not len(easy):
+        return kept, None
+    kept[rng.permutation(easy)[rounded((1 - drop) * len(easy), rng) :]] = False
+    weights = np.ones(len(losses))
+    weights[easy] = 1 / (1 - drop)
+    return kept, weights
+
+
 class InfoBatch(Method):
     """Drops a share of the samples whose last loss is below the mean, and gives the others of them a larger weight.
 
@@ -51,12 +76,8 @@ class InfoBatch(Method):
         order = self.carry.offered(self.permutation(epoch))
         kept, weights = np.ones(len(order), dtype=bool), None
         mean = history.losses.mean(dtype=np.float64)  # NaN, and no loss is below it, until every sample has one
-        easy = np.flatnonzero(history.losses[order] < mean)
-        if len(easy) and epoch < self._full_after * self.context.epochs - 1e-9:
-            rng = self.random(DRAW, epoch)
-            kept[rng.permutation(easy)[rounded((1 - self._drop) * len(easy), rng) :]] = False
-            weights = np.ones(len(order))
-            weights[easy] = 1 / (1 - self._drop)
+        if epoch < self._full_after * self.context.epochs - 1e-9:
+            kept, weights = drop_easy(history.losses[order], self._drop, self.random(DRAW, epoch), below=mean)
         plan = self.carry.plan(order, kept, weights)
         weight = len(plan.ids) if plan.weights is None else plan.weights.sum(dtype=np.float64)
         self._rows.next = self._rows.now + len(plan.ids)

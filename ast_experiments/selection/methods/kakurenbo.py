@@ -19,6 +19,24 @@ from ast_experiments.selection.parts import Staged
 from ast_experiments.selection.plan import Plan
 
 
+def hide_confident(losses: np.ndarray, confidences: np.ndarray, share: float, confidence: float = 0.7) -> np.ndarray:
+    """Returns the rows to train: all but those, among the lowest losses, that were predicted with high confidence.
+
+    Args:
+        losses: Shape (n,); NaN, for rows without a loss, is the largest.
+        confidences: Of correct predictions, and 0 of wrong ones, shape (n,).
+        share: Largest share of the rows to hide, in [0, 1].
+        confidence: Smallest confidence of a hidden row.
+
+    Returns:
+        Mask, bool, shape (n,).
+    """
+    shown = np.ones(len(losses), dtype=bool)
+    easiest = np.argsort(losses, kind="stable")[: int(share * len(losses) + 1e-9)]
+    shown[easiest[confidences[easiest] >= confidence]] = False  # NaN is never confident
+    return shown
+
+
 class Kakurenbo(Method):
     """Hides, of the samples with the lowest last losses, those that were predicted correctly with high confidence.
 
@@ -83,13 +101,11 @@ class Kakurenbo(Method):
         """Takes all samples but the hidden ones, in a random order."""
         del target
         order = self.carry.offered(self.permutation(epoch))
-        easiest = np.argsort(history.losses[order], kind="stable")[: int(self.ceiling(epoch) * len(order) + 1e-9)]
-        known = easiest[self._confidences.scores[order[easiest]] >= self._confidence]  # NaN is never confident
-        shown = np.ones(len(order), dtype=bool)
-        shown[known] = False
-        self._hidden = order[known]
-        self._total.next = self._total.now + len(known)
-        return replace(self.carry.plan(order, shown), lr_scale=1 / (1 - len(known) / len(order)))
+        losses, confidences = history.losses[order], self._confidences.scores[order]
+        shown = hide_confident(losses, confidences, self.ceiling(epoch), self._confidence)
+        self._hidden = order[~shown][np.argsort(losses[~shown], kind="stable")]
+        self._total.next = self._total.now + len(self._hidden)
+        return replace(self.carry.plan(order, shown), lr_scale=1 / (1 - len(self._hidden) / len(order)))
 
     def observe(self, batch: Batch, outputs: Outputs) -> None:
         """Records the confidences of correct predictions, and 0 for wrong ones."""

@@ -10,6 +10,13 @@ from ast_experiments.selection.method import Method
 from ast_experiments.selection.plan import Plan
 
 
+def hardest(losses: np.ndarray, rows: int) -> np.ndarray:
+    """Returns the `rows` rows with the largest losses (n,), those without a loss, NaN, first; bool, shape (n,)."""
+    mask = np.zeros(len(losses), dtype=bool)
+    mask[np.argsort(-np.where(np.isnan(losses), np.inf, losses), kind="stable")[:rows]] = True
+    return mask
+
+
 class OrderDP(Method):
     """Draws a share of the samples at random and trains those of them with the largest last losses.
 
@@ -32,9 +39,7 @@ class OrderDP(Method):
         del target
         rows = self.full_batches(self.least_share(1.0))
         drawn = self.permutation(epoch)[: max(rows, round(self._draw * self.context.samples))]
-        losses = np.where(history.unseen, np.inf, history.losses)[drawn]
-        hardest = np.argsort(-losses, kind="stable")[:rows]
-        return self.train(drawn[np.sort(hardest)])
+        return self.train(drawn[hardest(history.losses[drawn], rows)])
 
     def least_share(self, rate: float) -> float:
         """Returns the share that every epoch trains."""

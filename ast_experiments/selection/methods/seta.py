@@ -19,6 +19,25 @@ from ast_experiments.selection.plan import Plan
 DRAW = 2
 
 
+def difficulty_window(losses: np.ndarray, groups: int, first: int, size: int) -> np.ndarray:
+    """Returns the rows in neighbouring groups of difficulty, found by k-means; all of them if these groups are empty.
+
+    Args:
+        losses: All known, shape (n,).
+        groups: Number of groups, from easy to hard.
+        first: First group of the window, counted from 0.
+        size: Groups in the window.
+
+    Returns:
+        Mask, bool, shape (n,).
+    """
+    if not len(losses):
+        return np.zeros(0, dtype=bool)
+    group = np.searchsorted(kmeans_cuts(losses, groups), losses, side="left")
+    inside = (group >= first) & (group < first + size)
+    return inside if inside.any() else np.ones_like(inside)
+
+
 class SeTa(Method):
     """Draws samples at random, groups their losses from easy to hard, and trains a window of neighbouring groups.
 
@@ -66,17 +85,9 @@ class SeTa(Method):
         if epoch < self._random_after * self.context.epochs - 1e-9:
             losses = history.losses[order]
             known = np.flatnonzero(kept & ~np.isnan(losses))
-            kept[known[~self._inside(losses[known], epoch)]] = False
+            first = epoch % (self._groups - self._window + 1)
+            kept[known[~difficulty_window(losses[known], self._groups, first, self._window)]] = False
         return self.carry.plan(order, kept)
-
-    def _inside(self, losses: np.ndarray, epoch: int) -> np.ndarray:
-        """Returns which losses (n,) lie in the epoch's window; all of them if it would be empty."""
-        if not len(losses):
-            return np.zeros(0, dtype=bool)
-        first = epoch % (self._groups - self._window + 1)
-        group = np.searchsorted(kmeans_cuts(losses, self._groups), losses)
-        inside = (group >= first) & (group < first + self._window)
-        return inside if inside.any() else np.ones_like(inside)
 
     def least_share(self, rate: float) -> float:
         """Returns the share in the window if all groups have the same size."""
