@@ -36,7 +36,7 @@ ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "ast, 10 epochs, 0.6 to 0.2": ("ast", 10, FALLING),
 }
 """Method, epochs and settings of each arm."""
-RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
+RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3, 64e-3)
 TRIALS, SEEDS = (100, 101), range(5)
 
 
@@ -47,15 +47,13 @@ def selection_of(arm: str, rows: int, seed: int) -> Selection:
 
 
 def choose(arm: str, sets: Any, file: Path) -> dict[str, Any]:
-    """Returns the accuracies of the trials of an arm, by learning rate, and the best rate."""
-    if file.exists():
-        return json.loads(file.read_text())
-    rows = len(sets[0])
-    found = {lr: [fit(sets, selection_of(arm, rows, seed), seed, lr) for seed in TRIALS] for lr in RATES}
-    chosen = {
-        "lr": max(found, key=lambda lr: statistics.mean(found[lr])),
-        "trials": {f"{lr:g}": [round(each, 2) for each in reached] for lr, reached in found.items()},
-    }
+    """Returns the accuracies of the trials of an arm, by learning rate, and the best rate; keeps them in a file."""
+    found: dict[str, list[float]] = json.loads(file.read_text())["trials"] if file.exists() else {}
+    for lr in RATES:
+        if f"{lr:g}" not in found:
+            reached = [fit(sets, selection_of(arm, len(sets[0]), seed), seed, lr) for seed in TRIALS]
+            found[f"{lr:g}"] = [round(each, 2) for each in reached]
+    chosen = {"lr": max(RATES, key=lambda lr: statistics.mean(found[f"{lr:g}"])), "trials": found}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(chosen))
     return chosen

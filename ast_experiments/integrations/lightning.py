@@ -3,15 +3,15 @@
 selection = select("ast", dataset_size=len(train_set), batch_size=32, epochs=30, rate=0.4)
 
 class Module(LightningModule):
-def train_dataloader(self):
-return selection_loader(selection, train_set, num_workers=4)
+    def train_dataloader(self):
+        return selection_loader(selection, train_set, num_workers=4)
 
-def training_step(self, batch, index):
-ids, (inputs, targets) = batch
-return selection.loss(ids, cross_entropy(self.net(inputs), targets, reduction="none"))
+    def training_step(self, batch, index):
+        ids, (inputs, targets) = batch
+        return selection.loss(ids, cross_entropy(self.net(inputs), targets, reduction="none"))
 
-Trainer(max_epochs=30, reload_dataloaders_every_n_epochs=1, use_distributed_sampler=False,
-callbacks=[SelectionCallback(selection)])
+callbacks = [SelectionCallback(selection)]
+Trainer(max_epochs=30, reload_dataloaders_every_n_epochs=1, use_distributed_sampler=False, callbacks=callbacks)
 """
 
 from __future__ import annotations

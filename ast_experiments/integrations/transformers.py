@@ -1,15 +1,13 @@
 """Selection in Hugging Face's Trainer. Needs the extra `transformers`.
 
-    selection = select("ast", dataset_size=len(train_set), batch_size=32, epochs=3, rate=0.4)
-    trainer = SelectionTrainer(model=model, args=args, train_dataset=train_set, selection=selection)
-    trainer.train()
+    SelectionTrainer(model=model, args=args, train_dataset=train_set, selection=select("ast", ...)).train()
 
-The batch size, the number of epochs and the steps of the learning-rate schedule are those of the selection.
+Batch size, epochs and the steps of the learning-rate schedule are those of the selection. It does not resume.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,43 +20,35 @@ from ast_experiments.api.losses import Score
 from ast_experiments.api.selection import Selection
 from ast_experiments.core.errors import UserError
 
-IDS = "selection_ids"
-IGNORED = -100
+IDS, IGNORED = "selection_ids", -100
+Losses = Callable[[Any, Tensor], Tensor]
 
 
 def losses_of(outputs: Any, labels: Tensor) -> Tensor:
     """Returns a loss a sample (n,): cross-entropy of classes, or the mean over the tokens of a language model.
 
-    Args:
-        outputs: With `logits`: (n, classes), or (n, tokens, words) of a causal language model.
-        labels: Class indices (n,), or tokens (n, tokens) with -100 where no loss is taken.
+    Logits are (n, classes) with labels (n,), or (n, tokens, words) with tokens (n, tokens), -100 for no loss.
     """
     logits = outputs["logits"]
     if logits.dim() == 2:
         return cross_entropy(logits, labels.view(-1), reduction="none")
     logits, labels = logits[:, :-1].transpose(1, 2), labels[:, 1:]
-    losses = cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)
-    counted = (labels != IGNORED).sum(dim=1).clamp(min=1)
-    return losses.sum(dim=1) / counted
+    losses = cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED).sum(dim=1)
+    return losses / (labels != IGNORED).sum(dim=1).clamp(min=1)
 
 
 class SelectionTrainer(Trainer):
-    """A Trainer that trains on the samples that a selection chooses.
+    """A Trainer of the samples that a selection chooses.
 
     Args:
         selection: Of `train_dataset`.
         losses: From the model's outputs and the labels to a loss a sample (n,).
-        score: Losses of samples that were not trained, for methods that ask for them.
-        arguments: Those of `transformers.Trainer`, by name.
+        score: As for `selection.epochs`.
+        arguments: Of `transformers.Trainer`.
     """
 
     def __init__(
-        self,
-        *,
-        selection: Selection,
-        losses: Callable[[Any, Tensor], Tensor] = losses_of,
-        score: Score | None = None,
-        **arguments: Any,
+        self, *, selection: Selection, losses: Losses = losses_of, score: Score | None = None, **arguments: Any
     ) -> None:
         super().__init__(**arguments)
         if self.args.gradient_accumulation_steps != 1:
@@ -70,39 +60,38 @@ class SelectionTrainer(Trainer):
         """Returns a loader of the planned batches, with their ids."""
         collate = self._get_collator_with_removed_columns(self.data_collator, description="training")
 
-        def with_ids(rows: Sequence[tuple[int, Any]]) -> dict[str, Any]:
-            return {**collate([row for _, row in rows]), IDS: torch.tensor([index for index, _ in rows])}
+        def with_ids(rows: list[tuple[int, Any]]) -> dict[str, Any]:
+            return {**collate([row for _, row in rows]), IDS: [index for index, _ in rows]}  # stay on the CPU
 
-        return DataLoader(
-            self.selection.wrap(self.train_dataset),
-            batch_sampler=self.selection.batches,
-            collate_fn=with_ids,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
+        a, data, batches = self.args, self.selection.wrap(self.train_dataset), self.selection.batches
+        settings = {"num_workers": a.dataloader_num_workers, "pin_memory": a.dataloader_pin_memory}
+        return DataLoader(data, batch_sampler=batches, collate_fn=with_ids, **settings)
 
     def set_initial_training_values(self, args: Any, dataloader: DataLoader[Any]) -> Any:
         """Takes epochs and steps from the selection."""
         _, per_epoch, examples, _, rows, in_epoch, steps = super().set_initial_training_values(args, dataloader)
-        epochs = self.selection.total_epochs
-        steps = self.selection.steps if self.selection.steps_known else epochs * per_epoch
+        plan, epochs = self.selection, self.selection.total_epochs
+        steps = plan.steps if plan.steps_known else epochs * per_epoch
         return epochs, per_epoch, examples, steps * rows, rows, in_epoch, steps
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Returns the selection's loss while training, and the model's own while evaluating."""
-        ids = inputs.pop(IDS, None)
-        if ids is None:
+        if (ids := inputs.pop(IDS, None)) is None:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         outputs = model(**inputs)
-        loss = self.selection.loss(ids.cpu(), self._losses(outputs, inputs["labels"]))
+        loss = self.selection.loss(torch.as_tensor(ids), self._losses(outputs, inputs["labels"]))
         return (loss, outputs) if return_outputs else loss
 
 
 class _Epochs(TrainerCallback):
     def __init__(self, selection: Selection, score: Score | None) -> None:
         self._selection, self._score = selection, score
+
+    def on_train_begin(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
+        if state.global_step:
+            raise UserError("checkpoints of this Trainer lack the selection; type trainer.train() without resuming")
 
     def on_epoch_begin(self, *_: Any, **__: Any) -> None:
         self._selection.begin_epoch()
