@@ -9,6 +9,8 @@ The figures are CPU seconds, of whole epochs with planning and committing. The o
 their ratio, less 1; its error is that of a median, 1.25 standard deviations of a mean.
 
 `dense` is the API alone: every sample, nothing to choose. `ast` also chooses 40 % of the samples for each epoch.
+
+Beside it stand the CPU seconds of `import torch`, and how many more `import ast_experiments` and all its names take.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -120,6 +124,20 @@ def measure(data: TensorDataset, batch: int, epochs: int, method: str, rounds: i
     )
 
 
+def imports(rounds: int) -> None:
+    """Prints the CPU seconds of importing torch, and of what comes on top; medians of fresh processes."""
+    code = "import time; a = time.process_time(); {}; print(time.process_time() - a)"
+    statements = {"torch": "import torch", "the package": "import ast_experiments"}
+    statements["all its names too"] = "from ast_experiments import *"
+    found: dict[str, list[float]] = {name: [] for name in statements}
+    for _ in range(rounds):
+        for name, statement in statements.items():
+            whole = code.format(statement) if name == "torch" else f"import torch; {code.format(statement)}"
+            done = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, check=True)
+            found[name].append(float(done.stdout))
+    print("imports:", ", ".join(f"{name} {statistics.median(each):.3f} s" for name, each in found.items()))
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -128,6 +146,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2560, help="of the CIFAR-10 case; 0 leaves it out")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    imports(args.rounds)
     cases = {"digits": digits(), "CIFAR-10": cifar10(args.rows)}
     for name, (data, batch) in cases.items():
         if len(data):

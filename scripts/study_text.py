@@ -36,7 +36,7 @@ ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "ast, 10 epochs, 0.6 to 0.2": ("ast", 10, FALLING),
 }
 """Method, epochs and settings of each arm."""
-RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3, 64e-3)
+RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3, 64e-3, 128e-3)
 TRIALS, SEEDS = (100, 101), range(5)
 
 
