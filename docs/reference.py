@@ -14,7 +14,7 @@ from ast_experiments.config.groups import CONF
 from ast_experiments.config.schema import CHOICES, SHARED, RunConfig
 
 SETTING = re.compile(r"( *)([\w./]+):(?: +([^#\s].*?))?(?:  +# (.*))?")
-INHERITED = re.compile(r"  - (?!_self_)(\w+)")
+INHERITED = re.compile(r"  - (?!_self_)(/?)(\w+)(?:@_here_)?(?:  # .*)?")
 WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text", types.NoneType: "null"}
 
 
@@ -62,7 +62,7 @@ def read(file: Path) -> tuple[list[str], dict[str, Setting]]:
     for line in file.read_text(encoding="utf-8").splitlines():
         match, base = SETTING.fullmatch(line), INHERITED.fullmatch(line)
         if base:
-            inherited |= read(file.with_name(f"{base.group(1)}.yaml"))[1]
+            inherited |= read((file.parents[1] if base[1] else file.parent) / f"{base[2]}.yaml")[1]
         elif line == "defaults:":
             continue
         elif match:

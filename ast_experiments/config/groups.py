@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,5 +29,6 @@ def read_choice(file: Path) -> dict[str, Any]:
     inherited = (name for name in own.get("defaults", ()) if isinstance(name, str) and name != "_self_")
     settings: dict[str, Any] = {}
     for name in inherited:
-        settings |= read_choice(file.with_name(f"{name}.yaml"))
+        # "/rates@_here_" is the file rates.yaml beside the groups.
+        settings |= read_choice(file.parent / f"{re.sub('^/', '../', name).partition('@')[0]}.yaml")
     return settings | own
