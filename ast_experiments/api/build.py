@@ -145,7 +145,8 @@ def check_method(name: str, method: Method) -> None:
         UserError: If it scores loaded batches or learns from predictions.
     """
     own = type(method)
-    if own.select is not Method.select or method.needs_holdout or method.trains_every_row:
+    in_batch = own.select is not Method.select or own.weigh is not Method.weigh
+    if in_batch or method.needs_holdout or method.trains_every_row:
         raise UserError(
             f"{name} scores every loaded batch with the network, and only the loop of ast-train does that; "
             "type 'ast', 'infobatch' or another method that chooses before loading"

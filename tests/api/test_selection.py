@@ -82,6 +82,23 @@ def test_what_is_skipped_is_never_read() -> None:
     assert trained.sum() == pytest.approx(0.4 * 4 * ROWS, abs=32)
 
 
+class Batched(Counted):
+    """Reads whole batches at once."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        raise AssertionError("read one by one")
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
+        return [(self.images[index], self.labels[index]) for index in indices]
+
+
+def test_a_dataset_that_reads_batches_still_does() -> None:
+    selection, data = select("ast", **GOOD), Batched()
+    selection.begin_epoch()
+    for ids, (images, _) in DataLoader(selection.wrap(data), batch_sampler=selection.batches):
+        assert torch.equal(images, data.images[ids])
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     ("method", "settings"),
