@@ -47,6 +47,7 @@ def panels(record: RunRecord) -> list[Panel]:
                 (epochs, "val/loss", "validation", "c1", "line"),
             ),
         ),
+        _altered(record),
         Panel(
             "Savings (nominal)",
             "Cumulative, unitless: the cost model (a formula of the rate) and the share of rows skipped. Not energy.",
@@ -106,6 +107,20 @@ def _rates(steps: Rows, epochs: Rows) -> tuple[Series, ...]:
         (epochs, "epoch/target", "target", "c6", "dashed"),
     )
     return series if any((abs(each.y - 1) > 0.005).any() for each in series) else ()
+
+
+def _altered(record: RunRecord) -> Panel:
+    """Returns the chart of the rows that a regime altered: their share of the trained rows, and of all."""
+    samples, series = record.result.get("train_samples"), []
+    for (kind, rows), color in zip(record.result.get("altered_rows", {}).items(), _COLORS, strict=False):
+        label = kind.replace("_", " ")
+        for trained in _curves((record.epochs, f"epoch/{kind}_share", label, color, "line")):
+            whole = np.full(len(trained.x), rows / samples)
+            series += [trained, Series(f"{label}, all rows", trained.x, whole, color, "dashed")]
+    caption = (
+        "Share of the rows trained in an epoch that the data's regime altered. Dashed: share of all training rows."
+    )
+    return Panel("Altered rows", caption, tuple(series), from_zero=True)
 
 
 def _joules(epochs: Rows) -> tuple[Series, ...]:

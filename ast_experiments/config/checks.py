@@ -84,6 +84,15 @@ def _validation(config: Config) -> None:
         raise ConfigError("eval_on: holdout needs held-out training samples; type holdout=0.1, or eval_on=val")
 
 
+def _regime(config: Config) -> None:
+    dataset = config.dataset
+    if config.recipe.soft_labels and (dataset.label_noise or dataset.duplicates or dataset.imbalance > 1):
+        raise ConfigError(
+            "recipe.soft_labels: replaces the labels that dataset.label_noise, duplicates and imbalance change; "
+            "type recipe.soft_labels=null, or leave those out"
+        )
+
+
 def _auxiliary_model(config: Config) -> None:
     if getattr(config.method, "proxy_arch", None):
         from ast_experiments.models.timm import check_arch
@@ -94,6 +103,6 @@ def _auxiliary_model(config: Config) -> None:
 
 
 CHECKS: tuple[Callable[[Config], None], ...] = (
-    _batches, _rate, _tracking, _validation, _method, _auxiliary_model, _model,
+    _batches, _rate, _tracking, _validation, _regime, _method, _auxiliary_model, _model,
 )  # fmt: skip
 """In the order in which they are made."""

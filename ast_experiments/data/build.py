@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.data import regimes
 from ast_experiments.data.dataset import Dataset, Samples
 from ast_experiments.data.find import loader
 from ast_experiments.data.loaders.base import Loader
 from ast_experiments.data.loaders.placement import build_loader
 from ast_experiments.data.loaders.transforms import TRANSFORM_SETTINGS, Transform, build_transforms
 
-NOT_FOR_LOADING = ("name", "mean", "std", *TRANSFORM_SETTINGS)
+NOT_FOR_LOADING = ("name", "mean", "std", *TRANSFORM_SETTINGS, *regimes.OFF)
 """Settings that the function that loads a data set does not get."""
 
 SPLIT_KEY = (0, 11)
@@ -37,7 +38,7 @@ class Loaders(NamedTuple):
 
 
 def build_dataset(settings: Any, soft_labels: str | None = None) -> Dataset:
-    """Loads the data set that the settings name.
+    """Loads the data set that the settings name, and applies its regime to the training samples.
 
     Args:
         settings: Dataclass of the `dataset` settings, with what is left to the model filled in.
@@ -45,7 +46,7 @@ def build_dataset(settings: Any, soft_labels: str | None = None) -> Dataset:
 
     Raises:
         DataError: If the data is missing or damaged.
-        ConfigError: If normalisation or soft labels do not fit the data.
+        ConfigError: If normalisation, regime or soft labels do not fit the data.
     """
     given = {key: value for key, value in dataclasses.asdict(settings).items() if key not in NOT_FOR_LOADING}
     dataset = loader(settings.name)(**given)
@@ -54,6 +55,7 @@ def build_dataset(settings: Any, soft_labels: str | None = None) -> Dataset:
         values = getattr(settings, key)
         if len(values) != channels:
             raise ConfigError(f"dataset.{key}: has {len(values)} values, but the images have {channels} channels")
+    dataset = regimes.apply(dataset, regimes.Regime(**{key: getattr(settings, key) for key in regimes.OFF}))
     return dataset if soft_labels is None else replace_labels(dataset, soft_labels)
 
 
@@ -93,7 +95,8 @@ def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Samples | None]:
     if not 0 < rows < len(order):
         raise ConfigError(f"holdout: {share:g} of {len(order)} training samples is {rows}; type holdout=0.1 or so")
     kept, held = np.sort(order[rows:]), np.sort(order[:rows])
-    return dataclasses.replace(dataset, train=dataset.train.take(kept)), dataset.train.take(held)
+    altered = {kind: flags[kept] for kind, flags in dataset.altered.items()}
+    return dataclasses.replace(dataset, train=dataset.train.take(kept), altered=altered), dataset.train.take(held)
 
 
 def split(dataset: Dataset, share: float, *, validate: bool, learn: bool) -> tuple[Dataset, Samples | None]:

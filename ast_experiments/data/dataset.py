@@ -10,6 +10,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from ast_experiments.core.errors import DataError
+from ast_experiments.data.corruption import corrupt
 
 HASHED_IMAGES = 64
 """Least number of images of a split that a fingerprint covers, if there are so many."""
@@ -47,6 +48,10 @@ class Samples(Protocol):
 
     def with_labels(self, labels: np.ndarray) -> Self:
         """Returns the same images with other labels."""
+        ...
+
+    def corrupted(self, rows: np.ndarray, seed: int) -> Self:
+        """Returns the same samples with the images of some rows blurred or noisy; see `corruption.corrupt`."""
         ...
 
     def identity(self) -> Iterator[bytes]:
@@ -102,6 +107,13 @@ class Images:
         """Returns the same images with other labels."""
         return replace(self, labels=labels)
 
+    def corrupted(self, rows: np.ndarray, seed: int) -> Images:
+        """Returns the same samples with the images of some rows blurred or noisy; see `corruption.corrupt`."""
+        images = self.images.copy()
+        for row in rows.tolist():
+            images[row] = corrupt(images[row], row, seed)
+        return replace(self, images=images)
+
     def identity(self) -> Iterator[bytes]:
         """Yields bytes that identify these samples: shape, labels and some evenly spread images."""
         yield repr(self.images.shape).encode()
@@ -120,6 +132,7 @@ class Dataset:
         classes: Class names in label order.
         source: Where the data was found, in words.
         facts: Further entries for result.json.
+        altered: Training rows that a regime altered, by kind; bool, shape (n,). See `regimes.apply`.
 
     Raises:
         ValueError: If the splits differ in image shape, or a label has no class.
@@ -131,6 +144,7 @@ class Dataset:
     classes: tuple[str, ...]
     source: str
     facts: Mapping[str, str] = field(default_factory=dict)
+    altered: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.train.shape != self.val.shape:
@@ -150,7 +164,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hex digits of the shapes, all labels and some evenly spread images.
+        """Twelve hex digits of the shapes, all labels, some evenly spread images, and which rows are altered.
 
         The same data has the same fingerprint in every kind of file.
         """
@@ -158,6 +172,8 @@ class Dataset:
         for split in (self.train, self.val):
             for part in split.identity():
                 digest.update(part)
+        for kind, rows in self.altered.items():
+            digest.update(kind.encode() + np.packbits(rows).tobytes())
         return digest.hexdigest()
 
 

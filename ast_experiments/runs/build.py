@@ -28,6 +28,7 @@ from ast_experiments.selection.context import Context
 from ast_experiments.selection.method import Method
 from ast_experiments.selection.selector import Selector
 from ast_experiments.tracking import Tracker
+from ast_experiments.training.altered import AlteredRows
 from ast_experiments.training.build import (
     build_clock,
     build_stepper,
@@ -118,6 +119,7 @@ def build_run(
         checkpoints=checkpoints,
         cost=cost,
         log_every=config.tracking.log_every,
+        altered=AlteredRows(dataset.altered, hardware.device) if dataset.altered else None,
         averaged=method.averaged,
         eval_every=config.eval_every,
         eval_views=config.eval_views,

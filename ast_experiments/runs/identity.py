@@ -7,6 +7,7 @@ import hashlib
 import json
 
 from ast_experiments.config.schema import Config
+from ast_experiments.data.regimes import OFF
 
 NOMINAL = ("active_cost", "skipped_cost")
 """Settings of `energy` that change numbers in the log."""
@@ -24,6 +25,9 @@ def config_hash(config: Config) -> str:
     for key in ("workers", "processes", "auto_batch", "max_hours"):
         del settings["hardware"][key]
     settings["energy"] = {key: settings["energy"][key] for key in NOMINAL}
+    for key, off in OFF.items():  # so that a regime changes the hash, and its absence does not
+        if settings["dataset"].get(key) == off:
+            del settings["dataset"][key]
     settings["dataset"].pop("root", None)
     settings["dataset"].pop("download", None)
     settings["dataset"].pop("cache", None)

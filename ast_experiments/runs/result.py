@@ -88,6 +88,7 @@ def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> d
         "data_fingerprint": dataset.fingerprint,
         **dataset.facts,
         **({"pictures": made} if (made := image_settings(config)) else {}),
+        **({"altered_rows": altered} if (altered := _altered(dataset)) else {}),
         "train_samples": len(dataset.train),
         "val_samples": len(dataset.val),
         "parameters": sum(p.numel() for p in stepper.model.parameters()),
@@ -126,6 +127,10 @@ def energy(run: Trainer) -> dict[str, Any]:
     seconds = {phase: value for phase, value in run.ledger.now().items() if phase not in ("setup", "val")}
     whole = sum(seconds.values())
     return measured | {"apportioned": {phase: joules * value / whole for phase, value in seconds.items() if value}}
+
+
+def _altered(dataset: Dataset) -> dict[str, int]:
+    return {kind: int(rows.sum()) for kind, rows in dataset.altered.items()}
 
 
 def environment() -> dict[str, Any]:

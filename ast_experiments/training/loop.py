@@ -111,6 +111,8 @@ class Trainer(TrainingState):
         outputs, weights = self.stepper.train(batch, self.selector.weigh)
         self.ledger.charge("train", len(batch) * self.cost.train)
         self.selector.observe(batch, outputs)
+        if self.altered is not None:
+            self.altered.count(batch.ids, weights)
         progress = self.progress
         progress.step += 1
         done = (progress.epoch + progress.batch / plan.batches) / self.epochs
@@ -178,6 +180,8 @@ class Trainer(TrainingState):
         self.ledger.all_reduce()
         self.meter.end_window("train")
         entries = self.log.end_epoch()
+        if self.altered is not None:
+            entries |= self.altered.end_epoch(entries["epoch/rows_trained"])
         self.history.add(entries, target)
         if self.target.budget is not None:
             self.history.spent.append(spent(self.target.budget.budget.kind, self.ledger, self.meter.joules("train")))

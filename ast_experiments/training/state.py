@@ -17,6 +17,7 @@ from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.selection.plan import Plan
 from ast_experiments.selection.selector import Selector
 from ast_experiments.tracking import Tracker
+from ast_experiments.training.altered import AlteredRows
 from ast_experiments.training.checkpoint import Checkpointer, Stateful
 from ast_experiments.training.clock import EpochClock, RowClock
 from ast_experiments.training.evaluate import Validation
@@ -52,6 +53,7 @@ class TrainingState:
         checkpoints: Saves and restores the run.
         cost: FLOPs and nominal cost of a row.
         log_every: Steps that a log row covers.
+        altered: Counts the trained rows that a regime altered; None without a regime.
         averaged: Signals that a log row averages over its steps.
         eval_every: Epochs between validations.
         eval_views: Whether the last validation also measures accuracy by six views of each image.
@@ -79,6 +81,7 @@ class TrainingState:
     checkpoints: Checkpointer
     cost: RowCost = field(default_factory=RowCost)
     log_every: int = 1
+    altered: AlteredRows | None = None
     averaged: frozenset[str] = frozenset()
     eval_every: int = 1
     eval_views: bool = False
@@ -146,7 +149,8 @@ class TrainingState:
     def _rank_parts(self) -> dict[str, Stateful]:
         """Returns the parts whose state differs by rank."""
         random = RandomStreams(self.stepper.hardware.device)
-        return {"selector": self.selector, "ledger": self.ledger, "meter": self.meter, "random": random}
+        parts = {"selector": self.selector, "ledger": self.ledger, "meter": self.meter, "random": random}
+        return parts if self.altered is None else {**parts, "altered": self.altered}
 
     def close(self) -> None:
         """Stop the loaders' workers and the meter's thread."""

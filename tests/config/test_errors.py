@@ -50,6 +50,12 @@ WRONG: dict[str, tuple[str, ...]] = {
         "dataset.horizontal_flip: 'foo' is wrong",
         "input should be a valid boolean or 'alternating'",
     ),
+    "dataset.label_noise=1": ("dataset.label_noise: 1 is wrong", "less than 1"),
+    "dataset.label_noise_kind=pair": ("dataset.label_noise_kind: 'pair' is wrong", "'symmetric' or 'pairs'"),
+    "dataset.duplicates=1.5": ("dataset.duplicates: 1.5 is wrong", "less than 1"),
+    "dataset.imbalance=0.5": ("dataset.imbalance: 0.5 is wrong", "greater than or equal to 1"),
+    "dataset.corruption=-0.1": ("dataset.corruption: -0.1 is wrong", "greater than or equal to 0"),
+    "dataset.regime_seed=x": ("dataset.regime_seed: 'x' is wrong", "valid integer"),
     "hardware.processes=[1]": ("hardware.processes: [1] is wrong", "a valid integer or a valid string"),
     "hardware.device=tpu": ("hardware.device: 'tpu' is wrong", "'auto', 'cpu', 'cuda' or 'mps'"),
     # settings that do not go together

@@ -29,6 +29,7 @@ METHODS = {
         "method.rate=0.1",
     ],
     "masked": ["method=ast_masked"],
+    "label noise": ["method=random", "dataset.label_noise=0.3"],
     "in parts": ["method=dense", "hardware.auto_batch=true"],
     "clip, ema, soft": ["recipe.clip_grad=0.5", "recipe.ema_decay=0.9", "recipe.label_smoothing=0.1"],
 }

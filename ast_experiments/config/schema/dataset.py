@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from ast_experiments.config.schema.choices import Choices, arguments
 from ast_experiments.config.schema.fields import STRICT, Deviations, Means
-from ast_experiments.core.ranges import Count, NonNegative, Positive, Rate, Share
+from ast_experiments.core.ranges import Count, DropRate, NonNegative, Positive, Rate, Seed, Share
 from ast_experiments.data.find import is_encoded, loader
 
 
@@ -22,6 +22,13 @@ class AnyDatasetConfig:
     train_rows: Count | None
     val_rows: Count | None
     horizontal_flip: bool | Literal["alternating"]
+    # Values for the configs of runs that began before there were regimes.
+    label_noise: DropRate = 0.0
+    label_noise_kind: Literal["symmetric", "pairs"] = "symmetric"
+    duplicates: DropRate = 0.0
+    imbalance: Annotated[float, Ge(1)] = 1.0
+    corruption: Share = 0.0
+    regime_seed: Seed = 0
 
     @model_validator(mode="after")
     def _channels(self) -> Self:

@@ -84,10 +84,10 @@ class EncodedImage:
 
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """A decoded square image, with the interface of `EncodedImage`.
+    """A decoded image, with the interface of `EncodedImage`.
 
     Attributes:
-        pixels: uint8, shape (side, side, 3).
+        pixels: uint8, shape (height, width, 3).
     """
 
     pixels: Tensor
@@ -97,7 +97,10 @@ class DecodedImage:
         """Height in pixels."""
         return self.pixels.shape[0]
 
-    width = height
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return self.pixels.shape[1]
 
     def crop(self, top: int, left: int, height: int, width: int, min_scale: float = 1.0) -> Tensor:
         """Returns a rectangle of the pixels."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ast_experiments.core.errors import DataError
+from ast_experiments.data.corruption import corrupt
 from ast_experiments.data.dataset import HASHED_IMAGES, check_labels, check_rows, label_bytes
 from ast_experiments.data.encoded.decode import DecodedImage, EncodedImage, resize_center_crop
 from ast_experiments.data.encoded.stores import Store
@@ -30,6 +31,7 @@ class EncodedImages:
         size: Height and width of the images that the network sees.
         stored_size: Side of the squares that images are first resized to; None keeps their size.
         table: These squares, decoded in memory; None decodes each image on demand.
+        corruption: Images to corrupt when they are decoded on demand; None for none.
 
     Raises:
         ValueError: If the labels have another type or shape.
@@ -41,6 +43,7 @@ class EncodedImages:
     size: int
     stored_size: int | None = None
     table: DecodedTable | None = None
+    corruption: Corruption | None = None
 
     def __post_init__(self) -> None:
         check_labels(self.labels, len(self.store))
@@ -77,11 +80,28 @@ class EncodedImages:
             labels=self.labels[rows],
             names=self.names[rows],
             table=self.table and replace(self.table, rows=self.table.rows[rows]),
+            corruption=self.corruption and replace(self.corruption, rows=self.corruption.rows[rows]),
         )
 
     def with_labels(self, labels: np.ndarray) -> EncodedImages:
         """Returns the same images with other labels."""
         return replace(self, labels=labels)
+
+    def corrupted(self, rows: np.ndarray, seed: int) -> EncodedImages:
+        """Returns the same samples with the images of some rows blurred or noisy; see `corruption.corrupt`.
+
+        Images of `stored_size` are corrupted at that size, others at their own. Corrupted squares of a table are kept
+        beside the others, which other rows may show too.
+        """
+        if self.table is None:
+            marks = np.full(len(self), -1, np.int64)
+            marks[rows] = rows
+            return replace(self, corruption=Corruption(marks, seed))
+        squares = self.table.pixels[torch.from_numpy(self.table.rows[rows])].numpy()
+        made = np.stack([corrupt(square, row, seed) for square, row in zip(squares, rows.tolist(), strict=True)])
+        places = self.table.rows.copy()
+        places[rows] = len(self.table.pixels) + np.arange(len(rows))
+        return replace(self, table=DecodedTable(torch.cat([self.table.pixels, torch.from_numpy(made)]), places))
 
     def identity(self) -> Iterator[bytes]:
         """Yields bytes that identify these samples: shape, labels, names and some evenly spread encoded images."""
@@ -103,7 +123,7 @@ class EncodedImages:
             raise DataError(f"{self.store.where(row)} cannot be read: {error.strerror or error}") from error
 
     def image(self, row: int) -> EncodedImage | DecodedImage:
-        """Returns an image; its pixels are decoded only if they are in the table or `stored_size` is set.
+        """Returns an image; it is decoded only if it is in the table or corrupted, or `stored_size` is set.
 
         Raises:
             DataError: If it cannot be read or is not an image.
@@ -111,7 +131,12 @@ class EncodedImages:
         if self.table is not None:
             return DecodedImage(self.table.pixels[int(self.table.rows[row])])
         image = EncodedImage(self.read(row), self.store.where(row))
-        return image if self.stored_size is None else DecodedImage(resize_center_crop(image, self.stored_size))
+        square = None if self.stored_size is None else resize_center_crop(image, self.stored_size)
+        if self.corruption is None or self.corruption.rows[row] < 0:
+            return image if square is None else DecodedImage(square)
+        pixels = image.crop(0, 0, image.height, image.width) if square is None else square
+        changed = corrupt(pixels.numpy(), int(self.corruption.rows[row]), self.corruption.seed)
+        return DecodedImage(torch.from_numpy(changed))
 
     def decode_all(self) -> EncodedImages:
         """Returns the same samples with all squares decoded in memory.
@@ -129,6 +154,19 @@ class EncodedImages:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(fill, range(0, len(self), _CHUNK)))
         return replace(self, table=DecodedTable(pixels, np.arange(len(self))))
+
+
+@dataclass(frozen=True, eq=False)
+class Corruption:
+    """Images to corrupt.
+
+    Attributes:
+        rows: Row of the training set that the corruption is drawn for, int64, shape (n,); -1 for an image to be left.
+        seed: Seed of the regime.
+    """
+
+    rows: np.ndarray
+    seed: int
 
 
 @dataclass(frozen=True, eq=False)
