@@ -2,9 +2,10 @@
 
     python scripts/save_measurement.py docs/measurements/NAME.json --title "What was measured" RUN_DIRECTORY...
 
-The runs must differ in nothing but their seed. The file holds the command without the seed, where it ran, and for each
-run the accuracy (plain, and by six views where they were evaluated), the rows and the FLOPs. Seconds are kept only with
-`--seconds`, because they mean nothing on a machine that other programs used at the same time.
+The runs must differ in nothing but their seed, or with `--arms` in their command too. The file holds the command
+without the seed, where it ran, and for each run the accuracy (plain, and by six views where they were evaluated), the
+rows and the FLOPs. Seconds are kept only with `--seconds`, because they mean nothing on a machine that other programs
+used at the same time.
 """
 
 from __future__ import annotations
@@ -49,8 +50,23 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def arms(results: list[dict[str, Any]], title: str, seconds: bool) -> dict[str, Any]:
+    """The content of a file about several commands: what they share, and figures by command."""
+    by_command: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        by_command.setdefault(command(result), []).append(result)
+    each = [measurement(runs, title, seconds) for runs in by_command.values()]
+    for found in each:
+        for key in ("data_fingerprint", "train_samples", "val_samples"):
+            if found[key] != each[0][key]:
+                raise SystemExit(f"{found['command']}: {key} is {found[key]}, not {each[0][key]}")
+    own = ("command", "summary", "runs")
+    shared = {key: value for key, value in each[0].items() if key not in own}
+    return shared | {"arms": [{key: found[key] for key in own} for found in each]}
+
+
 def measurement(results: list[dict[str, Any]], title: str, seconds: bool) -> dict[str, Any]:
-    """The content of the file.
+    """The content of a file about one command.
 
     Raises:
         SystemExit: If a run is not finished, or two differ in more than the seed.
@@ -86,15 +102,16 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--title", required=True)
     parser.add_argument("--seconds", action="store_true")
+    parser.add_argument("--arms", action="store_true", help="the runs have several commands")
     parser.add_argument("--commit", help="where the same code is found, if the runs used a copy of another commit")
     options = parser.parse_args()
     results = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in options.runs]
-    content = measurement(results, options.title, options.seconds)
+    content = (arms if options.arms else measurement)(results, options.title, options.seconds)
     if options.commit:
         content["commits"] = [options.commit]
     options.file.parent.mkdir(parents=True, exist_ok=True)
     options.file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(content["summary"]))
+    print(json.dumps([arm["summary"] for arm in content["arms"]] if options.arms else content["summary"]))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Optional
 
 from annotated_types import Ge
 
@@ -15,11 +15,11 @@ from ast_experiments.core.errors import ConfigError, UserError
 from ast_experiments.core.ranges import Rate
 from ast_experiments.selection.find import BUILT, MISSING, Setting, find, settings_of
 from ast_experiments.selection.method import Method
-from ast_experiments.selection.rate_schedule import RateSchedule
+from ast_experiments.selection.rate_schedule import RateSchedule, ScheduleName
 
 RATES: Mapping[str, Any] = {
     "rate": Rate,
-    "rate_schedule": Literal["constant", "linear", "cosine"] | list[Rate],
+    "rate_schedule": ScheduleName | list[Rate],
     "rate_final": Optional[Rate],  # noqa: UP045 - the other form is for classes only
     "warmup_epochs": Annotated[int, Ge(0)],
     "final_epochs": Annotated[int, Ge(0)],
@@ -96,7 +96,7 @@ def _rates(target: type[Method], given: dict[str, Any], own: Mapping[str, Settin
     settings = {key: Setting(kind, None) for key, kind in RATES.items() if key not in own}
     defaults = {
         "rate": target.rate,
-        "rate_schedule": "constant",
+        "rate_schedule": target.rate_schedule,
         "rate_final": None,
         "warmup_epochs": target.warmup_epochs,
         "final_epochs": 0,

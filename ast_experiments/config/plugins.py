@@ -55,7 +55,7 @@ def defaults_of(group: str, name: str) -> dict[str, Any]:
     if rate is not None:
         settings |= {
             "rate": rate,
-            "rate_schedule": "constant",
+            "rate_schedule": target.rate_schedule,  # pyright: ignore[reportFunctionMemberAccess]
             "rate_final": None,
             "warmup_epochs": target.warmup_epochs,  # pyright: ignore[reportFunctionMemberAccess]
             "final_epochs": 0,

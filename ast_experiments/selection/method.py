@@ -25,6 +25,7 @@ from ast_experiments.selection.history import SampleHistory
 from ast_experiments.selection.numeric import Number, generator
 from ast_experiments.selection.parts import Part
 from ast_experiments.selection.plan import Plan
+from ast_experiments.selection.rate_schedule import ScheduleName
 
 NO_HOLDOUT = """\
 needs samples held out from training, but there are none; type holdout=0.1, in the runs that it is compared with too"""
@@ -41,6 +42,7 @@ class Method(ABC):
 
     Attributes:
         rate: Default target rate; None for a method without a target rate, which then gets no rate schedule or budget.
+        rate_schedule: Default rate schedule.
         warmup_epochs: Default number of leading epochs that train every sample.
         scoring: When the scores that it chooses by are measured, for results: `stale`, in the last visit of a sample;
             `fresh`, in an extra pass over the loaded batch (`gather` and `masked` in AST's published forms); None if it
@@ -61,6 +63,7 @@ class Method(ABC):
     """
 
     rate: ClassVar[float | None] = 0.4
+    rate_schedule: ClassVar[ScheduleName] = "constant"
     warmup_epochs: ClassVar[int] = 0
     scoring: ClassVar[str | None] = "stale"
     uniform: ClassVar[bool] = False

@@ -9,6 +9,11 @@ from typing import Literal
 
 from ast_experiments.core.errors import ConfigError
 
+ScheduleName = Literal["constant", "falling", "linear", "cosine"]
+
+FALL = 1.5
+"""A falling schedule begins at this multiple of its mean, or at 1."""
+
 
 @dataclass(frozen=True, slots=True)
 class RateSchedule:
@@ -17,14 +22,15 @@ class RateSchedule:
     Attributes:
         rate: Target after the warm-up, in (0, 1].
         final: Target before the final epochs; None keeps `rate`.
-        schedule: `constant`, or `linear` or `cosine` from `rate` to `final`; or the target of each epoch.
+        schedule: `constant`; `falling`, linear around a mean of `rate`; `linear` or `cosine` from `rate` to `final`; or
+            the target of each epoch.
         warmup_epochs: Number of leading epochs that train every sample.
         final_epochs: Number of last epochs that train every sample.
     """
 
     rate: float
     final: float | None = None
-    schedule: Literal["constant", "linear", "cosine"] | Sequence[float] = "constant"
+    schedule: ScheduleName | Sequence[float] = "constant"
     warmup_epochs: int = 0
     final_epochs: int = 0
 
@@ -57,14 +63,22 @@ class RateSchedule:
         """The lowest rate of an epoch that does not train every sample."""
         if not isinstance(self.schedule, str):
             return min(self.schedule)
-        return min(self.rate, self.final or self.rate)
+        return min(self._ends)
 
     @property
     def last(self) -> float:
         """The rate at the end of the schedule, before the final epochs."""
         if not isinstance(self.schedule, str):
             return self.schedule[-1]
-        return self.final or self.rate
+        return self._ends[1]
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """The first and the last rate of a named schedule."""
+        if self.schedule == "falling":
+            first = min(1.0, FALL * self.rate)
+            return first, 2 * self.rate - first
+        return self.rate, self.rate if self.schedule == "constant" or self.final is None else self.final
 
     def dense(self, epoch: int, epochs: int) -> bool:
         """Returns whether an epoch (counted from 0) of a run of `epochs` epochs trains every sample."""
@@ -76,13 +90,12 @@ class RateSchedule:
             return 1.0
         if not isinstance(self.schedule, str):
             return self.schedule[epoch]
-        if self.schedule == "constant" or self.final is None:
-            return self.rate
+        first, last = self._ends
         span = epochs - self.warmup_epochs - self.final_epochs - 1
-        progress = (epoch - self.warmup_epochs) / span if span > 0 else 1.0
+        progress = (epoch - self.warmup_epochs) / span if span > 0 else 0.5 if self.schedule == "falling" else 1.0
         if self.schedule == "cosine":
             progress = (1 - math.cos(math.pi * progress)) / 2
-        return self.rate + (self.final - self.rate) * progress
+        return first + (last - first) * progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,19 +99,19 @@ def test_a_method_that_needs_held_out_samples_has_half_of_them(tmp_path: Path, r
 
 
 def test_rows_move_the_learning_rate(tmp_path: Path, root: str) -> None:
-    run(tmp_path, "experiment=cifar10_speedrun", root, "tracking.log_every=1")
+    run(tmp_path, "experiment=cifar10_speedrun", root, "recipe.clock=rows", "tracking.log_every=1")
     steps = rows(tmp_path, "step")
     # Every step trains one batch. What the rate schedule expects is rounded to batches, so the clock may be one off.
     for index, row in enumerate(steps):
-        assert row["train/lr"] / 0.24 == pytest.approx(1 - index / len(steps), abs=1.5 / len(steps))
-    assert steps[0]["train/lr"] == 0.24
+        assert row["train/lr"] / 0.12 == pytest.approx(1 - index / len(steps), abs=1.5 / len(steps))
+    assert steps[0]["train/lr"] == 0.12
 
 
-def test_epochs_move_it_otherwise(tmp_path: Path, root: str) -> None:
-    run(tmp_path, "experiment=cifar10_speedrun", root, "recipe.clock=epochs")
+def test_epochs_move_it_by_default(tmp_path: Path, root: str) -> None:
+    run(tmp_path, "experiment=cifar10_speedrun", root)
     steps = rows(tmp_path, "step")
     for row, before in zip(steps[1:], steps, strict=False):
-        assert row["train/lr"] == pytest.approx(0.24 * (1 - before["epoch"] / 4))
+        assert row["train/lr"] == pytest.approx(0.12 * (1 - before["epoch"] / 4))
 
 
 def test_the_first_convolution_stays_as_it_was_whitened(tmp_path: Path, root: str) -> None:

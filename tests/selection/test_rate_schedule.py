@@ -18,6 +18,10 @@ SCHEDULES = {
     "cosine": (RateSchedule(0.6, 0.2, "cosine"), 5, [0.6, HALF, 0.4, 0.8 - HALF, 0.2]),
     "warm-up and final": (RateSchedule(0.6, 0.2, "linear", 1, 2), 6, [1, 0.6, 0.4, 0.2, 1, 1]),
     "rising": (RateSchedule(0.2, 0.6, "linear"), 3, [0.2, 0.4, 0.6]),
+    "falling": (RateSchedule(0.4, schedule="falling"), 5, [0.6, 0.5, 0.4, 0.3, 0.2]),
+    "falling from 1": (RateSchedule(0.8, schedule="falling"), 3, [1.0, 0.8, 0.6]),
+    "falling, warm-up": (RateSchedule(0.4, None, "falling", 1, 1), 5, [1, 0.6, 0.4, 0.2, 1]),
+    "falling, one epoch": (RateSchedule(0.4, schedule="falling"), 1, [0.4]),
     "listed": (RateSchedule(0.4, schedule=[1.0, 0.5, 0.3]), 3, [1.0, 0.5, 0.3]),
     "one epoch between": (RateSchedule(0.6, 0.2, "linear", 1, 1), 3, [1, 0.2, 1]),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from annotated_types import Ge, Gt
 from pydantic import Strict, model_validator
@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from ast_experiments.config.schema.fields import NESTED, STRICT
 from ast_experiments.core.ranges import Rate
+from ast_experiments.selection.rate_schedule import ScheduleName
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Rated(Named):
     """A method with a target rate."""
 
     rate: Rate
-    rate_schedule: Literal["constant", "linear", "cosine"] | list[Rate]
+    rate_schedule: ScheduleName | list[Rate]
     rate_final: Rate | None
     warmup_epochs: Annotated[int, Ge(0)]
     final_epochs: Annotated[int, Ge(0)]

@@ -118,8 +118,9 @@ def check_common(common: Sequence[str]) -> None:
 def arm_config(common: Sequence[str], arm: Arm) -> Config:
     """Composes and checks the config of an arm.
 
-    An experiment or a shared override may set values of its own method. Another method takes over only the rates, so
-    that all arms have one target rate unless they set their own. Baselines take over nothing.
+    An experiment or a shared override may set values of its own method. Another method takes over only the target rate
+    and what was set about its schedule, so that all arms have one target rate unless they set their own. Baselines take
+    over nothing.
 
     Raises:
         ConfigError: If the settings do not compose.
@@ -130,13 +131,16 @@ def arm_config(common: Sequence[str], arm: Arm) -> Config:
         return validate(compose([*common, *arm.overrides]) if own else base)
     from omegaconf import OmegaConf
 
+    from ast_experiments.config.plugins import choice_values
     from ast_experiments.config.presets import RATES
 
     method = compose(["~experiment", f"method={arm.method}", *own]).method
     if not arm.baseline_for:
         given = {re.split("[.=]", override)[1] for override in own}
+        default = choice_values("method", base.method.name) or {}
         for key in RATES:
-            if key in base.method and key in method and key not in given:
+            adopted = key == "rate" or base.method.get(key) != default.get(key)
+            if adopted and key in base.method and key in method and key not in given:
                 OmegaConf.update(method, key, base.method[key])
     OmegaConf.update(base, "method", method, merge=False)
     return validate(base)

@@ -118,6 +118,7 @@ class AST(Method):
         reweight: Whether `proportional` weighs the losses.
     """
 
+    rate_schedule = "falling"
     waits_for_scores = True
     averaged = AVERAGED
 
