@@ -121,8 +121,9 @@ def expected(config: Config) -> int:
     if config.method.name == "rs2":
         return 1
     schedule = rate_schedule_of(config.method)
-    flat = schedule is not None and schedule.schedule == "constant"
-    return 2 if flat and schedule.warmup_epochs + schedule.final_epochs == 0 else 3
+    if schedule is None or schedule.schedule != "constant":
+        return 3
+    return 3 if schedule.warmup_epochs + schedule.final_epochs else 2
 
 
 def _dense_shorter(plan: StudyPlan, method: Arm, epochs: int, config_of: Callable[[Arm], Config]) -> str:

@@ -70,8 +70,11 @@ def scaled_rates(rates: Sequence[float], mean: float, lowest: float) -> list[flo
         Rates in [lowest, 1], rounded to four digits.
     """
     low, high = 0.0, 1 / min(max(rate, lowest) for rate in rates)
+
+    def scaled(factor: float) -> list[float]:
+        return [min(1.0, max(lowest, factor * rate)) for rate in rates]
+
     for _ in range(60):
-        factor = (low + high) / 2
-        scaled = [min(1.0, max(lowest, factor * rate)) for rate in rates]
-        low, high = (factor, high) if fmean(scaled) < mean else (low, factor)
-    return [float(f"{rate:.4g}") for rate in scaled]
+        middle = (low + high) / 2
+        low, high = (middle, high) if fmean(scaled(middle)) < mean else (low, middle)
+    return [float(f"{rate:.4g}") for rate in scaled(high)]
