@@ -113,10 +113,15 @@ def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
                 f"best {best:.2f} %" if best is not None else "",
             )
         )
-    rate = figures.get("last_quarter_activation_rate", figures.get("mean_activation_rate"))
+    rate, late = figures.get("mean_activation_rate"), figures.get("last_quarter_activation_rate")
+    rate, late = (late, None) if rate is None else (rate, late)
     if rate is not None:
-        target = figures.get("target")
-        cards.append(("activation rate", f"{rate:.3f}", f"target {target:.3f}" if target is not None else "no target"))
+        target = figures.get("last_quarter_target", figures.get("target"))
+        notes = [
+            "" if late is None else f"last quarter {late:.3f}",
+            "no target" if target is None else f"target {target:.3f}",
+        ]
+        cards.append(("activation rate", f"{rate:.3f}", ", ".join(filter(None, notes))))
     if "nominal_savings" in figures:
         cards.append(("nominal savings", f"{100 * figures['nominal_savings']:.1f} %", "cost model, not energy"))
     seconds = figures.get("seconds") or {}

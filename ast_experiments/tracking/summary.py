@@ -74,7 +74,8 @@ def _best(result: Mapping[str, Any]) -> str:
 
 
 def _last_quarter(result: Mapping[str, Any]) -> str:
-    text, target = _number(result.get("last_quarter_activation_rate")), result.get("target")
+    text = _number(result.get("last_quarter_activation_rate"))
+    target = result.get("last_quarter_target", result.get("target"))
     return f"{text} (target {target:.4g})" if text and target is not None else text
 
 
