@@ -120,7 +120,7 @@ def load(paths: Iterable[str | os.PathLike[str]], *, views: bool = False) -> Loa
 
 
 def _with_views(record: RunRecord) -> RunRecord:
-    return replace(record, result=record.result | {"final_accuracy": record.result.get("final_accuracy_views")})
+    return replace(record, result={**record.result, "final_accuracy": record.result.get("final_accuracy_views")})
 
 
 def _add(found: LoadedRuns, record: RunRecord, seen: dict[str, Path]) -> None:
