@@ -110,6 +110,7 @@ def main() -> None:
             "dense": endless_run(dataset, Path(scratch, "dense"), *overrides, "method=dense").run_epoch,
             f"stale {args.rate:g}": endless_run(
                 dataset, Path(scratch, "stale"), *overrides, "method=ast", f"method.rate={args.rate}",
+                "method.rate_schedule=constant",
                 "method.warmup_epochs=1",
             ).run_epoch,
         }  # fmt: skip

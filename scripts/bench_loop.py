@@ -90,7 +90,7 @@ def main() -> None:
         folder = Path(scratch)
         arms = {"bare": bare_arm(dataset), "dense": endless_run(dataset, folder / "dense").run_epoch}
         for rate in args.rates:
-            overrides = ["method=ast", f"method.rate={rate}", "method.warmup_epochs=1"]
+            overrides = ["method=ast", f"method.rate={rate}", "method.rate_schedule=constant", "method.warmup_epochs=1"]
             arms[f"stale {rate}"] = endless_run(dataset, folder / f"stale{rate}", *overrides).run_epoch
             arms[f"stale {rate}"]()  # the warm-up epoch, which is dense and gives every sample a score
         seconds = take_turns(arms, args.rounds)

@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ast_experiments import select
 
-METHODS: dict[str, dict[str, Any]] = {"dense": {}, "ast": {"rate": 0.4}}
+METHODS: dict[str, dict[str, Any]] = {"dense": {}, "ast": {"rate": 0.4, "rate_schedule": "constant"}}
 
 
 def digits() -> tuple[TensorDataset, int]:

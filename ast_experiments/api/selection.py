@@ -56,7 +56,7 @@ class Selection:
         check_method(self.name, self.method)
         self.settings = {"batch_size": batch_size, "epochs": epochs, **settings}
         self.controller = controller if hasattr(self.method, "_controller") and self.method.uses_controller else None
-        self.target = None if self._schedule is None else self._schedule.final or self._schedule.rate
+        self.target = None if self._schedule is None else self._schedule.last
         self.device = torch.device(device)
         run = {"samples": dataset_size, "batch_size": batch_size, "epochs": epochs, "seed": seed, "device": self.device}
         self._selector = Selector(self.method, Context(**run, fetch=only_ids, auxiliary_model=no_auxiliary_model))

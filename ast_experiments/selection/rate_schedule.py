@@ -77,7 +77,7 @@ class RateSchedule:
         """The first and the last rate of a named schedule."""
         if self.schedule == "falling":
             first = min(1.0, FALL * self.rate)
-            return first, 2 * self.rate - first
+            return first, round(2 * self.rate - first, 12)
         return self.rate, self.rate if self.schedule == "constant" or self.final is None else self.final
 
     def dense(self, epoch: int, epochs: int) -> bool:

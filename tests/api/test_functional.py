@@ -95,7 +95,9 @@ ORDER = generator(3, 1, 1).permutation(SAMPLES)
 def test_ast_chooses_by_loss() -> None:
     for pick, temperature in (("topk", None), ("proportional", 2.0)):
         given = {} if temperature is None else {"temperature": temperature}
-        selection, losses = after_one_epoch("ast", rate=0.5, warmup_epochs=1, pick=pick, exploration=0.25, **given)
+        selection, losses = after_one_epoch(
+            "ast", rate=0.5, rate_schedule="constant", warmup_epochs=1, pick=pick, exploration=0.25, **given
+        )
         mask = functional.choose_by_loss(
             losses[ORDER], 120, generator(3, 4, 1), temperature=temperature, uniform=30, uniform_rng=generator(3, 2, 1)
         )
@@ -104,7 +106,7 @@ def test_ast_chooses_by_loss() -> None:
 
 def test_ast_weighs() -> None:
     given = {"pick": "proportional", "reweight": True, "exploration": 0.25}
-    selection, losses = after_one_epoch("ast", rate=0.5, warmup_epochs=1, **given)
+    selection, losses = after_one_epoch("ast", rate=0.5, rate_schedule="constant", warmup_epochs=1, **given)
     mask, weights = functional.choose_with_weights(losses[ORDER], 120, generator(3, 4, 1), uniform=0.25)
     ids, found = planned(selection)
     assert ids == ORDER[mask].tolist()

@@ -14,6 +14,7 @@ from ast_experiments.core.errors import UserError
 
 ROWS = 200
 GOOD: dict[str, Any] = {"dataset_size": ROWS, "batch_size": 16, "epochs": 4}
+CONSTANT = {**GOOD, "rate_schedule": "constant"}
 
 
 class Stream(IterableDataset[int]):
@@ -99,11 +100,11 @@ MISUSES: dict[str, tuple[Callable[[], Any], str]] = {
         "batch_sampler option is mutually exclusive with",
     ),
     "an epoch cut short": (
-        lambda: some_batches(select("ast", **GOOD), steps=2),
+        lambda: some_batches(select("ast", **CONSTANT), steps=2),
         "epoch 0 ended after 2 of 5 batches; iterate over the loader to its end",
     ),
     "an epoch left": (
-        lambda: left(select("ast", **GOOD)),
+        lambda: left(select("ast", **CONSTANT)),
         "epoch 0 was left after 0 of 5 batches, and its losses are not committed; iterate over the loader to its end",
     ),
     "no loop over epochs": (
@@ -111,7 +112,7 @@ MISUSES: dict[str, tuple[Callable[[], Any], str]] = {
         "there is no epoch to train: write `for epoch in selection.epochs():` around the loop",
     ),
     "NaN losses": (
-        lambda: some_batches(select("ast", **GOOD), value=float("nan")),
+        lambda: some_batches(select("ast", **CONSTANT), value=float("nan")),
         "80 losses of epoch 0 are NaN or infinite, the first in batch 1; lower the learning rate",
     ),
     "another dataset": (

@@ -77,7 +77,7 @@ def test_a_sound_set_is_said_to_be_one(layout, tmp_path, monkeypatch, capsys):
         f"dataset.root={tmp_path}",
         f"dataset.cache={tmp_path}/cache",
         "dataset.size=32",
-        "recipe.batch_size=8",
+        "recipe.batch_size=4",
     ]
     code, lines = run(monkeypatch, capsys, "dataset=folder", *arguments, "recipe.eval_batch_size=8")
     assert code == 0, lines

@@ -37,6 +37,10 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
 
     def call(*arguments: str) -> Done:
+        if "hydra/launcher=joblib" in arguments:
+            # Its workers live on after a call, in the directory and with the environment of that call.
+            loky = pytest.importorskip("joblib.externals.loky")
+            loky.get_reusable_executor().shutdown(wait=True)
         monkeypatch.setenv(LAUNCH, "")
         monkeypatch.delenv(LAUNCH)
         monkeypatch.setattr(sys, "argv", ["ast-train", *arguments])

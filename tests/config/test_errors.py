@@ -183,7 +183,7 @@ def config_of(*overrides: str) -> Config:
         ),
         (["recipe.batch_size=1443"], "recipe.batch_size: 1443 is more than the 1442 training samples"),
         (
-            ["recipe.batch_size=577"],
+            ["recipe.batch_size=577", "method.rate_schedule=constant"],
             "recipe.batch_size: 577 is more than the 576 rows that an epoch trains at rate 0.4",
         ),
         (["method=rho_loss", "holdout=0.98"], "recipe.batch_size: 32 is more than the 29 training samples"),

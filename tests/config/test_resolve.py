@@ -78,7 +78,7 @@ def test_it_is_told() -> None:
 @pytest.fixture
 def encoded_images(tmp_path: Path) -> list[str]:
     image_tools.folders(tmp_path / "data", image_tools.samples())
-    small = ["recipe=small", "recipe.batch_size=8", "recipe.epochs=1", "hardware=cpu", "hardware.workers=0"]
+    small = ["recipe=small", "recipe.batch_size=4", "recipe.epochs=1", "hardware=cpu", "hardware.workers=0"]
     return ["dataset=folder", f"dataset.root={tmp_path / 'data'}", "tracking=jsonl", "tracking.report=false", *small]
 
 

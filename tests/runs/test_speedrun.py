@@ -133,7 +133,7 @@ def test_a_proxy_of_the_fast_network_is_whitened(tmp_path: Path, root: str) -> N
     [
         (["recipe.optimizer=sgd"], "recipe.muon_sgd: goes with recipe.optimizer=muon_sgd, not with sgd"),
         (["recipe.muon_sgd=null"], "recipe.optimizer: muon_sgd needs the learning rates of recipe.muon_sgd"),
-        (["recipe.schedule_by=epoch"], "recipe.clock: rows are counted within epochs"),
+        (["recipe.clock=rows", "recipe.schedule_by=epoch"], "recipe.clock: rows are counted within epochs"),
         (["recipe.clock=days"], "recipe.clock: 'days' is wrong"),
         (["recipe.muon_sgd.head_lr=0"], "recipe.muon_sgd.head_lr: 0 is wrong"),
         (["eval_on=holdout"], "eval_on: holdout needs held-out training samples; type holdout=0.1"),

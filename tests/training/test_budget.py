@@ -56,7 +56,7 @@ NEVER = {
     ),
     "dense": (
         ["method=dense", "method.budget.samples=4000"],
-        "sets its own rate; .* given to ast, ast_fresh, ast_masked, proxy",
+        "sets its own rate; .* given to ast, ast_fresh, ast_masked, loss_drop, proxy",
     ),
 }
 

@@ -31,7 +31,7 @@ from ast_experiments.runs import run as launch
 from ast_experiments.runs.identity import config_hash
 
 TINY = ["dataset.train_rows=200", "recipe.epochs=2", "tracking=jsonl", "tracking.report=false", "hardware.threads=1"]
-SPACE = ["recipe.lr=1e-4..1e-1:log", "method.rate=0.2..0.6"]
+SPACE = ["recipe.lr=1e-4..1e-1:log", "method.rate=0.2..0.6", "method.rate_schedule=constant"]
 ROOT = Path("outputs/tune")
 
 
@@ -191,7 +191,9 @@ def test_trials_below_the_median_are_pruned(monkeypatch: pytest.MonkeyPatch) -> 
 
     four = [*(each for each in TINY if "epochs" not in each), "recipe.epochs=4"]
     invent(monkeypatch, figures)
-    assert search(monkeypatch, "method.rate=0.2..0.6", *four, "trials=10", "name=s") == 0
+    assert (
+        search(monkeypatch, "method.rate=0.2..0.6", "method.rate_schedule=constant", *four, "trials=10", "name=s") == 0
+    )
     found = trials("s")
     assert "pruned" in [trial["status"] for trial in found]
     rates = [float(trial["method.rate"]) for trial in found]
@@ -207,7 +209,18 @@ def test_trials_below_the_median_are_pruned(monkeypatch: pytest.MonkeyPatch) -> 
     # The same with prune=false makes every run whole, and so does a goal that the curve does not lead to.
     for name, more in (("t", ["prune=false"]), ("u", ["goal=rows_trained"])):
         invent(monkeypatch, lambda config: {**figures(config), "rows_trained": 1})
-        assert search(monkeypatch, "method.rate=0.2..0.6", *four, "trials=7", f"name={name}", *more) == 0
+        assert (
+            search(
+                monkeypatch,
+                "method.rate=0.2..0.6",
+                "method.rate_schedule=constant",
+                *four,
+                "trials=7",
+                f"name={name}",
+                *more,
+            )
+            == 0
+        )
         assert {trial["status"] for trial in trials(name)} == {"finished"}
 
 
@@ -218,7 +231,7 @@ def test_two_goals_and_choices(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         return {"final_accuracy": 100 * rate - 20 * loses, "compute_savings": 1 - rate}
 
     ran = invent(monkeypatch, figures)
-    space = ["method.rate=0.25,0.5", "significance=loss,loss_entropy"]
+    space = ["method.rate=0.25,0.5", "method.rate_schedule=constant", "significance=loss,loss_entropy"]
     command = [*space, *TINY, "goal=final_accuracy,compute_savings", "trials=12", "name=s"]
     assert search(monkeypatch, *command) == 0
     # Trials with the same values share a run.
