@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -116,23 +116,27 @@ def _conv_backward(
     return 2 * gradient[0] * places * prod(weight) * (wanted[0] + wanted[1])
 
 
-def forward_counter(
-    model: nn.Module, image_shape: tuple[int, int, int], classes: int, full: Flops | None
-) -> Callable[[int | None], int]:
-    """Returns a function from an image size to the FLOPs of a forward pass, which are counted once for each size.
+class FlopsBySize:
+    """Counts the FLOPs of a sample once for each image size.
 
     Args:
-        model: The network.
-        image_shape: Channels, height and width.
+        model: The network, before `torch.compile`.
+        image_shape: Channels, height and width at full size.
         classes: Number of classes.
-        full: FLOPs at the full size; None if they could not be counted.
+        sizes: Heights and widths in pixels to count at once; others are counted when they are asked for.
     """
-    counted = {None: full, image_shape[1]: full}
 
-    def forward(size: int | None) -> int:
-        if size not in counted:
-            counted[size] = count_flops(model, (image_shape[0], size, size), classes)  # pyright: ignore
-        count = counted[size]
-        return 0 if count is None else count.forward
+    def __init__(
+        self, model: nn.Module, image_shape: tuple[int, int, int], classes: int, sizes: Iterable[int] = ()
+    ) -> None:
+        self._model, self._channels, self._full, self._classes = model, *image_shape[:2], classes
+        self._counted: dict[int, Flops | None] = {}
+        for size in (self._full, *sizes):
+            self(size)
 
-    return forward
+    def __call__(self, size: int | None = None) -> Flops | None:
+        """Returns the FLOPs at a height and width in pixels, None for full size; None if they cannot be counted."""
+        size = size or self._full
+        if size not in self._counted:
+            self._counted[size] = count_flops(self._model, (self._channels, size, size), self._classes)
+        return self._counted[size]

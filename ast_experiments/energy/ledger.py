@@ -25,12 +25,13 @@ class Ledger:
     Attributes:
         trained: Rows back-propagated.
         offered: Rows that the method chose from.
+        offered_flops: FLOPs of training every offered row.
         seconds: Seconds by phase; `score` includes scoring passes and auxiliary models.
         own: Rows scored, and FLOPs by phase, on this rank.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.trained = self.offered = 0
+        self.trained = self.offered = self.offered_flops = 0
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self.own: dict[str, int] = dict.fromkeys(("scored", *COUNTED), 0)
         self._all = self.own
@@ -38,6 +39,11 @@ class Ledger:
         self._host_score = 0.0
         self._cuda = device.type == "cuda"
         self._phase, self._since = "setup", time.perf_counter()
+
+    def offer(self, rows: int, flops_per_row: int) -> None:
+        """Counts rows that the method chooses from, and the FLOPs of training them all."""
+        self.offered += rows
+        self.offered_flops += rows * flops_per_row
 
     def charge_score(self, rows: int, flops_per_row: int, extra_flops: int = 0) -> None:
         """Charges a scoring pass of `rows` rows."""
@@ -120,11 +126,12 @@ class Ledger:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns rows, seconds and this rank's counts."""
-        return {"trained": self.trained, "offered": self.offered, "seconds": self.now(), "own": dict(self.own)}
+        counts = {key: getattr(self, key) for key in ("trained", "offered", "offered_flops")}
+        return counts | {"seconds": self.now(), "own": dict(self.own)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores rows and counts, and add the seconds of earlier parts of the run. All ranks call it together."""
-        self.trained, self.offered = state["trained"], state["offered"]
+        self.trained, self.offered, self.offered_flops = (state[k] for k in ("trained", "offered", "offered_flops"))
         self.own.update(state["own"])
         self.all_reduce()
         for phase, seconds in state["seconds"].items():

@@ -15,13 +15,14 @@ from ast_experiments.core import distributed
 from ast_experiments.data import build as data
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.data.loaders.base import Loader
+from ast_experiments.data.loaders.resized import ResizedLoader
 from ast_experiments.energy.build import METER_SETTINGS, build_meter
-from ast_experiments.energy.flops import count_flops, forward_counter
+from ast_experiments.energy.flops import FlopsBySize
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.runs.identity import config_hash
-from ast_experiments.runs.networks import auxiliary_models, build_model, check_score_size
+from ast_experiments.runs.networks import auxiliary_models, build_model, check_sizes
 from ast_experiments.runs.result import facts
 from ast_experiments.selection.build import build_method, check_rows
 from ast_experiments.selection.context import Context
@@ -29,6 +30,7 @@ from ast_experiments.selection.method import Method
 from ast_experiments.selection.selector import Selector
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.altered import AlteredRows
+from ast_experiments.training.auxiliary_model import AuxiliaryNetwork
 from ast_experiments.training.build import (
     build_clock,
     build_stepper,
@@ -38,7 +40,8 @@ from ast_experiments.training.build import (
 )
 from ast_experiments.training.checkpoint import Checkpointer
 from ast_experiments.training.evaluate import Validation
-from ast_experiments.training.hardware import Hardware, check_shared, worker_count
+from ast_experiments.training.hardware import check_shared, worker_count
+from ast_experiments.training.image_size import sizes_by_epoch
 from ast_experiments.training.loop import Trainer
 from ast_experiments.training.step import Scorer
 
@@ -83,20 +86,21 @@ def build_run(
     config, hardware = scale_batch(config), hardware_of(config.hardware)
     recipe, ledger = config.recipe, Ledger(hardware.device)
     method = build_method(config.method, config.controller, config.significance)
-    dataset, (train, val, held_out) = _load(config, dataset, method, hardware.device)
+    dataset, (train, val, held_out), sizes = _load(config, dataset, method, hardware.device)
     model = build_model(config, dataset, hardware)
     image_shape, classes = (dataset.image_shape[2], *dataset.image_shape[:2]), len(dataset.classes)
-    flops = count_flops(model, image_shape, classes)
+    check_sizes(config, model, image_shape[0], sizes)
+    flops = FlopsBySize(model, image_shape, classes, sizes)
     stepper, schedule = build_stepper(recipe, model, hardware, classes)
-    check_score_size(config, model, image_shape)
     at_once, eval_batch = find_rows_at_once(recipe, config.hardware, stepper, image_shape)
     # From here on everything is charged: what a method prepares counts as training.
     meter = build_meter(hardware.device, **{key: getattr(config.energy, key) for key in METER_SETTINGS})
     meter.start()
-    selector = Selector(method, _context(config, dataset, train, held_out, hardware, ledger))
+    auxiliary = auxiliary_models(config, dataset, hardware, ledger, sizes)
+    selector = Selector(method, _context(config, train, held_out, hardware.device, auxiliary))
     # Dropout starts from the seed, whatever was drawn while building, and draws differently on each rank.
     torch.manual_seed(config.seed + 1 + distributed.rank())
-    cost = RowCost(flops, config.energy.active_cost, config.energy.skipped_cost)
+    cost = RowCost(flops(), config.energy.active_cost, config.energy.skipped_cost, flops, sizes)
     target = build_target_rate(
         config.method, recipe, selector=selector, stepper=stepper, train=train, cost=cost, has_meter=meter.measures
     )
@@ -108,7 +112,7 @@ def build_run(
         stepper=stepper,
         schedule=schedule,
         clock=build_clock(recipe),
-        scorer=Scorer(stepper, ledger, forward_counter(model, image_shape, classes, flops)),
+        scorer=Scorer(stepper, ledger, flops),
         train=train,
         validation=Validation(val, len(dataset.val), eval_batch),
         epochs=recipe.epochs,
@@ -130,8 +134,12 @@ def build_run(
 
 def _load(
     config: Config, dataset: Dataset | None, method: Method, device: torch.device
-) -> tuple[Dataset, data.Loaders]:
-    """Loads the data, holds out samples if the config asks for it, and builds the loaders."""
+) -> tuple[Dataset, data.Loaders, tuple[int, ...]]:
+    """Loads the data, holds out samples if the config asks for it, and builds the loaders.
+
+    Returns:
+        Data set, loaders, and the image size of each epoch in pixels; no sizes without progressive resizing.
+    """
     dataset, held = data.split(
         dataset or build_dataset(config),
         config.holdout,
@@ -144,11 +152,21 @@ def _load(
     loaders = data.build_loaders(
         dataset, held, config.dataset, device=device, on_device=on_device, workers=workers, seed=config.seed
     )
-    return dataset, loaders
+    sizes = sizes_by_epoch(config.recipe.progressive_resizing, config.recipe.epochs, dataset.image_shape[0])
+    if sizes:
+        train, val, held_out = loaders
+        # Held-out samples teach an auxiliary model, once, for the images of the first epoch.
+        held_out = None if held_out is None else ResizedLoader(held_out, sizes[:1])
+        loaders = data.Loaders(ResizedLoader(train, sizes), val, held_out)
+    return dataset, loaders, sizes
 
 
 def _context(
-    config: Config, dataset: Dataset, train: Loader, held_out: Loader | None, hardware: Hardware, ledger: Ledger
+    config: Config,
+    train: Loader,
+    held_out: Loader | None,
+    device: torch.device,
+    auxiliary_model: Callable[..., AuxiliaryNetwork],
 ) -> Context:
     """Returns what a method knows of the run."""
     return Context(
@@ -156,9 +174,9 @@ def _context(
         batch_size=config.recipe.batch_size,
         epochs=config.recipe.epochs,
         seed=config.seed,
-        device=hardware.device,
+        device=device,
         fetch=train.fetch,
-        auxiliary_model=auxiliary_models(config, dataset, hardware, ledger),
+        auxiliary_model=auxiliary_model,
         held_out=None if held_out is None else held_out.fetch,
         held_out_samples=0 if held_out is None else len(held_out),
         warmup_epochs=config.recipe.warmup_epochs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.data import build as data
 from ast_experiments.data.dataset import Dataset
-from ast_experiments.energy.flops import Flops, count_flops
+from ast_experiments.energy.flops import Flops, FlopsBySize
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.models import build as models
 from ast_experiments.training.auxiliary_model import AuxiliaryNetwork, auxiliary_model_maker
@@ -37,27 +37,43 @@ def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Modu
     return model
 
 
-def check_score_size(config: Config, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
-    """Checks that the network can score images of the size that the method asks for.
+def check_sizes(config: Config, model: nn.Module, channels: int, sizes: Iterable[int]) -> None:
+    """Checks that the network takes images of every size at which it trains or scores.
+
+    Args:
+        config: Of the run.
+        model: Its network.
+        channels: Of the images.
+        sizes: Heights and widths in pixels of the training images; none if all have the full size.
 
     Raises:
-        ConfigError: If it cannot.
+        ConfigError: If it does not.
     """
-    size = getattr(config.method, "score_size", None)
-    if size is None or getattr(config.method, "score_net", None) == "proxy":
-        return
-    with mode_of(model, "eval"):
-        refused = models.size_error(model, image_shape[0], size)
-    if refused:
-        raise ConfigError(
-            f"method.score_size: {config.model.name} takes no images of {size} pixels here; type method.score_size=null"
-        )
+    scored = getattr(config.method, "score_size", None)
+    scored = None if getattr(config.method, "score_net", None) == "proxy" else scored
+    anyway = "or choose a model for images of any size, e.g. model=resnet18_cifar"
+    asked = [(size, "recipe.progressive_resizing", f", {anyway}") for size in sorted(set(sizes))]
+    for size, setting, instead in [*asked, *([(scored, "method.score_size", "")] if scored else [])]:
+        with mode_of(model, "eval"):
+            refused = models.size_error(model, channels, size)
+        if refused:
+            raise ConfigError(
+                f"{setting}: {config.model.name} takes no images of {size} pixels here; type {setting}=null{instead}"
+            )
 
 
 def auxiliary_models(
-    config: Config, dataset: Dataset, hardware: Hardware, ledger: Ledger
+    config: Config, dataset: Dataset, hardware: Hardware, ledger: Ledger, sizes: Iterable[int] = ()
 ) -> Callable[..., AuxiliaryNetwork]:
-    """Returns `Context.auxiliary_model`, which makes the auxiliary models of a method."""
+    """Returns `Context.auxiliary_model`, which makes the auxiliary models of a method.
+
+    Args:
+        config: Of the run.
+        dataset: Its data set.
+        hardware: Its hardware.
+        ledger: Charged for what the models do.
+        sizes: Heights and widths in pixels of the training images; none if all have the full size.
+    """
     height, _, channels = dataset.image_shape
     classes, settings = len(dataset.classes), dataclasses.asdict(config.model)
 
@@ -70,10 +86,17 @@ def auxiliary_models(
             raise ConfigError(f"{whose}{error}") from None
         if size in (None, height):
             models.whiten(model, lambda rows: data.plain_images(dataset, config.dataset, rows, torch.device("cpu")))
-        return model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
+        model = model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
+        for pixels in sorted({min(size or height, each) for each in sizes}):
+            if models.size_error(model.eval(), channels, pixels):
+                raise ConfigError(
+                    f"recipe.progressive_resizing: the method's own network, {arch or config.model.name}, takes no "
+                    f"images of {pixels} pixels; type recipe.progressive_resizing=null, or another method.proxy_arch"
+                )
+        return model.train()
 
-    def count(model: nn.Module, size: int | None) -> Flops:
-        pixels = size or height
-        return count_flops(model, (channels, pixels, pixels), classes) or Flops(0, 0)
+    def count(model: nn.Module) -> Callable[[int], Flops]:
+        counted = FlopsBySize(model, (channels, height, height), classes)
+        return lambda size: counted(size) or Flops(0, 0)
 
     return auxiliary_model_maker(make, lambda model: build_optim(config.recipe, model), count, hardware, ledger)

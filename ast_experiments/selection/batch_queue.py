@@ -40,7 +40,13 @@ class BatchQueue(Part):
         return sum(len(rows) for rows, _ in self._queue)
 
     def put(self, rows: Batch, epoch: int) -> None:
-        """Appends rows (n,) that were loaded in `epoch`; n may be 0."""
+        """Appends rows (n,) that were loaded in `epoch`; n may be 0.
+
+        If images have another size since this epoch, the waiting rows are made again as they look in it.
+        """
+        if self._queue and self._queue[-1][0].images.shape[2:] != rows.images.shape[2:]:
+            waiting = _joined([each for each, _ in self._queue])
+            self._queue = [(replace(self._fetch(waiting.ids, epoch), weights=waiting.weights), epoch)]
         self.picked += rows.rows
         if len(rows):
             self._queue.append((rows, epoch))

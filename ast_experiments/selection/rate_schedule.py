@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -105,10 +105,33 @@ class EpochCost:
     Attributes:
         whole: Cost of training every sample.
         choosing: Cost of choosing in an epoch that does not train every sample: scoring passes and auxiliary models.
+        by_epoch: Factor on both in each epoch of the run, e.g. of smaller images; empty if that is 1 throughout.
     """
 
     whole: float
     choosing: float = 0.0
+    by_epoch: tuple[float, ...] = ()
+
+    def factor(self, epoch: int) -> float:
+        """Returns the factor on both costs in an epoch, counted from 0."""
+        return self.by_epoch[epoch] if self.by_epoch else 1.0
+
+    def split(self, schedule: RateSchedule, epochs: Iterable[int], length: int) -> tuple[float, float]:
+        """Returns what some epochs cost at any rate, and what they add at rate 1.
+
+        Args:
+            schedule: Tells which epochs train every sample.
+            epochs: The epochs, counted from 0.
+            length: Planned epochs of the run.
+        """
+        fixed = sparse = 0.0
+        for epoch in epochs:
+            if schedule.dense(epoch, length):
+                fixed += self.factor(epoch) * self.whole
+            else:
+                fixed += self.factor(epoch) * self.choosing
+                sparse += self.factor(epoch) * self.whole
+        return fixed, sparse
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +149,8 @@ class Budget:
 
 def budget_range(schedule: RateSchedule, epochs: int, cost: EpochCost, lowest: float) -> tuple[float, float]:
     """Returns the least and the most that a run of `epochs` epochs can spend at rates in [lowest, 1]."""
-    dense = sum(schedule.dense(epoch, epochs) for epoch in range(epochs))
-    sparse = epochs - dense
-    fixed = dense * cost.whole + sparse * cost.choosing
-    return fixed + sparse * lowest * cost.whole, fixed + sparse * cost.whole
+    fixed, sparse = cost.split(schedule, range(epochs), epochs)
+    return fixed + sparse * lowest, fixed + sparse
 
 
 def budgeted_rate(
@@ -150,19 +171,25 @@ def budgeted_rate(
     """
     if schedule.dense(epoch, epochs):
         return 1.0
-    to_come = range(epoch, epochs)
-    shape = [schedule.target(e, epochs) for e in to_come if not schedule.dense(e, epochs)]
-    fixed = (len(to_come) - len(shape)) * cost.whole + len(shape) * cost.choosing
+    to_come = [e for e in range(epoch, epochs) if not schedule.dense(e, epochs)]
+    fixed, _ = cost.split(schedule, range(epoch, epochs), epochs)
+    shape = [(schedule.target(e, epochs), cost.factor(e)) for e in to_come]
     factor = _factor(shape, (left - fixed) / cost.whole, lowest)
-    return min(1.0, max(lowest, factor * shape[0]))
+    return min(1.0, max(lowest, factor * shape[0][0]))
 
 
-def _factor(shape: Sequence[float], wanted: float, lowest: float) -> float:
-    """Returns the factor at which the rates of a shape, limited to [lowest, 1], add up to `wanted`; by bisection."""
-    low, high = 0.0, 1.0 / min(shape)
+def _factor(shape: Sequence[tuple[float, float]], wanted: float, lowest: float) -> float:
+    """Returns the factor at which the costs of a shape add up to `wanted`; by bisection.
+
+    Args:
+        shape: Rate and cost at rate 1 of each epoch.
+        wanted: Sum of the costs.
+        lowest: Rates are limited to [lowest, 1].
+    """
+    low, high = 0.0, 1.0 / min(rate for rate, _ in shape)
 
     def total(factor: float) -> float:
-        return sum(min(1.0, max(lowest, factor * rate)) for rate in shape)
+        return sum(min(1.0, max(lowest, factor * rate)) * cost for rate, cost in shape)
 
     for _ in range(60):
         middle = (low + high) / 2

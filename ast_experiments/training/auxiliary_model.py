@@ -30,8 +30,8 @@ class AuxiliaryNetwork:
         schedule: Of its learning rate and label smoothing, by progress.
         hardware: Precision.
         ledger: Charged for everything that the model does.
-        flops: FLOPs of one sample, at the size that the network sees.
-        size: Width and height in pixels to shrink images to; None keeps them.
+        flops: Returns the FLOPs of one sample at the height and width in pixels that the network sees.
+        size: Height and width in pixels to shrink larger images to; None keeps them.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class AuxiliaryNetwork:
         schedule: Schedule,
         hardware: Hardware,
         ledger: Ledger,
-        flops: Flops,
+        flops: Callable[[int], Flops],
         size: int | None,
     ) -> None:
         self.model = model.train()
@@ -51,7 +51,8 @@ class AuxiliaryNetwork:
 
     def learn(self, batch: Batch, progress: float) -> None:
         """Trains one step on the mean loss; `progress` in [0, 1) sets the learning rate."""
-        self._ledger.charge_score(0, 0, (self._flops.forward + self._flops.backward) * len(batch))
+        flops = self._cost(batch)
+        self._ledger.charge_score(0, 0, (flops.forward + flops.backward) * len(batch))
         with self._ledger.phase("score"):
             self._schedule.set(progress)
             if len(batch):
@@ -77,10 +78,14 @@ class AuxiliaryNetwork:
 
     def score(self, batch: Batch) -> Outputs:
         """Scores a batch by a forward pass in eval mode, without gradients."""
-        self._ledger.charge_score(len(batch), self._flops.forward)
+        self._ledger.charge_score(len(batch), self._cost(batch).forward)
         with self._ledger.phase("score"), torch.no_grad(), mode_of(self.model, "eval"), self._hardware.autocast():
             logits = self.model(shrunk(batch.images, self._size))
             return Outputs(logits, self._losses(logits, batch))
+
+    def _cost(self, batch: Batch) -> Flops:
+        own = batch.images.shape[-1]
+        return self._flops(min(self._size or own, own))
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         return per_sample_loss(logits, batch.labels, self._schedule.label_smoothing)
@@ -100,14 +105,14 @@ class AuxiliaryNetwork:
 def auxiliary_model_maker(
     make_model: Callable[[float, str | None, int | None], nn.Module],
     make_optimizer: Callable[[nn.Module], tuple[torch.optim.Optimizer, Schedule]],
-    count: Callable[[nn.Module, int | None], Flops],
+    count: Callable[[nn.Module], Callable[[int], Flops]],
     hardware: Hardware,
     ledger: Ledger,
 ) -> Callable[..., AuxiliaryNetwork]:
-    """Returns `Context.auxiliary_model`, given what makes a network and its optimiser, and counts its FLOPs."""
+    """Returns `Context.auxiliary_model`, given what makes a network and its optimiser, and what counts its FLOPs."""
 
     def auxiliary_model(width: float = 0.25, arch: str | None = None, size: int | None = None) -> AuxiliaryNetwork:
         model = make_model(width, arch, size)
-        return AuxiliaryNetwork(model, *make_optimizer(model), hardware, ledger, count(model, size), size)
+        return AuxiliaryNetwork(model, *make_optimizer(model), hardware, ledger, count(model), size)
 
     return auxiliary_model

@@ -142,10 +142,8 @@ class BudgetControl:
             One line if even the smallest or the largest rates of the remaining epochs miss it; None otherwise.
         """
         left, cost = self.budget.amount - history[-1].total, self.cost(history)
-        dense = sum(self.setpoint.dense(e, self.epochs) for e in range(epoch, self.epochs))
-        sparse = self.epochs - epoch - dense
-        fixed = dense * cost.whole + sparse * cost.choosing
-        low, high = fixed + sparse * self.lowest * cost.whole, fixed + sparse * cost.whole
+        fixed, sparse = cost.split(self.setpoint, range(epoch, self.epochs), self.epochs)
+        low, high = fixed + sparse * self.lowest, fixed + sparse
         slack = MISS * self.budget.amount
         if low - slack <= left <= high + slack:
             return None
@@ -182,13 +180,14 @@ class BudgetControl:
                 before = now
                 continue
             if rows:
-                each = (now.training - before.training) / rows * self.samples
+                each = (now.training - before.training) / rows * self.samples / self.expected.factor(epoch)
                 whole = each if whole is None else MEMORY * each + (1 - MEMORY) * whole
             if not self.setpoint.dense(epoch, self.epochs):
                 # Some methods score every few epochs only: the mean does not follow the last one up and down.
-                choosing.append(now.choosing - before.choosing)
+                choosing.append((now.choosing - before.choosing) / self.expected.factor(epoch))
             before = now
-        return EpochCost(self.expected.whole if whole is None else whole, sum(choosing) / max(1, len(choosing)))
+        whole = self.expected.whole if whole is None else whole
+        return EpochCost(whole, sum(choosing) / max(1, len(choosing)), self.expected.by_epoch)
 
 
 def control_for(
@@ -200,8 +199,9 @@ def control_for(
     batch_size: int,
     flops: Flops | None,
     scored_share: Callable[[float], float],
-    time_per_row: Callable[[], tuple[float, float]],
+    time_per_row: Callable[[int], tuple[float, float]],
     has_meter: bool,
+    by_epoch: tuple[float, ...] = (),
 ) -> BudgetControl:
     """Builds the control of a budget: works out what an epoch is expected to cost.
 
@@ -213,8 +213,10 @@ def control_for(
         batch_size: Rows of a batch.
         flops: FLOPs of one sample; None if they could not be counted.
         scored_share: Called with a rate, returns the scoring passes per offered row.
-        time_per_row: Measures the seconds of training a row and of scoring one; called for a budget in seconds only.
+        time_per_row: Called with an epoch, measures the seconds of training one of its rows and of scoring one; called
+            for a budget in seconds only.
         has_meter: Whether joules are measured.
+        by_epoch: FLOPs of a row in each epoch, as a share of those at full size; empty if that is 1 throughout.
 
     Raises:
         ConfigError: If the unit of the budget cannot be measured here, or the amount cannot be met.
@@ -229,12 +231,15 @@ def control_for(
     if budget.kind == "flops" and flops is not None:
         whole, forward = float(flops.forward + flops.backward), float(flops.forward)
     elif budget.kind == "seconds":
-        whole, forward = time_per_row()
+        times = {share: time_per_row(epoch) for epoch, share in enumerate(by_epoch) if share not in by_epoch[:epoch]}
+        whole, forward = times[max(times)] if times else time_per_row(0)
+        by_epoch = tuple(times[share][0] / whole for share in by_epoch)
     elif budget.kind == "joules":
         whole = math.nan  # known after the first epoch; until then the set-point's own rates hold
 
     def cost(rate: float) -> EpochCost:
-        return EpochCost(samples * whole, samples * scored_share(rate) * forward)
+        factors = () if budget.kind == "samples" else by_epoch
+        return EpochCost(samples * whole, samples * scored_share(rate) * forward, factors)
 
     return BudgetControl(
         budget, setpoint, epochs, samples, batch_size,

@@ -85,8 +85,9 @@ def build_target_rate(
             batch_size=recipe.batch_size,
             flops=cost.flops,
             scored_share=selector.scored_share,
-            time_per_row=lambda: time_per_row(stepper, train, recipe.batch_size, scoring=scores),
+            time_per_row=lambda epoch: time_per_row(stepper, train, recipe.batch_size, epoch, scoring=scores),
             has_meter=has_meter,
+            by_epoch=cost.by_epoch,
         )
         logger.info(control.check())
     elif never_chooses(selector.method, schedule, recipe.epochs):

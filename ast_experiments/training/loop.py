@@ -96,7 +96,7 @@ class Trainer(TrainingState):
                 loaded = next(batches, None)
             if loaded is None:
                 return
-            self.ledger.offered += progress.load_batch(plan.offered_by(progress.batch))
+            self.ledger.offer(progress.load_batch(plan.offered_by(progress.batch)), self.cost.offered(progress.epoch))
             yield loaded
 
     def _set_learning_rate(self, plan: Plan) -> float:
@@ -109,7 +109,7 @@ class Trainer(TrainingState):
     def _step(self, batch: Batch, plan: Plan, target: float, lr: float) -> None:
         """Trains on a batch, lets the method learn from it, and logs the step."""
         outputs, weights = self.stepper.train(batch, self.selector.weigh)
-        self.ledger.charge("train", len(batch) * self.cost.train)
+        self.ledger.charge("train", len(batch) * self.cost.train(batch.images.shape[-1]))
         self.selector.observe(batch, outputs)
         if self.altered is not None:
             self.altered.count(batch.ids, weights)
@@ -169,7 +169,7 @@ class Trainer(TrainingState):
         self._flush(close=True)
         whole = self.progress.batch >= plan.batches
         rest = plan.offered - self.progress.offered if whole else 0
-        self.ledger.offered += rest
+        self.ledger.offer(rest, self.cost.offered(self.progress.epoch))
         self.log.offer(rest + self.progress.unlogged)
         with self.ledger.phase("plan"):
             self.selector.end_epoch(self.scorer)
@@ -208,7 +208,7 @@ class Trainer(TrainingState):
             "samples_seen": self.ledger.trained,
             **entries,
             **self.target.entry("epoch/target", target),
-            **self.cost.row(self.ledger),
+            **self.cost.row(self.ledger, self.progress.epoch - 1),
             **self.ledger.row(),
             **self.meter.row(),
         }

@@ -13,6 +13,7 @@ from torch.nn import functional
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import UserError
+from ast_experiments.energy.flops import Flops
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.training.hardware import Hardware
 
@@ -176,11 +177,12 @@ class Scorer:
     Args:
         stepper: Has the network.
         ledger: Is charged.
-        flops: Called with the height and width in pixels, or None for the full size; returns the FLOPs of the forward
-            pass of one sample.
+        flops: Called with the height and width in pixels; returns the FLOPs of one sample, or None if unknown.
     """
 
-    def __init__(self, stepper: Stepper, ledger: Ledger, flops: Callable[[int | None], int] = lambda size: 0) -> None:
+    def __init__(
+        self, stepper: Stepper, ledger: Ledger, flops: Callable[[int], Flops | None] = lambda size: None
+    ) -> None:
         self._stepper, self._ledger, self._flops = stepper, ledger, flops
 
     def __call__(self, batch: Batch, mode: Literal["train", "eval"] = "eval", size: int | None = None) -> Outputs:
@@ -190,10 +192,11 @@ class Scorer:
             batch: Rows to score.
             mode: `eval` uses the running statistics of BatchNorm and does not change them. `train` applies dropout and
                 updates the statistics, as the published code does.
-            size: Height and width in pixels that the images are shrunk to first; None leaves them as they are.
+            size: Height and width in pixels that larger images are shrunk to first; None leaves them as they are.
         """
-        stepper = self._stepper
-        self._ledger.charge_score(len(batch), self._flops(size))
+        stepper, own = self._stepper, batch.images.shape[-1]
+        flops = self._flops(min(size or own, own))
+        self._ledger.charge_score(len(batch), 0 if flops is None else flops.forward)
         with self._ledger.phase("score"), torch.no_grad(), mode_of(stepper.model, mode), stepper.hardware.autocast():
             images = shrunk(batch.images, size)
             parts = [stepper.model(images[rows]) for rows in _parts(len(batch), stepper.at_once)]
@@ -214,8 +217,11 @@ def _joined(parts: Sequence[tuple[Outputs, Tensor | None]]) -> tuple[Outputs, Te
 
 
 def shrunk(images: Tensor, size: int | None) -> Tensor:
-    """Shrinks images (n, c, h, w) to `size` x `size` pixels, each the mean of its area; None keeps them."""
-    if size is None or size == images.shape[-1]:
+    """Shrinks images (n, c, h, w) to `size` x `size` pixels, each the mean of its area; None keeps them.
+
+    Images that are not larger are kept too.
+    """
+    if size is None or size >= images.shape[-1]:
         return images
     return functional.interpolate(images, size=(size, size), mode="area")
 

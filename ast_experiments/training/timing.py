@@ -18,7 +18,9 @@ MIN_SECONDS, MAX_REPEATS = 1.0, 20
 RANK_REPEATS = 5  # with several ranks, which must all do the same number
 
 
-def time_per_row(stepper: Stepper, loader: Loader, batch_size: int, *, scoring: bool) -> tuple[float, float]:
+def time_per_row(
+    stepper: Stepper, loader: Loader, batch_size: int, epoch: int, *, scoring: bool
+) -> tuple[float, float]:
     """Returns the seconds of loading and training a row, and of scoring one.
 
     Leaves weights, statistics and random streams as they were.
@@ -27,6 +29,7 @@ def time_per_row(stepper: Stepper, loader: Loader, batch_size: int, *, scoring: 
         stepper: Makes the steps.
         loader: Of training samples.
         batch_size: Rows of a batch on all ranks.
+        epoch: Epoch whose images are loaded.
         scoring: Whether to time a scoring pass too; 0 otherwise.
     """
     device = stepper.hardware.device
@@ -37,11 +40,11 @@ def time_per_row(stepper: Stepper, loader: Loader, batch_size: int, *, scoring: 
             torch.cuda.synchronize()
 
     def train() -> None:
-        stepper.dry_run(loader.fetch(ids, 0).take(slice(None), batch_size))
+        stepper.dry_run(loader.fetch(ids, epoch).take(slice(None), batch_size))
         synchronize()
 
     def score() -> None:
-        batch = loader.fetch(ids, 0)
+        batch = loader.fetch(ids, epoch)
         with torch.no_grad(), mode_of(stepper.model, "eval"), stepper.hardware.autocast():
             stepper.model(batch.images)
         synchronize()

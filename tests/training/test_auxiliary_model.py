@@ -38,7 +38,13 @@ def auxiliary_model(
     hardware: Any = SimpleNamespace(device=CPU, dtype=dtype, autocast=nullcontext)
     schedule: Any = SimpleNamespace(set=lambda progress: lr, label_smoothing=smoothing)
     return AuxiliaryNetwork(
-        model, torch.optim.SGD(model.parameters(), lr=lr), schedule, hardware, Ledger(CPU), Flops(1, 2), None
+        model,
+        torch.optim.SGD(model.parameters(), lr=lr),
+        schedule,
+        hardware,
+        Ledger(CPU),
+        lambda size: Flops(1, 2),
+        None,
     )
 
 

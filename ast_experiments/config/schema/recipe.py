@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Lt
-from pydantic import Strict, model_validator
+from pydantic import BeforeValidator, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
 from ast_experiments.config.schema.fields import NESTED, STRICT
@@ -32,6 +32,31 @@ class MuonSGDConfig:
     momentum: Annotated[float, Strict(), Ge(0), Lt(1)]
 
 
+@dataclass(config=NESTED, frozen=True, kw_only=True)
+class ProgressiveResizingConfig:
+    """Training on smaller images at first; names and defaults are those of MosaicML's Composer."""
+
+    initial_scale: Annotated[float, Strict(), Gt(0), Lt(1)] = 0.5
+    delay_fraction: Annotated[float, Strict(), Ge(0), Lt(1)] = 0.5
+    finetune_fraction: Annotated[float, Strict(), Ge(0), Lt(1)] = 0.2
+    size_increment: Annotated[int, Strict(), Ge(1)] = 4
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.delay_fraction + self.finetune_fraction > 1 + 1e-9:
+            raise ValueError(
+                f"recipe.progressive_resizing: delay_fraction={self.delay_fraction:g} and "
+                f"finetune_fraction={self.finetune_fraction:g} are more than the whole run; give shares that add up to "
+                "1 or less"
+            )
+        return self
+
+
+def _named(value: Any) -> Any:
+    """Takes a number for the initial scale."""
+    return {"initial_scale": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 @dataclass(config=STRICT, frozen=True, kw_only=True)
 class RecipeConfig:
     """Optimiser, schedule and batches."""
@@ -40,6 +65,7 @@ class RecipeConfig:
     epochs: Count
     batch_size: Count
     eval_batch_size: Count
+    progressive_resizing: Annotated[ProgressiveResizingConfig | None, BeforeValidator(_named)]
     optimizer: Literal["sgd", "momentum", "adamw", "adam", "lamb", "lion", "muon", "muon_sgd"]
     lr: Positive
     momentum: Annotated[float, Ge(0), Lt(1)]

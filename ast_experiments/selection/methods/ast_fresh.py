@@ -95,7 +95,7 @@ class ASTFresh(Method):
         self._proxy = ProxyNet(c, *self._proxy_settings, self._size) if self._proxied else None
         self._pixels = 1.0
         if self._size is not None:
-            full = c.fetch(torch.zeros(1, dtype=torch.int64), 0).images.shape[-1]
+            full = c.fetch(torch.zeros(1, dtype=torch.int64), c.epochs - 1).images.shape[-1]  # the largest of the run
             if self._size >= full:
                 raise ConfigError(
                     f"method.score_size: {self._size} is not less than the images' {full} pixels; "
