@@ -87,7 +87,7 @@ def auxiliary_models(
         if size in (None, height):
             models.whiten(model, lambda rows: data.plain_images(dataset, config.dataset, rows, torch.device("cpu")))
         model = model.to(hardware.device, memory_format=hardware.memory_format)  # pyright: ignore
-        for pixels in sorted({min(size or height, each) for each in sizes}):
+        for pixels in seen(size):
             if models.size_error(model.eval(), channels, pixels):
                 raise ConfigError(
                     f"recipe.progressive_resizing: the method's own network, {arch or config.model.name}, takes no "
@@ -95,8 +95,12 @@ def auxiliary_models(
                 )
         return model.train()
 
-    def count(model: nn.Module) -> Callable[[int], Flops]:
-        counted = FlopsBySize(model, (channels, height, height), classes)
-        return lambda size: counted(size) or Flops(0, 0)
+    def count(model: nn.Module, size: int | None) -> Callable[[int], Flops]:
+        largest = size or height
+        counted = FlopsBySize(model, (channels, largest, largest), classes, seen(size))
+        return lambda pixels: counted(pixels) or Flops(0, 0)
+
+    def seen(size: int | None) -> list[int]:
+        return sorted({min(size or height, each) for each in sizes})
 
     return auxiliary_model_maker(make, lambda model: build_optim(config.recipe, model), count, hardware, ledger)

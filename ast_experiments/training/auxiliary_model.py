@@ -105,7 +105,7 @@ class AuxiliaryNetwork:
 def auxiliary_model_maker(
     make_model: Callable[[float, str | None, int | None], nn.Module],
     make_optimizer: Callable[[nn.Module], tuple[torch.optim.Optimizer, Schedule]],
-    count: Callable[[nn.Module], Callable[[int], Flops]],
+    count: Callable[[nn.Module, int | None], Callable[[int], Flops]],
     hardware: Hardware,
     ledger: Ledger,
 ) -> Callable[..., AuxiliaryNetwork]:
@@ -113,6 +113,6 @@ def auxiliary_model_maker(
 
     def auxiliary_model(width: float = 0.25, arch: str | None = None, size: int | None = None) -> AuxiliaryNetwork:
         model = make_model(width, arch, size)
-        return AuxiliaryNetwork(model, *make_optimizer(model), hardware, ledger, count(model), size)
+        return AuxiliaryNetwork(model, *make_optimizer(model), hardware, ledger, count(model, size), size)
 
     return auxiliary_model
