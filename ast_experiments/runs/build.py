@@ -22,7 +22,7 @@ from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 from ast_experiments.runs.identity import config_hash
-from ast_experiments.runs.networks import auxiliary_models, build_model, check_sizes
+from ast_experiments.runs.networks import auxiliary_models, build_model
 from ast_experiments.runs.result import facts
 from ast_experiments.selection.build import build_method, check_rows
 from ast_experiments.selection.context import Context
@@ -84,12 +84,11 @@ def build_run(
         UserError: If the run cannot be built, or the directory holds a checkpoint of another run.
     """
     config, hardware = scale_batch(config), hardware_of(config.hardware)
-    recipe, ledger = config.recipe, Ledger(hardware.device)
     method = build_method(config.method, config.controller, config.significance)
+    recipe, ledger = config.recipe, Ledger(hardware.device)
     dataset, (train, val, held_out), sizes = _load(config, dataset, method, hardware.device)
-    model = build_model(config, dataset, hardware)
+    model = build_model(config, dataset, hardware, sizes)
     image_shape, classes = (dataset.image_shape[2], *dataset.image_shape[:2]), len(dataset.classes)
-    check_sizes(config, model, image_shape[0], sizes)
     flops = FlopsBySize(model, image_shape, classes, sizes)
     stepper, schedule = build_stepper(recipe, model, hardware, classes)
     at_once, eval_batch = find_rows_at_once(recipe, config.hardware, stepper, image_shape)

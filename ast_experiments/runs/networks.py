@@ -21,8 +21,18 @@ from ast_experiments.training.optim import build_optim
 from ast_experiments.training.step import mode_of
 
 
-def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Module:
-    """Builds the network on its device, initialised from the seed."""
+def build_model(config: Config, dataset: Dataset, hardware: Hardware, sizes: Iterable[int] = ()) -> nn.Module:
+    """Builds the network on its device, initialised from the seed.
+
+    Args:
+        config: Of the run.
+        dataset: Its data set.
+        hardware: Its hardware.
+        sizes: Heights and widths in pixels of the training images; none if all have the full size.
+
+    Raises:
+        ConfigError: If it does not take images of a size at which it is to train or score.
+    """
     size, _, channels = dataset.image_shape
     model = models.build_model(
         config.model,
@@ -34,31 +44,22 @@ def build_model(config: Config, dataset: Dataset, hardware: Hardware) -> nn.Modu
         memory_format=hardware.memory_format,
     )
     models.whiten(model, lambda rows: data.plain_images(dataset, config.dataset, rows, hardware.device))
+    _check_sizes(config, model, channels, sizes)
     return model
 
 
-def check_sizes(config: Config, model: nn.Module, channels: int, sizes: Iterable[int]) -> None:
-    """Checks that the network takes images of every size at which it trains or scores.
-
-    Args:
-        config: Of the run.
-        model: Its network.
-        channels: Of the images.
-        sizes: Heights and widths in pixels of the training images; none if all have the full size.
-
-    Raises:
-        ConfigError: If it does not.
-    """
+def _check_sizes(config: Config, model: nn.Module, channels: int, sizes: Iterable[int]) -> None:
+    """Checks that the network takes images of every size at which it trains or scores."""
     scored = getattr(config.method, "score_size", None)
     scored = None if getattr(config.method, "score_net", None) == "proxy" else scored
-    anyway = "or choose a model for images of any size, e.g. model=resnet18_cifar"
-    asked = [(size, "recipe.progressive_resizing", f", {anyway}") for size in sorted(set(sizes))]
-    for size, setting, instead in [*asked, *([(scored, "method.score_size", "")] if scored else [])]:
+    instead = ", or choose a model for images of any size, e.g. model=resnet18_cifar"
+    asked = [(size, "recipe.progressive_resizing", instead) for size in sorted(set(sizes))]
+    for size, setting, end in [*asked, *([(scored, "method.score_size", "")] if scored else [])]:
         with mode_of(model, "eval"):
             refused = models.size_error(model, channels, size)
         if refused:
             raise ConfigError(
-                f"{setting}: {config.model.name} takes no images of {size} pixels here; type {setting}=null{instead}"
+                f"{setting}: {config.model.name} takes no images of {size} pixels here; type {setting}=null{end}"
             )
 
 
