@@ -16,6 +16,10 @@ PROTOCOL_SEEDS = {"cifar10": 5}
 """Seeds that a claim requires, by data set; `SEEDS` for others."""
 
 
+LEVERS = ("recipe.progressive_resizing",)
+"""Settings that save cost without choosing samples."""
+
+
 def is_baseline(arm: ArmRuns, arms: Sequence[ArmRuns]) -> bool:
     """Returns whether an arm is part of the uniform line and gets no verdict. Random gets one if there is rs2."""
     judged = arm.method not in ("dense", "rs2") and any(other.method == "rs2" for other in arms)
@@ -32,20 +36,32 @@ def usable(arm: ArmRuns, arms: Sequence[ArmRuns], axis: str, seeds: int) -> list
     return [other for other in candidates(arm, arms) if not blockers(arm, other, axis, seeds)]
 
 
-def blockers(arm: ArmRuns, other: ArmRuns, axis: str, seeds: int) -> list[str]:
+def blockers(arm: ArmRuns, other: ArmRuns, axis: str, seeds: int, *, levers: bool = True) -> list[str]:
     """Returns why two arms cannot be compared on an axis, except for reasons within the first arm."""
-    found = pair_blockers(arm, other, axis) + [f"{other.label}: {text}" for text in arm_blockers(other, axis, seeds)]
+    found = pair_blockers(arm, other, axis, levers=levers) + [
+        f"{other.label}: {text}" for text in arm_blockers(other, axis, seeds)
+    ]
     together = shared(arm, other, axis)
     if not found and together < seeds:
         found.append(f"only {together} seeds in common with {other.label}; at least {seeds} are needed")
     return found
 
 
-def pair_blockers(arm: ArmRuns, other: ArmRuns, axis: str) -> list[str]:
-    """Returns the facts that must match on an axis but differ between two arms."""
+def pair_blockers(arm: ArmRuns, other: ArmRuns, axis: str, *, levers: bool = True) -> list[str]:
+    """Returns the facts that must match on an axis but differ between two arms.
+
+    Args:
+        arm: One arm.
+        other: The other.
+        axis: Cost axis.
+        levers: Whether settings that make training cheaper by themselves must match too, as they must to say what
+            choosing saves.
+    """
     found = []
     sides = [_facts(each, axis) for each in (arm, other)]
     for name in sorted(set(sides[0]) | set(sides[1])):
+        if name.startswith(LEVERS) and not levers:
+            continue
         one, two = (side.get(name, "unknown") for side in sides)
         shown = {"data": "data fingerprint"}.get(name, name.replace(".", " "))
         if one != two:

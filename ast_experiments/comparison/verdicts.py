@@ -214,14 +214,19 @@ def verdict(arm: ArmRuns, arms: Sequence[ArmRuns], rules: Rules) -> Verdict:
 
 
 def compare_with_dense(arm: ArmRuns, arms: Sequence[ArmRuns], rules: Rules) -> DenseComparison | None:
-    """Compares accuracy and cost with the best dense arm that is not just a baseline of another arm."""
+    """Compares accuracy and cost with the best dense arm that is not just a baseline of another arm.
+
+    The image sizes of the two may differ: the saving is that of choosing and of smaller images together.
+    """
     dense = [other for other in arms if other.method == "dense" and not other.baseline_only and other is not arm]
-    comparable = [other for other in dense if not pair_blockers(arm, other, "flops")]
+    comparable = [other for other in dense if not pair_blockers(arm, other, "flops", levers=False)]
     if not comparable:
         return None
     axis = first_recorded(arms, MEASURED)
     # Of dense arms that differ only in hardware, prefer the one on the arm's own hardware.
-    best = max(comparable, key=lambda other: (not pair_blockers(arm, other, axis), other.mean("accuracy")))
+    best = max(
+        comparable, key=lambda other: (not pair_blockers(arm, other, axis, levers=False), other.mean("accuracy"))
+    )
     gaps = arm.values("accuracy") - best.values("accuracy", arm.seeds)
     return DenseComparison(
         best,
@@ -233,7 +238,7 @@ def compare_with_dense(arm: ArmRuns, arms: Sequence[ArmRuns], rules: Rules) -> D
 
 
 def _pair(arm: ArmRuns, dense: ArmRuns, axis: str, seeds: int) -> PairedSaving:
-    reasons = arm_blockers(arm, axis, seeds) or blockers(arm, dense, axis, seeds)
+    reasons = arm_blockers(arm, axis, seeds) or blockers(arm, dense, axis, seeds, levers=False)
     if reasons:
         return PairedSaving(axis, None, tuple(reasons))
     return PairedSaving(axis, interval(1 - arm.values(axis) / dense.values(axis, arm.seeds)))

@@ -73,6 +73,8 @@ class RowCost:
         if self.flops is not None:
             forward, backward = self.flops.forward, self.flops.backward
             entries["flops"] = {**ledger.flops, "forward_per_sample": forward, "backward_per_sample": backward}
+            if self.sizes:
+                entries["row_flops_by_epoch"] = list(self.by_epoch)
             entries |= {f"compute_{name}": value for name, value in self._savings(ledger).items()}
         return entries
 

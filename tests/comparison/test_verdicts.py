@@ -142,6 +142,18 @@ def test_a_uniform_draw_with_other_rates_is_a_line_of_its_own(tmp_path: Path) ->
     assert "an rs2 or random run at the same activation rate in every epoch" in each.verdict.needs
 
 
+def test_image_sizes_are_a_lever(tmp_path: Path) -> None:
+    root = study(tmp_path)
+    for path in root.glob("ast*/config.yaml"):
+        path.write_text(path.read_text().replace("lr: 0.1", "lr: 0.1, progressive_resizing: {initial_scale: 0.5}"))
+    alone = judged(root)
+    assert alone.verdict.word == "not comparable"  # what choosing adds, nobody knows
+    assert alone.verdict.reasons[0] == "different recipe progressive_resizing initial_scale (0.5 and unknown)"
+    assert alone.vs_dense is not None
+    assert alone.vs_dense.compute.saving is not None
+    assert alone.vs_dense.compute.saving.mean == pytest.approx(0.6)  # of both together
+
+
 def test_other_recipe(tmp_path: Path) -> None:
     root = study(tmp_path)
     for path in root.glob("ast*/config.yaml"):

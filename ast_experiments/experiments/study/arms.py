@@ -31,7 +31,7 @@ TRIAL_HOLDOUT = 0.1
 """Share of the training samples that trials hold out, where the study holds out none."""
 
 _ARM_SETTING = re.compile(
-    r"(method\.\w+|(controller|significance)(\.\w+)?|recipe\.(epochs|lr|warmup_epochs))(\.\w+)?=.+"
+    r"(method\.\w+|(controller|significance)(\.\w+)?|recipe\.(epochs|lr|warmup_epochs|progressive_resizing))(\.\w+)?=.+"
 )
 
 
@@ -89,9 +89,12 @@ def _parse_arm(entry: str) -> Arm:
         if not _ARM_SETTING.fullmatch(setting):
             raise ConfigError(
                 f"methods: {setting} in {entry!r}: expected KEY=VALUE of method, controller, significance, "
-                "recipe.epochs, recipe.lr or recipe.warmup_epochs; type settings that all arms share outside methods="
+                "recipe.epochs, .lr, .warmup_epochs or .progressive_resizing; "
+                "type settings that all arms share outside methods="
             )
-    return Arm(" ".join([method, *(s.removeprefix("method.") for s in full)]), method, tuple(full))
+    # A setting within a mapping that may be null has to be added.
+    overrides = tuple(f"+{s}" if s.startswith("recipe.progressive_resizing.") else s for s in full)
+    return Arm(" ".join([method, *(s.removeprefix("method.") for s in full)]), method, overrides)
 
 
 def with_dense(methods: Iterable[Arm]) -> tuple[Arm, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from ast_experiments.experiments.study.matching import (
     matching_epochs,
     matching_rate,
     scaled_rates,
+    weighted_mean,
 )
 from ast_experiments.experiments.study.plan import StudyPlan
 from ast_experiments.selection.build import rate_schedule_of
@@ -95,12 +97,13 @@ def match_baselines(
     assert plan.cost is not None
     dense, cost = cost_model(runs[0], plan.cost), runs[1].figures[plan.cost]
     matched: dict[str, Any] = {"of_dense": cost / dense.total}
+    epochs = config_of(method).recipe.epochs
+    dense, weights = _at_sizes(dense, runs, epochs, plan.cost)
     shorter = matching_epochs(cost, dense)
     matched["dense_shorter"] = _dense_shorter(plan, method, shorter, config_of)
     matched["dense_shorter_costs"] = dense.cost(shorter) / cost
     if method.method == "rs2":
         return matched
-    epochs = config_of(method).recipe.epochs
     samples = runs[0].record.result["train_samples"]
     one_batch = config_of(method).recipe.batch_size / samples
     rate = round(max(matching_rate(cost, epochs, dense), one_batch), 4)
@@ -110,10 +113,17 @@ def match_baselines(
     matched["rs2_costs"] = dense.cost(epochs, rate) / cost
     rates = [rows / samples for rows in runs[1].record.result.get("rows_by_epoch", ())]
     if len(rates) == epochs and not constant(rates):
-        listed = scaled_rates(rates, rate, one_batch)
+        listed = scaled_rates(rates, rate, one_batch, weights)
         matched["rs2_same_schedule"] = _rs2_same_schedule(plan, method, listed)
-        matched["rs2_same_schedule_costs"] = dense.cost(epochs, fmean(listed)) / cost
+        matched["rs2_same_schedule_costs"] = dense.cost(epochs, weighted_mean(listed, weights)) / cost
     return matched
+
+
+def _at_sizes(dense: CostModel, runs: Sequence[Run], epochs: int, unit: str) -> tuple[CostModel, list[float]]:
+    """Returns the cost of dense training on images of the method's sizes, and what a row costs in each epoch."""
+    own, other = ([1.0] if unit == "samples" else run.record.result.get("row_flops_by_epoch", [1.0]) for run in runs)
+    weights = other if len(other) == epochs else [1.0] * epochs
+    return replace(dense, training=dense.training * fmean(other) / fmean(own)), weights
 
 
 def expected(config: Config) -> int:
@@ -131,8 +141,16 @@ def _dense_shorter(plan: StudyPlan, method: Arm, epochs: int, config_of: Callabl
     overrides = [f"recipe.epochs={epochs}"]
     if recipe.warmup_epochs:
         overrides.append(f"recipe.warmup_epochs={recipe.warmup_epochs * epochs / recipe.epochs:.6g}")
-    same = (arm for arm in plan.arms if arm.method == "dense" and config_of(arm).recipe.epochs == epochs)
-    arm = Arm(f"dense epochs={epochs}", "dense", tuple(overrides), (f"dense_shorter:{method.label}",))
+    sizes = config_of(method).recipe.progressive_resizing
+    same = (
+        arm
+        for arm in plan.arms
+        if arm.method == "dense"
+        and config_of(arm).recipe.epochs == epochs
+        and config_of(arm).recipe.progressive_resizing == sizes
+    )
+    label = " ".join([f"dense epochs={epochs}", *_sizes(method)])
+    arm = Arm(label, "dense", (*overrides, *_sizes(method)), (f"dense_shorter:{method.label}",))
     return _add_baseline(plan, next(same, None), arm)
 
 
@@ -142,7 +160,10 @@ def _rs2(plan: StudyPlan, method: Arm, epochs: int, rate: float, config_of: Call
     same = (
         arm
         for arm in plan.arms
-        if arm.method == "rs2" and config_of(arm).recipe.epochs == epochs and _at_rate(config_of(arm).method, rate)
+        if arm.method == "rs2"
+        and config_of(arm).recipe.epochs == epochs
+        and config_of(arm).recipe.progressive_resizing == config_of(method).recipe.progressive_resizing
+        and _at_rate(config_of(arm).method, rate)
     )
     arm = Arm(label, "rs2", (f"method.rate={rate:g}", *length), (f"rs2:{method.label}",))
     return _add_baseline(plan, next(same, None), arm)
@@ -166,8 +187,14 @@ def _rs2_same_schedule(plan: StudyPlan, method: Arm, rates: Sequence[float]) -> 
 
 
 def _length(method: Arm) -> list[str]:
-    """Returns the overrides that set how long an arm trains."""
-    return [o for o in method.overrides if o.startswith(("recipe.epochs=", "recipe.warmup_epochs="))]
+    """Returns the overrides that set how long an arm trains, and at which image sizes."""
+    length = [o for o in method.overrides if o.startswith(("recipe.epochs=", "recipe.warmup_epochs="))]
+    return [*length, *_sizes(method)]
+
+
+def _sizes(method: Arm) -> list[str]:
+    """Returns the overrides that set the image sizes of an arm: its baselines train at the same ones."""
+    return [o for o in method.overrides if o.lstrip("+").startswith("recipe.progressive_resizing")]
 
 
 def _add_baseline(plan: StudyPlan, existing: Arm | None, new: Arm) -> str:

@@ -58,23 +58,32 @@ def constant(rates: Sequence[float]) -> bool:
     return all(abs(rate / mean - 1) <= SAME_EVERY_EPOCH for rate in rates)
 
 
-def scaled_rates(rates: Sequence[float], mean: float, lowest: float) -> list[float]:
+def weighted_mean(rates: Sequence[float], weights: Sequence[float]) -> float:
+    """Returns the mean rate, each weighted by what a row of its epoch costs."""
+    return sum(rate * weight for rate, weight in zip(rates, weights, strict=True)) / sum(weights)
+
+
+def scaled_rates(
+    rates: Sequence[float], mean: float, lowest: float, weights: Sequence[float] | None = None
+) -> list[float]:
     """Scales the rates of all epochs by one factor, so that their mean costs the same as the method.
 
     Args:
         rates: Share of the samples that each epoch trains.
         mean: Wanted mean, in (0, 1].
         lowest: Smallest rate that trains anything.
+        weights: Relative cost of a row in each epoch; None for equal ones.
 
     Returns:
         Rates in [lowest, 1], rounded to four digits.
     """
     low, high = 0.0, 1 / min(max(rate, lowest) for rate in rates)
+    weights = weights or [1.0] * len(rates)
 
     def scaled(factor: float) -> list[float]:
         return [min(1.0, max(lowest, factor * rate)) for rate in rates]
 
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if fmean(scaled(middle)) < mean else (low, middle)
+        low, high = (middle, high) if weighted_mean(scaled(middle), weights) < mean else (low, middle)
     return [float(f"{rate:.4g}") for rate in scaled(high)]

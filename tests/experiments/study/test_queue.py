@@ -110,6 +110,33 @@ def test_baselines(tmp_path: Path, methods: str, rate: float, baselines: list[st
     assert [arm.label for arm in queue.plan.baselines] == baselines
 
 
+@pytest.mark.parametrize(
+    ("setting", "label"),
+    [
+        ("recipe.progressive_resizing=0.5", "recipe.progressive_resizing=0.5"),
+        ("recipe.progressive_resizing.initial_scale=0.5", "+recipe.progressive_resizing.initial_scale=0.5"),
+    ],
+)
+def test_baselines_train_at_the_sizes_of_the_method(tmp_path: Path, setting: str, label: str) -> None:
+    queue = queue_of(tmp_path, f"ast:{setting}")
+    dense, method = queue.plan.arms
+    write_result(queue, StudyRun(dense, 0))
+    # Ten dense epochs at these sizes cost 7,000 rows at full size; the method trains 2,300 rows' worth.
+    rates, shares = [0.5] * 4 + [0.3] * 6, [0.25] * 4 + [1.0] * 6
+    spent = sum(1000 * rate * share for rate, share in zip(rates, shares, strict=True))
+    write_result(
+        queue, StudyRun(method, 0), rows_by_epoch=[round(1000 * rate) for rate in rates], row_flops_by_epoch=shares,
+        flops={"score": 0, "train": 3e6 * spent, "val": 1e6 * 200 * 10},
+    )  # fmt: skip
+    queue.decide()
+    shorter, uniform, same = queue.plan.baselines
+    assert [arm.label for arm in (shorter, uniform)] == [f"dense epochs=4 {label}", f"rs2 rate=0.3286 {label}"]
+    assert queue.config(same).method.rate_schedule == pytest.approx(rates, abs=1e-3)
+    assert all(queue.config(arm).recipe.progressive_resizing.initial_scale == 0.5 for arm in (shorter, uniform, same))
+    assert queue.config(dense).recipe.progressive_resizing is None
+    assert queue.plan.matched[method.label]["rs2_same_schedule_costs"] == pytest.approx(1, abs=1e-3)
+
+
 def test_a_method_whose_rate_changes_has_a_uniform_draw_with_its_rates(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "ast:rate=0.6:rate_schedule=linear:rate_final=0.2,infobatch")
     dense, falling, pruned = queue.plan.arms
