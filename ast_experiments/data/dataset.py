@@ -163,6 +163,20 @@ class Dataset:
         return self.train.shape
 
     @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """What is known of the training samples, by name: label, file name if there is one, and whether altered.
+
+        Each of shape (n,). Of soft labels, the most probable class.
+        """
+        labels = self.train.labels
+        names = getattr(self.train, "names", None)
+        return {
+            "label": labels if labels.ndim == 1 else labels.argmax(1),
+            **({} if names is None else {"name": names}),
+            **self.altered,
+        }
+
+    @property
     def fingerprint(self) -> str:
         """Twelve hex digits of the shapes, all labels, some evenly spread images, and which rows are altered.
 

@@ -43,6 +43,7 @@ from ast_experiments.training.evaluate import Validation
 from ast_experiments.training.hardware import check_shared, worker_count
 from ast_experiments.training.image_size import sizes_by_epoch
 from ast_experiments.training.loop import Trainer
+from ast_experiments.training.samples import SampleTable
 from ast_experiments.training.step import Scorer
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ def build_run(
         clock=build_clock(recipe),
         scorer=Scorer(stepper, ledger, flops),
         train=train,
+        samples=SampleTable(dataset.columns, len(dataset.train), hardware.device),
         validation=Validation(val, len(dataset.val), eval_batch),
         epochs=recipe.epochs,
         ledger=ledger,

@@ -7,6 +7,7 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,8 @@ class Execution:
             if trainer is not None:
                 self.result |= results.reached(trainer)
             self._finish()
+            if trainer is not None and trainer.progress.epoch:
+                _attempt(partial(trainer.samples.write, self._folder), "samples.npz could not be written")
             if trainer is not None:
                 trainer.close()
 

@@ -109,7 +109,8 @@ class Checkpointer:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         for name, part in rank_parts.items():
-            part.load_state_dict(own[name])
+            if name in own or name != "samples":  # a checkpoint of an earlier version has no table of samples
+                part.load_state_dict(own[name])
         return state
 
 

@@ -111,6 +111,7 @@ class Trainer(TrainingState):
         outputs, weights = self.stepper.train(batch, self.selector.weigh)
         self.ledger.charge("train", len(batch) * self.cost.train(batch.images.shape[-1]))
         self.selector.observe(batch, outputs)
+        self.samples.record(batch.ids, outputs.losses, weights)
         if self.altered is not None:
             self.altered.count(batch.ids, weights)
         progress = self.progress
@@ -173,6 +174,7 @@ class Trainer(TrainingState):
         self.log.offer(rest + self.progress.unlogged)
         with self.ledger.phase("plan"):
             self.selector.end_epoch(self.scorer)
+            self.samples.commit(self.progress.epoch)
 
     def _close_epoch(self, target: float) -> dict[str, float]:
         """Adds up rows, seconds and joules of the epoch, and counts it as finished; returns entries of its row."""

@@ -24,6 +24,7 @@ from ast_experiments.training.evaluate import Validation
 from ast_experiments.training.optim import Schedule
 from ast_experiments.training.progress import EpochHistory, Progress
 from ast_experiments.training.random_state import RandomStreams
+from ast_experiments.training.samples import SampleTable
 from ast_experiments.training.step import Scorer, Stepper
 from ast_experiments.training.step_log import StepLog
 from ast_experiments.training.stop import Stop
@@ -53,6 +54,7 @@ class TrainingState:
         checkpoints: Saves and restores the run.
         cost: FLOPs and nominal cost of a row.
         log_every: Steps that a log row covers.
+        samples: Visits and losses of every sample.
         altered: Counts the trained rows that a regime altered; None without a regime.
         averaged: Signals that a log row averages over its steps.
         eval_every: Epochs between validations.
@@ -72,6 +74,7 @@ class TrainingState:
     clock: EpochClock | RowClock
     scorer: Scorer
     train: Loader
+    samples: SampleTable
     validation: Validation
     epochs: int
     ledger: Ledger
@@ -149,7 +152,13 @@ class TrainingState:
     def _rank_parts(self) -> dict[str, Stateful]:
         """Returns the parts whose state differs by rank."""
         random = RandomStreams(self.stepper.hardware.device)
-        parts = {"selector": self.selector, "ledger": self.ledger, "meter": self.meter, "random": random}
+        parts = {
+            "selector": self.selector,
+            "samples": self.samples,
+            "ledger": self.ledger,
+            "meter": self.meter,
+            "random": random,
+        }
         return parts if self.altered is None else {**parts, "altered": self.altered}
 
     def close(self) -> None:

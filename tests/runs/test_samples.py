@@ -1,0 +1,85 @@
+"""The table of samples that a run leaves: what it trained, how often, when and with which loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from no_reads import NoReads
+from run_tools import interrupt_at, run
+
+from ast_experiments.config.compose import load_config
+from ast_experiments.core.errors import Interrupted
+from ast_experiments.runs.build import build_dataset
+from ast_experiments.training.loop import Trainer
+from ast_experiments.training.samples import SampleTable
+from ast_experiments.training.step import Stepper
+
+
+def table(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "samples.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+def test_a_table_by_hand() -> None:
+    made = SampleTable({"label": np.array([3, 1, 2])}, 3, "cpu")
+    with NoReads():
+        made.record(torch.tensor([2, 0]), torch.tensor([0.5, 1.0]), None)
+    made.commit(0)
+    with NoReads():
+        made.record(torch.tensor([0, 1]), torch.tensor([0.25, 9.0]), torch.tensor([2.0, 0.0]))
+    made.commit(1)
+    expected: dict[str, list[float]] = {
+        "id": [0, 1, 2], "label": [3, 1, 2], "visits": [2, 0, 1], "last_loss": [0.25, np.nan, 0.5],
+        "previous_loss": [1.0, np.nan, np.nan], "first_epoch": [0, -1, 0], "last_epoch": [1, -1, 0],
+    }  # fmt: skip
+    columns = made.columns()
+    assert list(columns) == list(expected)
+    for key, values in expected.items():
+        np.testing.assert_array_equal(columns[key], values)
+
+
+@pytest.mark.parametrize("method", ["dense", "ast", "ast_masked", "selective_backprop"])
+def test_the_table_is_that_of_the_trained_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    losses: list[dict[int, float]] = []
+    train = Stepper.train
+
+    def watched(self: Stepper, batch: Any, weigh: Any) -> Any:
+        outputs, weights = train(self, batch, weigh)
+        kept = slice(None) if weights is None else weights > 0
+        losses[-1] |= dict(zip(batch.ids[kept].tolist(), outputs.losses[kept].tolist(), strict=True))
+        return outputs, weights
+
+    epoch = Trainer.run_epoch
+    monkeypatch.setattr(Trainer, "run_epoch", lambda *args: (losses.append({}), epoch(*args)))
+    monkeypatch.setattr(Stepper, "train", watched)
+    settings = ["dataset.label_noise=0.1", "recipe.epochs=3"]
+    run(tmp_path, [f"method={method}", *settings])
+    found = table(tmp_path)
+    dataset = build_dataset(load_config(["dataset.train_rows=400", *settings]))
+    np.testing.assert_array_equal(found["label"], dataset.train.labels)
+    np.testing.assert_array_equal(found["label_noise"], dataset.altered["label_noise"])
+    assert len(losses) == 3
+    for row in range(400):
+        seen = [epoch for epoch, those in enumerate(losses) if row in those]
+        values = [losses[epoch][row] for epoch in seen]
+        assert found["visits"][row] == len(seen)
+        assert (found["first_epoch"][row], found["last_epoch"][row]) == ((seen[0], seen[-1]) if seen else (-1, -1))
+        expected = [*[np.nan] * 2, *values][-2:]
+        np.testing.assert_allclose([found["previous_loss"][row], found["last_loss"][row]], expected, rtol=1e-6)
+
+
+def test_a_resumed_run_leaves_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path / "whole", [])
+    interrupt_at(monkeypatch, {3, 9, 14})
+    for _ in range(3):
+        with pytest.raises(Interrupted):
+            run(tmp_path / "broken", [])
+    run(tmp_path / "broken", [])
+    whole, broken = table(tmp_path / "whole"), table(tmp_path / "broken")
+    assert whole.keys() == broken.keys()
+    for key, values in whole.items():
+        np.testing.assert_array_equal(values, broken[key], key)
