@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,11 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, like all others."""
 
     def error(self, message: str) -> NoReturn:
+        flag = re.search(r"unrecognized arguments: (--?([\w.]+))(?:[= ](\S+))?", message)
+        if flag:
+            at = sys.argv.index(flag[1]) + 1 if flag[1] in sys.argv else len(sys.argv)
+            value = flag[3] or next(iter(sys.argv[at:]), "VALUE")
+            message = f"{flag[1]}: no such flag; settings are typed without dashes, as {flag[2]}={value}"
         raise ConfigError(f"{message}; type ast-train --help")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from ast_experiments.config.groups import GROUPS, LAUNCHERS, OPTIONAL
 from ast_experiments.config.validate import first_line, nearest
@@ -112,9 +113,26 @@ def _unknown_key(key: str, overrides: Sequence[str], compose: Callable[[Sequence
         label = f"{parent}={node['name']}" if parent and "name" in names else "the config"
     except Exception:
         return f"{key}: no such setting; type ast-train --cfg job to see all"
+    from omegaconf import OmegaConf
+
+    full = _paths(leaf, cast("dict[Any, Any]", OmegaConf.to_container(compose(choices))))
+    if full and not get_close_matches(leaf, names, 1, 0.75):
+        value = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(f"{key}=")), "") or "..."
+        return f"{key}: no such setting of {label}; type {' or '.join(f'{path}={value}' for path in full[:4])}"
     if not parent:
         names = sorted({*names, *GROUPS})
     return f"{key}: no such setting of {label}{nearest(leaf, [name for name in names if name != 'name'])}"
+
+
+def _paths(name: str, node: Mapping[Any, Any], prefix: str = "") -> list[str]:
+    """Returns the full keys of the settings called `name`, the shortest first."""
+    found = []
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            found += _paths(name, value, f"{prefix}{key}.")
+        elif key == name != "name":
+            found.append(f"{prefix}{key}")
+    return sorted(found, key=lambda path: path.count("."))
 
 
 def _moved(key: str, overrides: Sequence[str]) -> str | None:

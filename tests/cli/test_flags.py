@@ -75,7 +75,7 @@ def test_own_choices_and_an_own_primary_config(train: Callable[..., int], capsys
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--nonsense"], "unrecognized arguments: --nonsense; type ast-train --help"),
+        (["--nonsense"], "--nonsense: no such flag; settings are typed without dashes, as nonsense=VALUE"),
         (["--cfg", "jobs"], "invalid choice: 'jobs'"),
         (["--config-dir", "nowhere"], "--config-dir: there is no directory nowhere"),
         (["hydra.job.chdir=true"], "hydra.job.chdir: is not supported"),
