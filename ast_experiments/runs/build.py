@@ -104,8 +104,7 @@ def build_run(
     target = build_target_rate(
         config.method, recipe, selector=selector, stepper=stepper, train=train, cost=cost, has_meter=meter.measures
     )
-    checkpoints = Checkpointer(folder, f"{config_hash(config)}-{dataset.fingerprint}", config.checkpoint_every_s)
-    checkpoints.check()
+    checkpoints = _checkpoints(config, folder, dataset)
     return Trainer(
         selector=selector,
         target=target,
@@ -131,6 +130,13 @@ def build_run(
         max_steps=config.max_steps,
         profile=folder if config.profile else None,
     )
+
+
+def _checkpoints(config: Config, folder: Path, dataset: Dataset) -> Checkpointer:
+    """Checks that the checkpoint of the run directory, if there is one, is of this config and data."""
+    checkpoints = Checkpointer(folder, f"{config_hash(config)}-{dataset.fingerprint}", config.checkpoint_every_s)
+    checkpoints.check()
+    return checkpoints
 
 
 def _load(
