@@ -28,6 +28,7 @@ SMALL = [
     "dataset.val_rows=64",
     "recipe.batch_size=32",
     "recipe.epochs=4",
+    "eval_every=1",
     "eval_views=false",
     "tracking=jsonl",
     "tracking.console=false",
@@ -164,7 +165,8 @@ def test_budgets_know_the_sizes(tmp_path: Path, root: str) -> None:
     with pytest.raises(ConfigError, match="1,000,000 s cannot be met"):  # the seconds of each size were measured
         run(tmp_path / "seconds", root, STEPS, "method=ast", "method.budget.seconds=1e6")
     spent = run(tmp_path / "all", root, STEPS)["flops"]["train"]
-    result = run(tmp_path / "half", root, STEPS, "method=ast", f"method.budget.flops={0.5 * spent}")
+    constant = ["method=ast", "method.rate_schedule=constant"]
+    result = run(tmp_path / "half", root, STEPS, *constant, f"method.budget.flops={0.5 * spent}")
     assert result["budget"]["of"] == pytest.approx(1, abs=0.05)
     targets = [row["epoch/target"] for row in epochs_of(tmp_path / "half")]
     assert targets == pytest.approx([0.5] * 4, abs=0.05)  # known from the first epoch on
