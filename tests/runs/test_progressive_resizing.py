@@ -167,7 +167,7 @@ def test_budgets_know_the_sizes(tmp_path: Path, root: str) -> None:
     spent = run(tmp_path / "all", root, STEPS)["flops"]["train"]
     constant = ["method=ast", "method.rate_schedule=constant"]
     result = run(tmp_path / "half", root, STEPS, *constant, f"method.budget.flops={0.5 * spent}")
-    assert result["budget"]["of"] == pytest.approx(1, abs=0.05)
+    assert result["budget"]["of"] == pytest.approx(1, abs=0.09)  # to a batch at full size, one of twelve
     targets = [row["epoch/target"] for row in epochs_of(tmp_path / "half")]
     assert targets == pytest.approx([0.5] * 4, abs=0.05)  # known from the first epoch on
 
