@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from ast_experiments.core.errors import DataError
+from ast_experiments.core.errors import ConfigError
 from ast_experiments.data.corruption import corrupt
 
 HASHED_IMAGES = 64
@@ -34,11 +34,11 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def first(self, rows: int | None) -> Self:
+    def first(self, rows: int | None, setting: str = "rows") -> Self:
         """Returns `rows` samples; all of them for None.
 
         Raises:
-            DataError: If there are fewer samples, or `rows` is not positive.
+            ConfigError: If there are fewer samples, or `rows` is not positive; names the setting.
         """
         ...
 
@@ -88,15 +88,15 @@ class Images:
         _, height, width, channels = self.images.shape
         return height, width, channels
 
-    def first(self, rows: int | None) -> Images:
+    def first(self, rows: int | None, setting: str = "rows") -> Images:
         """Returns the first `rows` samples in their original order; all of them for None.
 
         Raises:
-            DataError: If there are fewer samples, or `rows` is not positive.
+            ConfigError: If there are fewer samples, or `rows` is not positive; names the setting.
         """
         if rows is None:
             return self
-        check_rows(rows, len(self))
+        check_rows(rows, len(self), setting)
         return Images(self.images[:rows], self.labels[:rows])
 
     def take(self, rows: np.ndarray) -> Images:
@@ -206,14 +206,14 @@ def check_labels(labels: np.ndarray, rows: int) -> None:
         )
 
 
-def check_rows(rows: int | None, available: int) -> None:
+def check_rows(rows: int | None, available: int, setting: str = "rows") -> None:
     """Checks that a split of `available` samples has `rows` of them; None stands for all.
 
     Raises:
-        DataError: If it has fewer, or `rows` is not positive.
+        ConfigError: If it has fewer, or `rows` is not positive; names the setting.
     """
     if rows is not None and not 1 <= rows <= available:
-        raise DataError(f"{rows} rows were requested; give a number from 1 to {available}, or null for all")
+        raise ConfigError(f"{setting}: {rows} is wrong; give a number from 1 to {available}, or null for all")
 
 
 def label_bytes(labels: np.ndarray) -> bytes:

@@ -59,10 +59,11 @@ def read_split(
         DataError: If pyarrow is not installed, or a file is damaged or has other columns, another number of rows,
             images of another size, or labels without a class.
     """
+    setting = "dataset.train_rows" if shards[0].name.startswith("train") else "dataset.val_rows"
     found = sum(_open(shard).metadata.num_rows for shard in shards)
     if found != total and (rows is None or found < rows):
         raise DataError(f"{shards[0].parent}: the files like {shards[0].name} have {found} rows, expected {total}")
-    check_rows(rows, total)
+    check_rows(rows, total, setting)
     images = np.empty((rows or total, *shape), np.uint8)
     labels = np.empty(len(images), np.int64)
 
@@ -85,9 +86,9 @@ def class_names(shard: Path, label_columns: Sequence[str]) -> tuple[str, ...] | 
     file = _open(shard)
     column = _column(file, shard, label_columns)
     metadata = file.schema_arrow.metadata or {}
-    if b"classes" in metadata:
-        return tuple(metadata[b"classes"].decode().split(","))
     try:
+        if b"classes" in metadata:
+            return tuple(metadata[b"classes"].decode().split(","))
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         return tuple(str(name) for name in features[column]["names"])
     except (KeyError, TypeError, ValueError):
@@ -110,6 +111,42 @@ def column(shard: Path, names: Sequence[str]) -> str:
         DataError: If it has none, or is damaged.
     """
     return _column(_open(shard), shard, names)
+
+
+def check_image_column(shard: Path, image: str) -> None:
+    """Checks that the image column of a file holds encoded images.
+
+    Raises:
+        DataError: If it does not, or the file is damaged.
+    """
+    import pyarrow as pa
+
+    kind = _open(shard).schema_arrow.field(image).type
+    if not pa.types.is_struct(kind) or "bytes" not in [field.name for field in kind.fields]:
+        raise DataError(f"{shard}: the column {image} is {kind}, expected a struct with a field bytes")
+
+
+def whole_labels(labels: Any, where: str) -> np.ndarray:
+    """Returns labels as int64.
+
+    Args:
+        labels: An array of pyarrow, shape (n,).
+        where: Name of the column, for the message.
+
+    Raises:
+        DataError: If a label is missing, or is no whole number from 0.
+    """
+    if labels.null_count:
+        raise DataError(f"{where}: some rows have no label")
+    values = labels.to_numpy(zero_copy_only=False)
+    with np.errstate(invalid="ignore"):
+        numbers = values.dtype.kind in "biuf"
+        values = values.astype(np.int64) if values.dtype == bool else values
+        fine = numbers and bool(((values >= 0) & (values < 2.0**63) & (values == np.floor(values))).all())
+    if not fine:
+        bad = next(v for v in values.tolist() if not numbers or not (0 <= v < 2**63 and v == v // 1))
+        raise DataError(f"{where}: the label {bad!r} is wrong; expected class indices, whole numbers from 0")
+    return values.astype(np.int64)
 
 
 def batches(shard: Path, columns: Sequence[str], rows: int) -> Iterator[Any]:

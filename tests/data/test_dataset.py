@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ast_experiments.core.errors import DataError
+from ast_experiments.core.errors import ConfigError
 from ast_experiments.data.dataset import Dataset, Images
 from ast_experiments.data.in_memory.load import load_digits
 
@@ -34,7 +34,7 @@ def test_first_keeps_the_order():
 
 @pytest.mark.parametrize("rows", [0, -1, 11])
 def test_first_refuses_rows_that_are_not_there(rows):
-    with pytest.raises(DataError, match=r"1 to 10"):
+    with pytest.raises(ConfigError, match=r"1 to 10"):
         make().first(rows)
 
 
@@ -78,5 +78,5 @@ def test_digits_for_debugging():
     digits = load_digits(train_rows=100, val_rows=50)
     np.testing.assert_array_equal(digits.train.images, load_digits().train.images[:100])
     assert np.bincount(digits.train.labels, minlength=10).min() >= 5
-    with pytest.raises(DataError, match="1 to 355"):
+    with pytest.raises(ConfigError, match=r"dataset\.val_rows: .*1 to 355"):
         load_digits(val_rows=356)

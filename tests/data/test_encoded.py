@@ -61,8 +61,8 @@ def test_grey_of_16_bits_keeps_the_upper_8(dtype, kind):
 WHOLE = tools.encode(tools.image(2, 200, 300), quality=95)
 BROKEN = {
     "truncated": (WHOLE[: len(WHOLE) // 2], "truncated"),
-    "a web page": (b"<html>404</html>", "not an image"),
-    "empty": (b"", "not an image"),
+    "a web page": (b"<html>404</html>", "none of JPEG"),
+    "empty": (b"", "none of JPEG"),
     "header alone": (WHOLE[:20], ""),
     "png cut": (KINDS["png"][:200], ""),
 }

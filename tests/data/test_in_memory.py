@@ -16,7 +16,7 @@ from PIL import Image
 from pyarrow import parquet as pq
 from torchvision import datasets
 
-from ast_experiments.core.errors import DataError
+from ast_experiments.core.errors import ConfigError, DataError
 from ast_experiments.data.in_memory import load as sources
 from ast_experiments.data.in_memory.load import load_cifar10, load_cifar100
 
@@ -114,6 +114,8 @@ def test_torchvision_files_are_found(tmp_path, monkeypatch, place):
     dataset = load_cifar10(tmp_path)
     check(dataset)
     assert dataset.classes == tuple(NAMES)
+    (folder,) = (tmp_path / place).glob("cifar-10-batches-py")
+    check(load_cifar10(folder))  # the folder itself as root
 
 
 @pytest.mark.parametrize("rows", [(7, 20), (25, 1), (31, 3), (50, 20)])
@@ -122,7 +124,7 @@ def test_first_rows(tmp_path, monkeypatch, rows):
     write_torchvision(tmp_path / "b", monkeypatch)
     for folder in "ab":
         check(load_cifar10(tmp_path / folder, train_rows=rows[0], val_rows=rows[1]), *rows)
-        with pytest.raises(DataError, match="1 to 50"):
+        with pytest.raises(ConfigError, match=r"^dataset\.train_rows: 51 is wrong; .* 1 to 50"):
             load_cifar10(tmp_path / folder, train_rows=51)
 
 

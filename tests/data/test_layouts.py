@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ast_experiments.core.errors import DataError
+from ast_experiments.core.errors import ConfigError, DataError
 from ast_experiments.data.encoded import cache as packing
 from ast_experiments.data.encoded.checks import mislabelled
 from ast_experiments.data.encoded.classes import hash_of, read_list
@@ -180,7 +180,7 @@ def test_folders_by_name_and_rows_spread_over_the_classes(tmp_path):
     dataset = load(tmp_path, load_imagenette, train_rows=6, val_rows=3)
     assert dataset.train.labels.tolist() == [0, 1, 2, 3, 4, 5]
     assert dataset.val.labels.tolist() == [0, 2, 4]
-    with pytest.raises(DataError, match="1 to 24"):
+    with pytest.raises(ConfigError, match=r"^dataset.train_rows: 25 is wrong; give a number from 1 to 24"):
         load(tmp_path, load_imagenette, train_rows=25)
 
 

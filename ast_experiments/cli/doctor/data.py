@@ -48,6 +48,7 @@ def data_findings(config: Config, quick: bool) -> Iterator[Finding]:
 def _photo_findings(settings: Any, quick: bool) -> Iterator[Finding]:
     from ast_experiments.data.encoded import checks
     from ast_experiments.data.encoded.classes import ClassChoice
+    from ast_experiments.data.encoded.image_files import describe_left_out
     from ast_experiments.data.encoded.load import SETS, find
 
     what = SETS[settings.name]
@@ -57,6 +58,8 @@ def _photo_findings(settings: Any, quick: bool) -> Iterator[Finding]:
     shown = ", ".join(f"{count:,} {split} images" for split, count in counts.items())
     yield Finding("ok", "layout", f"{layout.kind}: {len(layout.classes)} classes, {shown}")
 
+    for text in describe_left_out(layout.left_out):
+        yield Finding("note", "left out", text)
     for absent in choice.missing(layout.found):
         yield Finding("wrong", "missing class", f"{absent}: in the class list, but not in the data")
     for text in checks.missing_classes(layout):
@@ -99,6 +102,9 @@ def _content_findings(layout: Any, scans: Any) -> Iterator[Finding]:
     others = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common() if mode not in {"RGB", "unreadable"})
     if others:
         yield Finding("ok", "images", f"{others}: read as RGB")
+    if turned := sum(scan.turned for scan in scans.values()):
+        text = "have an EXIF orientation, which is ignored, as in torchvision; turn the files to apply it"
+        yield Finding("note", "images", f"{turned:,} {text}")
     if not wrong:
         yield Finding("ok", "images", f"all {modes.total():,} can be decoded; none is in both splits or two classes")
 

@@ -48,7 +48,7 @@ def mislabelled(layout: Layout) -> list[str]:
     found = []
     for listing in layout.splits.values():
         for row, (label, name) in enumerate(zip(listing.labels.tolist(), listing.names, strict=True)):
-            named = synset_of(os.fsdecode(name))
+            named = synset_of(os.path.basename(os.fsdecode(name)))
             if named and synsets[label] and named != synsets[label]:
                 found.append(f"{listing.store.where(row)} is labelled {synsets[label]}; its name says {named}")
     return found
@@ -61,11 +61,13 @@ class Scan(NamedTuple):
         digests: Hash of each image's bytes, 16 bytes, dtype V16, shape (n,).
         broken: Error of each image that cannot be decoded, by row.
         modes: Number of images of each mode: RGB, L (grey), CMYK, ...
+        turned: Number of images whose metadata ask to turn them.
     """
 
     digests: np.ndarray
     broken: Mapping[int, str]
     modes: Counter[str]
+    turned: int
 
 
 def scan(listing: Listing, tick: Callable[[int], None] = lambda done: None) -> Scan:
@@ -78,18 +80,20 @@ def scan(listing: Listing, tick: Callable[[int], None] = lambda done: None) -> S
     digests = np.zeros(len(listing.labels), "V16")
     broken: dict[int, str] = {}
     modes: Counter[str] = Counter()
-    done = 0
+    done = turned = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         images = _encoded(listing)
         while chunk := list(islice(images, _CHUNK)):
-            for (row, _), (digest, mode, problem) in zip(chunk, pool.map(_examine(listing), chunk), strict=True):
+            for (row, _), found in zip(chunk, pool.map(_examine(listing), chunk), strict=True):
+                digest, mode, problem, askew = found
                 digests[row] = np.void(digest)
                 modes[mode] += 1
+                turned += askew
                 if problem:
                     broken[row] = problem
             done += len(chunk)
             tick(done)
-    return Scan(digests, broken, modes)
+    return Scan(digests, broken, modes, turned)
 
 
 def conflicting_labels(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
@@ -136,21 +140,22 @@ def _encoded(listing: Listing) -> Iterable[tuple[int, bytes | None]]:
     return iter((row, None) for row in range(len(listing.labels)))
 
 
-def _examine(listing: Listing) -> Callable[[tuple[int, bytes | None]], tuple[bytes, str, str]]:
-    def examine(image: tuple[int, bytes | None]) -> tuple[bytes, str, str]:
+def _examine(listing: Listing) -> Callable[[tuple[int, bytes | None]], tuple[bytes, str, str, bool]]:
+    def examine(image: tuple[int, bytes | None]) -> tuple[bytes, str, str, bool]:
         row, data = image
         where = listing.store.where(row)
         try:
             data = listing.store.read(row) if data is None else data
         except OSError as error:
-            return os.urandom(16), "unreadable", f"{where} cannot be read: {error.strerror or error}"
+            return os.urandom(16), "unreadable", f"{where} cannot be read: {error.strerror or error}", False
         digest = hashlib.blake2b(data, digest_size=16).digest()
         try:
             encoded = EncodedImage(data, where)
+            turned = encoded.turned
             encoded.crop(0, 0, encoded.height, encoded.width)
         except DataError as error:
-            return digest, "unreadable", str(error).partition("; ")[0]
-        return digest, encoded.mode, ""
+            return digest, "unreadable", str(error).partition("; ")[0], False
+        return digest, encoded.mode, "", turned
 
     return examine
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -14,14 +16,20 @@ from torch.nn import functional
 from ast_experiments.core.errors import DataError
 
 _JPEG = b"\xff\xd8\xff"
-_DAMAGE = (OSError, SyntaxError, ValueError, RuntimeError)  # errors of Pillow's readers for damaged images
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "AVIF")
+"""Formats that are decoded, as Pillow names them, if it was built with them. PostScript would start another program."""
+_ORIENTATION = 0x0112  # EXIF tag
+
+# Pillow's remarks on metadata and sizes would reach the terminal from every worker. It is set here, once for each
+# process: `warnings.catch_warnings` does not work with threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class EncodedImage:
     """An encoded image whose size is known before it is decoded.
 
     Args:
-        data: JPEG, PNG, WebP or BMP.
+        data: In one of `FORMATS`, whatever the end of its name says.
         where: Name of the image in error messages.
 
     Raises:
@@ -33,17 +41,28 @@ class EncodedImage:
 
         self._data, self._where = data, where
         try:
-            self._image = Image.open(io.BytesIO(data), formats=("JPEG",) if data.startswith(_JPEG) else None)
-        except (*_DAMAGE, Image.DecompressionBombError) as error:
+            self._image = Image.open(io.BytesIO(data), formats=("JPEG",) if data.startswith(_JPEG) else _formats())
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's readers raise errors of many kinds for damaged images
             raise self._broken(error) from error
         self.width, self.height = self._image.size
         self.mode = self._image.mode
+
+    @property
+    def turned(self) -> bool:
+        """Whether the metadata ask viewers to turn or mirror the image; it is read as it is stored all the same."""
+        try:
+            orientation = self._image.getexif().get(_ORIENTATION, 1)
+        except Exception:  # damaged metadata
+            return False
+        return self._image.format != "TIFF" and orientation in range(2, 9)
 
     def crop(self, top: int, left: int, height: int, width: int, min_scale: float = 1.0) -> Tensor:
         """Decodes the image to RGB and crops a rectangle; call it once.
 
         Grey images are repeated in all channels, with the upper 8 bits of 16-bit ones. CMYK and palettes are
-        converted; transparency is dropped.
+        converted; transparency is dropped. An EXIF orientation is not applied, as in torchvision and timm.
 
         Args:
             top: First row.
@@ -68,7 +87,9 @@ class EncodedImage:
             if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip values above 255
                 image = Image.fromarray(np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8))
             pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        except _DAMAGE as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # as above
             raise self._broken(error) from error
         if pixels.shape[:2] != (self.height, self.width):
             down, across = pixels.shape[0] / self.height, pixels.shape[1] / self.width
@@ -78,8 +99,17 @@ class EncodedImage:
 
     def _broken(self, error: Exception) -> DataError:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = "it is not an image" if "cannot identify" in reason else reason
+        if "cannot identify" in reason:
+            reason = f"it is none of {', '.join(FORMATS)}"
         return DataError(f"{self._where} cannot be decoded ({reason}); ast-doctor lists all such images")
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,15 +61,15 @@ class EncodedImages:
         """Bytes of the table of decoded squares; 0 without `stored_size`."""
         return len(self) * 3 * (self.stored_size or 0) ** 2
 
-    def first(self, rows: int | None) -> EncodedImages:
+    def first(self, rows: int | None, setting: str = "rows") -> EncodedImages:
         """Returns `rows` samples, evenly spread so that all classes are included; all of them for None.
 
         Raises:
-            DataError: If there are fewer samples, or `rows` is not positive.
+            ConfigError: If there are fewer samples, or `rows` is not positive; names the setting.
         """
         if rows is None:
             return self
-        check_rows(rows, len(self))
+        check_rows(rows, len(self), setting)
         return self.take(np.arange(rows) * len(self) // rows)
 
     def take(self, rows: np.ndarray) -> EncodedImages:

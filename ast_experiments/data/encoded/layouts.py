@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ast_experiments.core.errors import DataError
+from ast_experiments.data.encoded.image_files import BESIDE, image_files, is_hidden, is_image, is_kind
 from ast_experiments.data.encoded.stores import Files, Store
 
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid", "test")}
 """Possible names of the folders and files of a split; the first that exists is used."""
-EXTENSIONS = (b".jpeg", b".jpg", b".png", b".webp", b".bmp")
 
 ChooseClasses = Callable[[Sequence[str]], Sequence[str]]
 """Called with the classes that were found, returns the chosen ones in label order."""
@@ -27,7 +28,7 @@ class Listing(NamedTuple):
 
     Attributes:
         labels: Class indices, int64, shape (n,).
-        names: File names in UTF-8, dtype S, shape (n,).
+        names: File names in UTF-8, after the path of a sub-folder of the class; dtype S, shape (n,).
         store: Store of the encoded images.
     """
 
@@ -53,19 +54,22 @@ class Layout:
         found: All classes that were found.
         classes: The chosen classes, in label order.
         splits: `train` and `val`; only images of the chosen classes, ranked.
+        left_out: Number of files of each split that are not read, by reason.
     """
 
     kind: str
     found: tuple[str, ...]
     classes: tuple[str, ...]
     splits: Mapping[str, Listing]
+    left_out: Mapping[str, Counter[str]] = field(default_factory=dict)
 
 
 def class_folders(base: Path, choose: ChooseClasses) -> Layout | None:
     """Finds folders of classes, `train/CLASS/FILE`, or a split in several parts, `train.X1/CLASS/FILE`.
 
-    Each part of Kaggle's ImageNet-100 holds different classes. A label is the index in the sorted classes of all parts
-    and both splits. The validation files of ImageNet-1K may also be in one folder, with Kaggle's list of their classes.
+    Sub-folders of a class belong to it. Each part of Kaggle's ImageNet-100 holds different classes. A label is the
+    index in the sorted classes of all parts and both splits. The validation files of ImageNet-1K may also be in one
+    folder, with Kaggle's list of their classes.
 
     Returns:
         The layout; None if there are no folders of training classes.
@@ -74,7 +78,8 @@ def class_folders(base: Path, choose: ChooseClasses) -> Layout | None:
         DataError: If there is no validation split.
     """
     parts = {split: _parts(base, split) for split in SPLITS}
-    places = {split: _class_places(folders) for split, folders in parts.items()}
+    left_out = {split: Counter[str]() for split in SPLITS}
+    places = {split: _class_places(folders, left_out[split]) for split, folders in parts.items()}
     if not places["train"]:
         return None
     listed = None if places["val"] or not parts["val"] else _listed_classes(base)
@@ -84,10 +89,10 @@ def class_folders(base: Path, choose: ChooseClasses) -> Layout | None:
     classes = tuple(choose(found))
     count = sum(len(folders) for folders in parts.values())
     kind = f"class folders in {base}" + (f" ({count} parts)" if count > len(SPLITS) else "")
-    splits = {split: _list_folders(places[split], classes) for split in SPLITS}
+    splits = {split: _list_folders(places[split], classes, left_out[split]) for split in SPLITS}
     if listed is not None:
-        splits["val"] = _list_flat(parts["val"][0], listed, classes)
-    return Layout(kind, found, classes, {split: listing.ranked() for split, listing in splits.items()})
+        splits["val"], left_out["val"] = _list_flat(parts["val"][0], listed, classes), Counter()
+    return Layout(kind, found, classes, {split: listing.ranked() for split, listing in splits.items()}, left_out)
 
 
 def synset_of(name: str) -> str | None:
@@ -110,25 +115,27 @@ def _parts(base: Path, split: str) -> list[Path]:
     return []
 
 
-def _class_places(parts: Sequence[Path]) -> dict[str, list[str]]:
+def _class_places(parts: Sequence[Path], left_out: Counter[str]) -> dict[str, list[str]]:
     places: dict[str, list[str]] = {}
     for folder in parts:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX":
+                name = os.fsencode(entry.name)
+                if is_kind(entry.is_dir) and not is_hidden(name):
                     places.setdefault(entry.name, []).append(entry.path)
+                elif is_image(name):
+                    left_out[BESIDE] += 1
     return places
 
 
-def _list_folders(places: Mapping[str, list[str]], classes: Sequence[str]) -> Listing:
+def _list_folders(places: Mapping[str, list[str]], classes: Sequence[str], left_out: Counter[str]) -> Listing:
     folders: list[str] = []
     labels: list[int] = []
     homes: list[int] = []
     names: list[bytes] = []
     for label, name in enumerate(classes):
         for folder in sorted(places.get(name, ())):
-            with os.scandir(os.fsencode(folder)) as entries:
-                here = [entry.name for entry in entries if _is_image(entry.name)]
+            here = image_files(folder, left_out)
             names += here
             homes += [len(folders)] * len(here)
             labels += [label] * len(here)
@@ -149,14 +156,10 @@ def _listed_classes(base: Path) -> dict[bytes, str] | None:
 def _list_flat(folder: Path, listed: Mapping[bytes, str], classes: Sequence[str]) -> Listing:
     place = {name: label for label, name in enumerate(classes)}
     with os.scandir(os.fsencode(folder)) as entries:
-        names = [entry.name for entry in entries if listed.get(entry.name) in place]
+        names = [entry.name for entry in entries if listed.get(entry.name) in place and entry.is_file()]
     return _files([str(folder)], [place[listed[name]] for name in names], [0] * len(names), names)
 
 
 def _files(folders: Sequence[str], labels: list[int], homes: list[int], names: list[bytes]) -> Listing:
     array = np.array(names, "S") if names else np.zeros(0, "S1")
     return Listing(np.array(labels, np.int64), array, Files(tuple(folders), np.array(homes, np.int32), array))
-
-
-def _is_image(name: bytes) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(b".")

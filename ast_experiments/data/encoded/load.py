@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,12 @@ from ast_experiments.data.encoded import memory
 from ast_experiments.data.encoded.cache import ParquetRows, pack
 from ast_experiments.data.encoded.checks import missing_classes, repeated_names
 from ast_experiments.data.encoded.classes import ClassChoice
+from ast_experiments.data.encoded.image_files import describe_left_out
 from ast_experiments.data.encoded.images import EncodedImages
 from ast_experiments.data.encoded.layouts import ChooseClasses, Layout, class_folders
 from ast_experiments.data.encoded.tables import hub, parquet_files
+
+logger = logging.getLogger(__name__)
 
 SIZE = 224
 """Height and width of the network's input if neither a setting nor the model gives it."""
@@ -116,13 +120,17 @@ def load(
     """
     choice = ClassChoice(what.title, what.lists, class_list)
     layout = find(what, root, choice)
+    left_out = list(describe_left_out(layout.left_out))
+    for line in left_out:
+        logger.warning(line)
     for problem in (*missing_classes(layout), *repeated_names(layout)):
         raise DataError(f"{layout.kind}: {problem}; type ast-doctor dataset={what.name} to list all problems")
     notes = [layout.kind] + ([choice.described(layout.classes)] if what.lists else [])
 
     def samples(split: str, rows: int | None) -> EncodedImages:
         listing = layout.splits[split]
-        made = EncodedImages(listing.store, listing.labels, listing.names, size or SIZE, stored_size).first(rows)
+        made = EncodedImages(listing.store, listing.labels, listing.names, size or SIZE, stored_size)
+        made = made.first(rows, f"dataset.{split}_rows")
         return replace(made, store=pack(made.store, Path(cache))) if isinstance(made.store, ParquetRows) else made
 
     train, val = samples("train", train_rows), samples("val", val_rows)
@@ -131,6 +139,7 @@ def load(
         notes.append(note)
         train, val = (split.decode_all() if kept else split for split in (train, val))
     facts = choice.facts(layout.classes) | ({"data_caution": what.caution} if what.caution else {})
+    facts |= {"data_left_out": "; ".join(left_out)} if left_out else {}
     return Dataset(what.name, train, val, layout.classes, "; ".join(notes), facts)
 
 

@@ -20,6 +20,10 @@ LABEL_COLUMNS = ("label", "labels", "fine_label")
 COLUMNS = (parquet.IMAGE_COLUMNS, LABEL_COLUMNS)
 
 
+MOST_UNNAMED = 100_000
+"""Labels below this are believed without names of classes, even if there are fewer images."""
+
+
 class Table(NamedTuple):
     """The table of one split.
 
@@ -137,11 +141,10 @@ def _index(shards: Sequence[Path]) -> Table:
     labels, homes, rows, names = [], [], [], []
     for home, shard in enumerate(shards):
         image, label = (parquet.column(shard, options) for options in COLUMNS)
+        parquet.check_image_column(shard, image)
         start = 0
         for batch in parquet.batches(shard, [f"{image}.path", label], 10_000):
-            if batch.column(label).null_count:
-                raise DataError(f"{shard}: some rows have no {label}")
-            labels.append(batch.column(label).to_numpy(zero_copy_only=False))
+            labels.append(parquet.whole_labels(batch.column(label), f"{shard}, column {label}"))
             names.append(_names(batch.column(image)))
             rows.append(np.arange(start, start + len(batch)))
             homes.append(np.full(len(batch), home, np.int32))
@@ -154,6 +157,9 @@ def _index(shards: Sequence[Path]) -> Table:
 
 def _table(labels: np.ndarray, names: Iterable[list[str | None]], store: Any, classes: Sequence[str] | None) -> Table:
     """Builds a table; an image without a file name is named by its row."""
+    if classes is None and labels.max() >= max(len(labels), MOST_UNNAMED):
+        raise DataError(f"{store.where(0)} and others: the label {labels.max()} is more than there are classes; "
+                        "expected class indices from 0, without gaps")  # fmt: skip
     if classes is None:
         classes = [f"class {label:04d}" for label in range(int(labels.max()) + 1)]
     if not 0 <= labels.min() <= labels.max() < len(classes):

@@ -35,7 +35,7 @@ def read_split(folder: Path, kind: Any, split: str, *, total: int, rows: int | N
         DataError: If a file is missing or damaged.
     """
     files = kind.train_list if split == "train" else kind.test_list
-    check_rows(rows, total)
+    check_rows(rows, total, f"dataset.{'train' if split == 'train' else 'val'}_rows")
     for name, _ in files:
         if not (folder / name).is_file():
             raise DataError(f"{folder / name} is missing; remove {folder} to download it again")

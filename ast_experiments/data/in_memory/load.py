@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def load_digits(train_rows: int | None = None, val_rows: int | None = None) -> D
         val_rows: The same for validation.
 
     Raises:
-        DataError: If a split has fewer rows.
+        ConfigError: If a split has fewer rows.
     """
     from sklearn.datasets import load_digits as load
 
@@ -75,8 +76,8 @@ def load_digits(train_rows: int | None = None, val_rows: int | None = None) -> D
         val[np.flatnonzero(labels == label)[4::5]] = True
     return Dataset(
         name="digits",
-        train=Images(pixels[~val], labels[~val]).first(train_rows),
-        val=Images(pixels[val], labels[val]).first(val_rows),
+        train=Images(pixels[~val], labels[~val]).first(train_rows, "dataset.train_rows"),
+        val=Images(pixels[val], labels[val]).first(val_rows, "dataset.val_rows"),
         classes=tuple(str(digit) for digit in range(10)),
         source="scikit-learn",
     )
@@ -123,6 +124,8 @@ def _load_cifar(cifar: Cifar, root: Path, download: bool, train_rows: int | None
 
 def _find(cifar: Cifar, root: Path) -> Path | None:
     """Returns torchvision's folder or the folder of the parquet files; the data set's own folder comes first."""
+    if root.name == cifar.folder and root.is_dir():
+        return root
     for base in (root / cifar.name, root):
         if (base / cifar.folder).is_dir():
             return base / cifar.folder
@@ -138,8 +141,14 @@ def _fetch(cifar: Cifar, root: Path, download: bool) -> None:
     if download:
         try:
             return cifar_files.fetch(root, kind)
-        except (OSError, RuntimeError, EOFError) as error:
-            reason = f"downloading failed: {' '.join(str(error).split()) or type(error).__name__}"
+        except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            if "corrupted" in said:  # torchvision's word for a wrong md5
+                said = f"what came from {kind.url} is not {kind.filename} (its md5 is wrong); is a proxy in between?"
+            reason = f"downloading failed: {said}"
+    packed = next((at / kind.filename for at in (root, root / cifar.name) if (at / kind.filename).is_file()), None)
+    if packed is not None:
+        raise DataError(f"{packed} is not unpacked ({reason}); type tar -xzf {packed} -C {packed.parent}")
     raise DataError(
         f"{cifar.title} is not in {root} ({reason}): unpack {kind.url} there, or put train-*.parquet "
         f"and test-*.parquet into {root / cifar.name}, or name another folder with dataset.root=... "
