@@ -15,6 +15,7 @@ from typing import Any
 from ast_experiments.analysis.curves import panels
 from ast_experiments.analysis.draw import svg
 from ast_experiments.analysis.page import REPORT, embed, render
+from ast_experiments.analysis.samples import read_samples, sample_section
 from ast_experiments.core.files import write_atomic
 from ast_experiments.core.text import duration, joules
 from ast_experiments.runs.record import CONFIG, RunRecord, read_run
@@ -38,6 +39,7 @@ def render_report(record: RunRecord) -> str:
     """Renders the page of a run as HTML."""
     figures = summary(record)
     config = record.directory / CONFIG
+    samples = read_samples(record.directory, record.result)
     charts = [(panel.title, panel.caption, svg(panel, salt=f"{i}")) for i, panel in enumerate(panels(record))]
     return render(
         "report.html.j2",
@@ -49,6 +51,7 @@ def render_report(record: RunRecord) -> str:
         cards=_cards(figures),
         facts=result_facts(figures),
         charts=embed(charts),
+        samples=None if samples is None else sample_section(samples),
         config=config.read_text(encoding="utf-8", errors="replace") if config.exists() else "",
         origin=_origin(figures),
         figures=_figures(figures),

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ast_experiments.analysis.page import embed, render
+from ast_experiments.analysis.samples import read_samples, sample_section
 from ast_experiments.comparison import datasets
+from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.charts import (
     accuracy_chart,
     equal_accuracy_chart,
@@ -87,10 +89,27 @@ def _section(comparison: Comparison) -> dict[str, Any]:
         "tables": tables(comparison),
         "remarks": [(each.arm, line) for each in comparison.results for line in remarks(each, rules.x)],
         "charts": embed(drawn),
+        "samples": _samples(comparison),
         "runs": [(arm, run, _run_cells(run)) for arm in comparison.arms for run in arm.runs],
         "axes": [AXES[axis][0] for axis in comparison.axes],
         "cells": comparison.axes,
     }
+
+
+def _samples(comparison: Comparison) -> list[tuple[ArmRuns, dict[str, Any]]]:
+    """Returns the samples of two arms: the first one that chooses by what a sample is, and the first other one.
+
+    An arm is shown by its first run. Without one of each kind, the first two arms are shown.
+    """
+    found = [
+        (arm, record)
+        for arm in comparison.arms
+        if (record := read_samples(arm.runs[0].record.directory, arm.runs[0].record.result)) is not None
+    ]
+    choosing = next((each for each in found if not each[0].uniform), None)
+    rest = [each for each in found if each is not choosing]
+    pair = [each for each in (*rest[:1], choosing) if each is not None] if choosing else found[:2]
+    return [(arm, sample_section(record, salt=str(arm.number))) for arm, record in pair]
 
 
 def _run_cells(run: Run) -> dict[str, str]:

@@ -49,6 +49,15 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return values
 
 
+def all_reduce_max(values: Tensor) -> Tensor:
+    """Returns the largest value of all ranks for each element of a tensor, of the same shape on every rank."""
+    if size() == 1:
+        return values
+    values = values.clone()
+    dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
+
+
 def all_reduce_min(count: int, device: torch.device) -> int:
     """Returns the smallest of the ranks' counts. With several ranks this waits for the device."""
     if size() == 1:

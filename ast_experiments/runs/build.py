@@ -113,7 +113,8 @@ def build_run(
         clock=build_clock(recipe),
         scorer=Scorer(stepper, ledger, flops),
         train=train,
-        samples=SampleTable(dataset.columns, len(dataset.train), hardware.device),
+        samples=_sample_table(config, dataset, hardware.device),
+        dataset=dataset,
         validation=Validation(val, len(dataset.val), eval_batch),
         epochs=recipe.epochs,
         ledger=ledger,
@@ -130,6 +131,14 @@ def build_run(
         max_steps=config.max_steps,
         profile=folder if config.profile else None,
     )
+
+
+def _sample_table(config: Config, dataset: Dataset, device: torch.device) -> SampleTable:
+    """Returns the table of samples; predictions of mixed images say nothing about a sample and are not kept."""
+    recipe = config.recipe
+    predicted = config.tracking.predictions and not recipe.mixup and not recipe.cutmix
+    classes = len(dataset.classes) if predicted else None
+    return SampleTable(dataset.columns, len(dataset.train), device, classes)
 
 
 def _checkpoints(config: Config, folder: Path, dataset: Dataset) -> Checkpointer:

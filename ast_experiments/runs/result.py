@@ -112,6 +112,8 @@ def reached(run: Trainer) -> dict[str, Any]:
         result["selection"] = selection
     if run.progress.split_from is not None:
         result["batch_split_from_step"] = run.progress.split_from
+    if noise := run.samples.noise():
+        result["label_noise_estimate"] = noise
     if ledger.offered:
         result["mean_activation_rate"] = ledger.trained / ledger.offered
     result |= run.target.result(history.spent)

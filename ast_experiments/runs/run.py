@@ -121,8 +121,16 @@ class Execution:
             self._finish()
             if trainer is not None and trainer.progress.epoch:
                 _attempt(partial(trainer.samples.write, self._folder), "samples.npz could not be written")
+                _attempt(partial(self._write_gallery, trainer), "samples.json could not be written")
             if trainer is not None:
                 trainer.close()
+
+    def _write_gallery(self, trainer: Trainer) -> None:
+        from ast_experiments.runs.gallery import write_gallery
+
+        if self._config.tracking.report and self._config.tracking.pictures:
+            size = self._config.tracking.pictures
+            write_gallery(self._folder, trainer.samples.columns(), trainer.dataset, size)
 
     def _begin(self, facts: dict[str, Any], callbacks: Sequence[Any]) -> Trackers:
         """Writes the first files, now that everything is built, and creates the trackers."""

@@ -111,7 +111,7 @@ class Trainer(TrainingState):
         outputs, weights = self.stepper.train(batch, self.selector.weigh)
         self.ledger.charge("train", len(batch) * self.cost.train(batch.images.shape[-1]))
         self.selector.observe(batch, outputs)
-        self.samples.record(batch.ids, outputs.losses, weights)
+        self.samples.record(batch, outputs, weights)
         if self.altered is not None:
             self.altered.count(batch.ids, weights)
         progress = self.progress

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ast_experiments.data.dataset import Dataset
 from ast_experiments.data.loaders.base import Loader
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.energy.meter import Meter
@@ -54,7 +55,8 @@ class TrainingState:
         checkpoints: Saves and restores the run.
         cost: FLOPs and nominal cost of a row.
         log_every: Steps that a log row covers.
-        samples: Visits and losses of every sample.
+        samples: Visits, losses and predictions of every sample.
+        dataset: Data set of the run, from which its page takes pictures and class names.
         altered: Counts the trained rows that a regime altered; None without a regime.
         averaged: Signals that a log row averages over its steps.
         eval_every: Epochs between validations.
@@ -75,6 +77,7 @@ class TrainingState:
     scorer: Scorer
     train: Loader
     samples: SampleTable
+    dataset: Dataset
     validation: Validation
     epochs: int
     ledger: Ledger

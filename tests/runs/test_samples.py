@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from no_reads import NoReads
-from run_tools import interrupt_at, run
+from run_tools import interrupt_at, run, stable_rows
 
 from ast_experiments.config.compose import load_config
+from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import Interrupted
 from ast_experiments.runs.build import build_dataset
 from ast_experiments.training.loop import Trainer
@@ -24,13 +25,19 @@ def table(folder: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
+def step(ids: list[int], losses: list[float]) -> tuple[Batch, Outputs]:
+    rows = len(ids)
+    batch = Batch(torch.tensor(ids), torch.zeros(rows, 1, 2, 2), torch.zeros(rows, dtype=torch.int64))
+    return batch, Outputs(torch.zeros(rows, 4), torch.tensor(losses))
+
+
 def test_a_table_by_hand() -> None:
     made = SampleTable({"label": np.array([3, 1, 2])}, 3, "cpu")
     with NoReads():
-        made.record(torch.tensor([2, 0]), torch.tensor([0.5, 1.0]), None)
+        made.record(*step([2, 0], [0.5, 1.0]), None)
     made.commit(0)
     with NoReads():
-        made.record(torch.tensor([0, 1]), torch.tensor([0.25, 9.0]), torch.tensor([2.0, 0.0]))
+        made.record(*step([0, 1], [0.25, 9.0]), torch.tensor([2.0, 0.0]))
     made.commit(1)
     expected: dict[str, list[float]] = {
         "id": [0, 1, 2], "label": [3, 1, 2], "visits": [2, 0, 1], "last_loss": [0.25, np.nan, 0.5],
@@ -45,12 +52,15 @@ def test_a_table_by_hand() -> None:
 @pytest.mark.parametrize("method", ["dense", "ast", "ast_masked", "selective_backprop"])
 def test_the_table_is_that_of_the_trained_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     losses: list[dict[int, float]] = []
+    logits: dict[int, list[np.ndarray]] = {}
     train = Stepper.train
 
     def watched(self: Stepper, batch: Any, weigh: Any) -> Any:
         outputs, weights = train(self, batch, weigh)
         kept = slice(None) if weights is None else weights > 0
         losses[-1] |= dict(zip(batch.ids[kept].tolist(), outputs.losses[kept].tolist(), strict=True))
+        for row, values in zip(batch.ids[kept].tolist(), outputs.logits[kept].float().numpy(), strict=True):
+            logits.setdefault(row, []).append(values)
         return outputs, weights
 
     epoch = Trainer.run_epoch
@@ -70,6 +80,37 @@ def test_the_table_is_that_of_the_trained_rows(tmp_path: Path, monkeypatch: pyte
         assert (found["first_epoch"][row], found["last_epoch"][row]) == ((seen[0], seen[-1]) if seen else (-1, -1))
         expected = [*[np.nan] * 2, *values][-2:]
         np.testing.assert_allclose([found["previous_loss"][row], found["last_loss"][row]], expected, rtol=1e-6)
+        check_predictions({key: values[row] for key, values in found.items()}, logits.get(row, []))
+
+
+def check_predictions(found: dict[str, Any], logits: list[np.ndarray]) -> None:
+    """Checks the row of a sample against the logits of all its visits."""
+    if not logits:
+        assert (found["predicted"], found["place"], found["contradictions"]) == (-1, -1, 0)
+        assert np.isnan(found["confidence"])
+        assert np.isnan(found["margin"])
+        return
+    last, label = logits[-1].astype(np.float64), found["label"]
+    assert last[found["predicted"]] == last.max()  # a tie counts as the label
+    assert found["place"] == (last > last[label]).sum()
+    assert found["confidence"] == pytest.approx(np.exp(last.max()) / np.exp(last).sum(), abs=1e-3)
+    margins = [each[label] - np.delete(each, label).max() for each in logits]
+    assert found["margin"] == pytest.approx(np.mean(margins), abs=1e-4)
+    assert found["contradictions"] == sum(margin < 0 for margin in margins)
+
+
+@pytest.mark.parametrize("off", ["tracking.predictions=false", "recipe.mixup=0.2"])
+def test_predictions_can_be_left_out(tmp_path: Path, off: str) -> None:
+    result = run(tmp_path, ["method=dense", off, "recipe.epochs=1"])
+    assert "predicted" not in table(tmp_path)
+    assert "label_noise_estimate" not in result
+
+
+def test_predictions_change_no_loss(tmp_path: Path) -> None:
+    for on in ("true", "false"):
+        run(tmp_path / on, [f"tracking.predictions={on}", "recipe.epochs=2"])
+    losses = [[row.get("train/loss") for row in stable_rows(tmp_path / on)] for on in ("true", "false")]
+    assert losses[0] == losses[1]
 
 
 def test_a_resumed_run_leaves_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

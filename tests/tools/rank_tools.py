@@ -42,7 +42,8 @@ class Threads:
 
     def all_reduce(self, tensor, op=dist.ReduceOp.SUM):
         found = torch.stack(self.exchange(tensor))
-        tensor.copy_(found.amin(dim=0) if op == dist.ReduceOp.MIN else found.sum(dim=0))
+        reduce = {dist.ReduceOp.MIN: torch.amin, dist.ReduceOp.MAX: torch.amax}.get(op, torch.sum)
+        tensor.copy_(reduce(found, dim=0))
 
     def all_gather(self, parts, tensor):
         for part, theirs in zip(parts, self.exchange(tensor), strict=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Le
 from pydantic.dataclasses import dataclass
 
 from ast_experiments.config.schema.fields import STRICT
@@ -24,3 +25,5 @@ class TrackingConfig:
     tensorboard: bool
     log_every: Count
     report: bool
+    predictions: bool
+    pictures: Annotated[int, Ge(0), Le(100)]

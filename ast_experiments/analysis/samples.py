@@ -1,0 +1,229 @@
+"""The samples of a run for its page: rates by class, visits, and galleries of samples."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ast_experiments.analysis.draw import INKS, chart
+from ast_experiments.core.errors import DataError
+from ast_experiments.core.files import read_json
+from ast_experiments.runs.gallery import NAME as PICTURES
+from ast_experiments.selection.suspects import suspects
+from ast_experiments.training.samples import NAME as TABLE
+
+MOST_CLASSES = 20
+"""Classes of a table; of more, the most and the least trained ones are shown."""
+
+BARS = 40
+"""Bars of the chart of visits at most."""
+
+UNEQUAL = 1.5
+"""Classes count as equally large up to this ratio of the largest to the smallest."""
+
+TITLES = {
+    "suspects": (
+        "Suspected wrong labels",
+        "Another class was predicted, at the last visit and on average.",
+    ),
+    "most": ("Trained most", "The most visits."),
+    "least": ("Trained least", "The fewest visits; ties are drawn."),
+    "once": ("Never chosen again", "Trained in one epoch only; drawn."),
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRecord:
+    """What a run left about its samples.
+
+    Attributes:
+        columns: Columns of samples.npz, each of shape (n,).
+        epochs: Finished epochs.
+        classes: Class names; empty if unknown.
+        galleries: Rows to show, by gallery.
+        samples: Facts and thumbnail of each of these rows, by row.
+        estimate: Estimated share of wrong labels, as in result.json; empty if there is none.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    epochs: int
+    classes: Sequence[str]
+    galleries: Mapping[str, Sequence[int]]
+    samples: Mapping[str, Mapping[str, Any]]
+    estimate: Mapping[str, Any]
+
+
+def read_samples(directory: Path, result: Mapping[str, Any]) -> SampleRecord | None:
+    """Reads what a run left about its samples.
+
+    Args:
+        directory: Run directory.
+        result: Content of its result.json.
+
+    Returns:
+        The record; None without a table of samples, or if the table is damaged.
+    """
+    try:
+        with np.load(directory / TABLE, allow_pickle=False) as file:
+            columns = {key: file[key] for key in file.files if key != "name"}
+        pictures = read_json(directory / PICTURES) or {}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, DataError) as error:
+        logger.warning("%s cannot be read (%s); its samples are not shown.", directory / TABLE, error)
+        return None
+    epochs = int(result.get("epochs") or columns["last_epoch"].max(initial=-1) + 1)
+    return SampleRecord(
+        columns,
+        epochs,
+        pictures.get("classes", ()),
+        pictures.get("galleries", {}),
+        pictures.get("samples", {}),
+        result.get("label_noise_estimate") or {},
+    )
+
+
+def sample_section(record: SampleRecord, *, salt: str = "") -> dict[str, Any]:
+    """Returns the values of the section for the template: lines, classes, chart of visits, and galleries."""
+    from markupsafe import Markup
+
+    return {
+        "lines": [line for line in (*_spread(record), *_noise(record)) if line],
+        "classes": class_rows(record),
+        "more": max(0, len(_sizes(record)) - MOST_CLASSES),
+        "suspected": "predicted" in record.columns,
+        "visits": Markup(chart(lambda axes: _visits(axes, record), f"visits{salt}", height=1.9)),
+        "galleries": shown(record),
+    }
+
+
+def class_rows(record: SampleRecord) -> list[dict[str, Any]]:
+    """Returns a row for each class that has samples, of many classes for the 10 most and the 10 least trained ones.
+
+    Each row has the class's `name`, `size`, activation `rate` (mean visits per epoch), that rate `of` the largest, and
+    `suspected`, the share of suspected wrong labels.
+    """
+    sizes, rates, suspected = _sizes(record), class_rates(record), _suspected(record)
+    there = np.flatnonzero(sizes)
+    if len(there) > MOST_CLASSES:
+        order = there[np.argsort(-rates[there], kind="stable")]
+        there = np.concatenate([order[: MOST_CLASSES // 2], order[-MOST_CLASSES // 2 :]])
+    top = max(1e-9, rates[there].max(initial=0))
+    return [
+        {
+            "name": class_name(record, int(each)),
+            "size": int(sizes[each]),
+            "rate": float(rates[each]),
+            "of": float(rates[each] / top),
+            "suspected": float(suspected[each] / sizes[each]),
+        }
+        for each in there
+    ]
+
+
+def class_rates(record: SampleRecord) -> np.ndarray:
+    """Returns the activation rate of each class: mean visits of its samples per epoch, shape (classes,)."""
+    labels, visits = record.columns["label"], record.columns["visits"]
+    trained = np.bincount(labels, weights=visits, minlength=len(record.classes))
+    return trained / np.maximum(1, _sizes(record)) / max(1, record.epochs)
+
+
+def class_name(record: SampleRecord, label: int) -> str:
+    """Returns the name of a class, or its index if the name is unknown."""
+    return str(record.classes[label]) if 0 <= label < len(record.classes) else f"class {label}"
+
+
+def shown(record: SampleRecord) -> list[dict[str, Any]]:
+    """Returns the galleries that have samples: `title`, `caption` and `samples` with names in place of classes."""
+    return [
+        {"title": title, "caption": caption, "samples": [_sample(record, row) for row in record.galleries[key]]}
+        for key, (title, caption) in TITLES.items()
+        if record.galleries.get(key)
+    ]
+
+
+def _sample(record: SampleRecord, row: int) -> dict[str, Any]:
+    facts = record.samples.get(str(row), {})
+    picture, predicted = str(facts.get("picture", "")), facts.get("predicted", -1)
+    share, loss = facts.get("confidence"), facts.get("last_loss")
+    return {
+        "id": row,
+        "picture": picture if picture.startswith("data:image/") else "",
+        "label": class_name(record, facts.get("label", -1)),
+        "predicted": "" if predicted is None or predicted < 0 else class_name(record, predicted),
+        "confidence": "" if share is None else f"{100 * share:.0f} %",
+        "right": predicted == facts.get("label"),
+        "visits": facts.get("visits", 0),
+        "loss": "" if loss is None else f"{loss:.2f}",
+        "where": facts.get("where", ""),
+        "altered": ", ".join(each.replace("_", " ") for each in facts.get("altered", ())),
+    }
+
+
+def _sizes(record: SampleRecord) -> np.ndarray:
+    return np.bincount(record.columns["label"], minlength=len(record.classes))
+
+
+def _suspected(record: SampleRecord) -> np.ndarray:
+    columns, classes = record.columns, len(_sizes(record))
+    if "predicted" not in columns:
+        return np.zeros(classes)
+    rows = suspects(columns["label"], columns["predicted"], columns["margin"])
+    return np.bincount(columns["label"][rows], minlength=classes)
+
+
+def _spread(record: SampleRecord) -> list[str]:
+    """Says how visits are spread over samples and over rare and common classes."""
+    visits, sizes = record.columns["visits"], _sizes(record)
+    if not len(visits):
+        return []
+    if visits.min() == visits.max():
+        return [f"Every sample was trained in {visits.min()} of {record.epochs} epochs."]
+    ordered = np.sort(visits)[::-1]
+    top = ordered[: max(1, len(ordered) // 10)].sum() / max(1, ordered.sum())
+    lines = [
+        f"{np.mean(visits == 0):.1%} of the samples were never trained, {np.mean(visits == 1):.1%} once. The tenth "
+        f"that was trained most got {top:.0%} of all visits."
+    ]
+    there = np.flatnonzero(sizes)
+    if len(there) > 1 and sizes[there].max() >= UNEQUAL * sizes[there].min():
+        order = there[np.argsort(sizes[there], kind="stable")]
+        rare = np.isin(record.columns["label"], order[: len(order) // 2])
+        shares = [visits[flags].mean() / max(1, record.epochs) for flags in (rare, ~rare)]
+        lines.append(
+            f"Activation rate: {shares[0]:.3f} in the rarer half of the classes, {shares[1]:.3f} in the others."
+        )
+    return lines
+
+
+def _noise(record: SampleRecord) -> list[str]:
+    found, known = record.estimate, record.columns.get("label_noise")
+    if not found:
+        return []
+    truth = "" if known is None else f" The regime gave {known.mean():.1%} a wrong label."
+    return [
+        f"Estimated wrong labels: {found['share']:.1%}, between {found['low']:.1%} and {found['high']:.1%}, if they "
+        f"are spread over all classes; {found['suspects']:,} samples are suspected.{truth}"
+    ]
+
+
+def _visits(axes: Any, record: SampleRecord) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    visits = record.columns["visits"]
+    step = max(1, -(-(int(visits.max(initial=0)) + 1) // BARS))
+    counts = np.bincount(visits // step)
+    axes.bar(np.arange(len(counts)) * step + (step - 1) / 2, counts, width=0.86 * step, color=INKS["c1"], linewidth=0)
+    axes.set_xlabel("visits (epochs that trained the sample)" + (f", {step} to a bar" if step > 1 else ""))
+    axes.set_ylabel("samples")
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.grid(axis="y", color=INKS["rule"], linewidth=0.6)

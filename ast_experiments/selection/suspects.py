@@ -1,0 +1,113 @@
+"""Suspected wrong labels, and an estimate of their share, from what a run keeps of each sample."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+CUTS = (0.5, 0.6, 0.8)
+"""Places from these shares of the classes on are the end of the ranking; the second one gives the estimate."""
+
+MIN_CLASSES = 5
+"""Fewer classes leave too short an end of the ranking."""
+
+MIN_VISITED = 0.5
+"""Share of the samples that must have been trained for an estimate."""
+
+LEARNED = 0.8
+"""The estimate is made when the share of labels that are predicted first reaches this part of its highest value."""
+
+
+class NoiseEstimate(NamedTuple):
+    """Share of the samples whose label is wrong.
+
+    Attributes:
+        share: The estimate, in [0, 1].
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
+
+    share: float
+    low: float
+    high: float
+
+
+def suspects(labels: np.ndarray, predicted: np.ndarray, margin: np.ndarray) -> np.ndarray:
+    """Lists the samples whose label is probably wrong, the most suspicious first.
+
+    A sample is suspected if the network predicted another class at its last visit and on average over its visits. The
+    list is ordered by the mean margin, after Pleiss et al., "Identifying mislabeled data using the area under the
+    margin ranking", NeurIPS 2020.
+
+    Args:
+        labels: Class indices, shape (n,).
+        predicted: Class predicted at the last visit, shape (n,); -1 without a visit.
+        margin: Mean over the visits of the label's logit less that of the best other class, shape (n,); NaN without a
+            visit.
+
+    Returns:
+        Rows, int64.
+    """
+    rows = np.flatnonzero((predicted >= 0) & (predicted != labels) & (margin < 0))
+    return rows[np.argsort(margin[rows], kind="stable")]
+
+
+def count_places(place: np.ndarray, classes: int) -> tuple[int, ...]:
+    """Counts the labels by their place in the ranking of the classes.
+
+    Args:
+        place: Number of classes that the network found more probable than the label at the last visit, shape (n,); -1
+            without a visit.
+        classes: Number of classes.
+
+    Returns:
+        Samples with a visit, those whose label is predicted, and those whose place is at or behind each of `CUTS`.
+    """
+    firsts = [_first(cut, classes) for cut in CUTS]
+    return (
+        int(np.count_nonzero(place >= 0)),
+        int(np.count_nonzero(place == 0)),
+        *(int(np.count_nonzero(place >= first)) for first in firsts),
+    )
+
+
+def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstimate | None:
+    """Estimates the share of wrong labels from the places of the labels in the ranking of the classes.
+
+    A wrong label that is drawn at random is as often the least probable class of all as the second most probable one.
+    A right label that is hard to learn is nearly always among the first. So the end of the ranking holds wrong labels
+    alone, and tells how many there are: if they are spread evenly over the classes - 1 places behind the right one, the
+    last m places hold the share m / (classes - 1) of them. Later the network learns wrong labels by heart, so the
+    places are those of the first epoch after which it predicts nearly as many labels as it ever will. Wrong labels of
+    a class that looks like the right one stand near the front and are not counted.
+
+    Args:
+        counts: `count_places` after each epoch, shape (epochs, 2 + cuts).
+        samples: Number of training samples.
+        classes: Number of classes.
+
+    Returns:
+        The estimate from the last 40 % of the places. The interval covers those from the last 50 % and 20 %, and two
+        standard errors of the draw. None with fewer than 5 classes, or if less than half of the samples were visited.
+    """
+    counts = counts[counts[:, 0] >= MIN_VISITED * samples] if len(counts) else counts
+    if classes < MIN_CLASSES or not len(counts) or not samples:
+        return None
+    predicted = counts[:, 1] / counts[:, 0]
+    visited, _, *ends = counts[np.argmax(predicted >= LEARNED * predicted.max())].tolist()
+    found, errors = [], []
+    for cut, end in zip(CUTS, ends, strict=True):
+        scale = (classes - 1) / (classes - _first(cut, classes))
+        share = end / visited
+        found.append(min(1.0, scale * share))
+        errors.append(2 * scale * math.sqrt(max(share, 1 / visited) * (1 - share) / visited))
+    low = min(each - error for each, error in zip(found, errors, strict=True))
+    high = max(each + error for each, error in zip(found, errors, strict=True))
+    return NoiseEstimate(found[1], max(0.0, low), min(1.0, high))
+
+
+def _first(cut: float, classes: int) -> int:
+    """Returns the first place of an end of the ranking."""
+    return math.ceil(round(cut * classes, 6))

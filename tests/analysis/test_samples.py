@@ -1,0 +1,97 @@
+"""The samples on a run's page: rates by class, visits, galleries."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ast_experiments.analysis.report import write_report
+from ast_experiments.analysis.samples import class_rates, class_rows, read_samples, sample_section
+from ast_experiments.data.thumbnails import data_uri
+from ast_experiments.runs.gallery import galleries
+
+EVIL = "<script>alert('x')</script> & \"more\" $x^2$"
+
+
+def left(folder: Path, labels: np.ndarray, visits: np.ndarray, classes: list[str], **more: Any) -> Path:
+    """Writes the files that a run leaves about its samples."""
+    folder.mkdir(exist_ok=True)
+    random = np.random.default_rng(0)
+    rows = len(labels)
+    columns = {
+        "id": np.arange(rows, dtype=np.int32),
+        "label": labels,
+        "visits": visits.astype(np.int32),
+        "last_loss": random.random(rows).astype(np.float32),
+        "last_epoch": np.where(visits > 0, 3, -1),
+        "predicted": random.integers(0, len(classes), rows).astype(np.int16),
+        "confidence": random.random(rows).astype(np.float16),
+        "margin": random.normal(size=rows).astype(np.float32),
+    }
+    np.savez(folder / "samples.npz", allow_pickle=False, **columns)
+    chosen = galleries(columns, 24)
+    pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    samples = {
+        str(row): {key: columns[key][row].item() for key in ("label", "predicted", "confidence", "visits", "last_loss")}
+        | {"where": f"/data/{classes[labels[row]]}/{row}.JPEG", "picture": data_uri(pixels), "altered": []}
+        for row in np.concatenate(list(chosen.values())).tolist()
+    }
+    content = {"classes": classes, "galleries": {k: v.tolist() for k, v in chosen.items()}, "samples": samples}
+    (folder / "samples.json").write_text(json.dumps(content | more))
+    (folder / "result.json").write_text(json.dumps({"status": "finished", "epochs": 4}))
+    return folder
+
+
+def test_rates_by_class_by_hand(tmp_path: Path) -> None:
+    record = read_samples(
+        left(tmp_path, np.array([0, 0, 1]), np.array([4, 2, 1]), ["cat", "dog", "eel"]), {"epochs": 4}
+    )
+    assert record is not None
+    assert class_rates(record).tolist() == [0.75, 0.25, 0.0]
+    rows = [(row["name"], row["size"], row["of"]) for row in class_rows(record)]
+    assert rows == [("cat", 2, 1.0), ("dog", 1, 1 / 3)]
+    assert sample_section(record)["lines"] == [
+        "0.0% of the samples were never trained, 33.3% once. The tenth that was trained most got 57% of all visits.",
+        "Activation rate: 0.250 in the rarer half of the classes, 0.750 in the others.",
+    ]
+
+
+def test_the_page_escapes_names_and_paths(tmp_path: Path) -> None:
+    labels = np.arange(40) % 2
+    html = write_report(left(tmp_path, labels, np.arange(40) % 5, [EVIL, "b"])).read_text()
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert html.count('class="shot"') > 20
+
+
+def test_pictures_must_be_pictures(tmp_path: Path) -> None:
+    folder = left(tmp_path, np.arange(4) % 2, np.arange(4), ["a", "b"])
+    content = (folder / "samples.json").read_text().replace("data:image/jpeg", "https://elsewhere")
+    (folder / "samples.json").write_text(content)
+    html = write_report(folder).read_text()
+    assert "elsewhere" not in html
+    assert "no picture" in html
+
+
+def test_no_table_or_a_damaged_one(tmp_path: Path) -> None:
+    assert read_samples(tmp_path, {}) is None
+    (tmp_path / "samples.npz").write_bytes(b"PK nothing")
+    assert read_samples(tmp_path, {}) is None
+
+
+@pytest.mark.slow
+def test_the_page_of_a_large_data_set_is_small_and_made_soon(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows, classes = 1_281_167, 1000
+    names = [f"class with a long name {number}" for number in range(classes)]
+    left(tmp_path, random.integers(0, classes, rows), random.poisson(4, rows), names)
+    begin = time.process_time()
+    html = write_report(tmp_path).read_text()
+    assert time.process_time() - begin < 20
+    assert len(html) < 3_000_000
+    assert html.count('class="shot"') == 96
