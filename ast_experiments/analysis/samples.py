@@ -13,9 +13,8 @@ import numpy as np
 from ast_experiments.analysis.draw import INKS, chart
 from ast_experiments.core.errors import DataError
 from ast_experiments.core.files import read_json
-from ast_experiments.runs.gallery import NAME as PICTURES
+from ast_experiments.runs.record import GALLERY, SAMPLES
 from ast_experiments.selection.suspects import suspects
-from ast_experiments.training.samples import NAME as TABLE
 
 MOST_CLASSES = 20
 """Classes of a table; of more, the most and the least trained ones are shown."""
@@ -71,13 +70,13 @@ def read_samples(directory: Path, result: Mapping[str, Any]) -> SampleRecord | N
         The record; None without a table of samples, or if the table is damaged.
     """
     try:
-        with np.load(directory / TABLE, allow_pickle=False) as file:
+        with np.load(directory / SAMPLES, allow_pickle=False) as file:
             columns = {key: file[key] for key in file.files if key != "name"}
-        pictures = read_json(directory / PICTURES) or {}
+        pictures = read_json(directory / GALLERY) or {}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, DataError) as error:
-        logger.warning("%s cannot be read (%s); its samples are not shown.", directory / TABLE, error)
+        logger.warning("%s cannot be read (%s); its samples are not shown.", directory / SAMPLES, error)
         return None
     epochs = int(result.get("epochs") or columns["last_epoch"].max(initial=-1) + 1)
     return SampleRecord(

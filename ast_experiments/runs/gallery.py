@@ -12,9 +12,9 @@ import numpy as np
 from ast_experiments.core.files import write_atomic
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.data.thumbnails import place, thumbnails
+from ast_experiments.runs.record import GALLERY
 from ast_experiments.selection.suspects import suspects
 
-NAME = "samples.json"
 GALLERIES = ("most", "least", "once", "suspects")
 SHOWN = ("label", "predicted", "confidence", "visits", "last_loss", "margin")
 ALTERED = ("label_noise", "duplicates", "corruption")
@@ -36,7 +36,7 @@ def galleries(columns: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndar
     visits = columns["visits"]
     order = np.random.Generator(np.random.Philox(SEED)).permutation(len(visits))
     empty = np.zeros(0, np.int64)
-    found = dict.fromkeys(GALLERIES, empty)
+    found: dict[str, np.ndarray] = dict.fromkeys(GALLERIES, empty)
     if len(visits) and visits.min() < visits.max():
         by_visits = order[np.argsort(visits[order], kind="stable")]
         once = order[visits[order] == 1]
@@ -67,7 +67,7 @@ def write_gallery(folder: Path, columns: Mapping[str, np.ndarray], dataset: Data
         "galleries": {name: ids.tolist() for name, ids in chosen.items()},
         "samples": samples,
     }
-    return write_atomic(folder / NAME, json.dumps(content))
+    return write_atomic(folder / GALLERY, json.dumps(content))
 
 
 def _sample(columns: Mapping[str, np.ndarray], row: int) -> dict[str, Any]:

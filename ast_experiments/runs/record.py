@@ -15,6 +15,7 @@ from ast_experiments.core.errors import DataError
 from ast_experiments.core.files import read_json
 
 CONFIG, METRICS, RESULT = "config.yaml", "metrics.jsonl", "result.json"
+SAMPLES, GALLERY = "samples.npz", "samples.json"
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compare_tools import write_arm, write_run
+from sample_tools import left
 
 from ast_experiments.cli.compare import main
 from ast_experiments.comparison.charts import accuracy_chart, phases_chart, uniform_line
@@ -216,3 +217,14 @@ def test_copies_count_once(tmp_path: Path) -> None:
     found = load([tmp_path, tmp_path / "here"])
     assert len(found.runs) == 1
     assert sum("a copy of" in note for note in found.notes) == 1
+
+
+def test_samples_of_two_methods_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = study(tmp_path, metered=False)
+    for run in ("dense0-0", "rs20-0", "ast0-0"):
+        left(root / run, np.arange(30) % 3, np.arange(30) % 5, [f"{run} a", "b", "c"])
+    assert call(monkeypatch, root) == 0
+    html = (root / "compare.html").read_text()
+    pair = html[html.index('<div class="pair">') :]
+    assert re.findall(r"<td>(\w+-0 a)</td>", pair) == ["dense0-0 a", "ast0-0 a"]
+    assert pair.count("<figcaption>Activation rate by class") == 2
