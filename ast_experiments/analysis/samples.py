@@ -155,6 +155,7 @@ def _sample(record: SampleRecord, row: int) -> dict[str, Any]:
     return {
         "id": row,
         "picture": picture if picture.startswith("data:image/") else "",
+        "small": picture.startswith("data:image/png"),
         "label": class_name(record, facts.get("label", -1)),
         "predicted": "" if predicted is None or predicted < 0 else class_name(record, predicted),
         "confidence": "" if share is None else f"{100 * share:.0f} %",

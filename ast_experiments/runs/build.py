@@ -104,8 +104,8 @@ def build_run(
     target = build_target_rate(
         config.method, recipe, selector=selector, stepper=stepper, train=train, cost=cost, has_meter=meter.measures
     )
-    checkpoints = _checkpoints(config, folder, dataset)
     return Trainer(
+        checkpoints=_checkpoints(config, folder, dataset),  # before the tracker, which begins to write
         selector=selector,
         target=target,
         stepper=stepper,
@@ -121,7 +121,6 @@ def build_run(
         meter=meter,
         goal=TimeToAccuracy(config.energy.target_accuracy),
         tracker=make_tracker(facts(config, dataset, stepper, at_once)),
-        checkpoints=checkpoints,
         cost=cost,
         log_every=config.tracking.log_every,
         altered=AlteredRows(dataset.altered, hardware.device) if dataset.altered else None,

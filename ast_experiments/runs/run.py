@@ -118,18 +118,17 @@ class Execution:
         finally:
             if trainer is not None:
                 self.result |= results.reached(trainer)
-            self._finish()
-            if trainer is not None and trainer.progress.epoch:
-                _attempt(partial(trainer.samples.write, self._folder), "samples.npz could not be written")
-                _attempt(partial(self._write_gallery, trainer), "samples.json could not be written")
+            self._finish(trainer)
             if trainer is not None:
                 trainer.close()
 
-    def _write_gallery(self, trainer: Trainer) -> None:
+    def _write_samples(self, trainer: Trainer) -> None:
+        """Writes samples.npz, and samples.json for the page."""
         from ast_experiments.runs.gallery import write_gallery
 
-        if self._config.tracking.report and self._config.tracking.pictures:
-            size = self._config.tracking.pictures
+        tracking = self._config.tracking
+        trainer.samples.write(self._folder)
+        if size := tracking.pictures if tracking.report or tracking.wandb_samples else 0:
             write_gallery(self._folder, trainer.samples.columns(), trainer.dataset, size)
 
     def _begin(self, facts: dict[str, Any], callbacks: Sequence[Any]) -> Trackers:
@@ -159,7 +158,7 @@ class Execution:
         logger.info("the run failed", exc_info=error)  # below a warning: the terminal shows one line
         return explained
 
-    def _finish(self) -> None:
+    def _finish(self, trainer: Trainer | None) -> None:
         """Writes the result and closes the trackers; a failure of one does not stop the rest."""
         self.result["finished"] = now()
         trackers = self._trackers
@@ -167,6 +166,8 @@ class Execution:
             _attempt(trackers.flush, "the record could not be completed")
         _attempt(self._add_control_quality, "control quality could not be computed")
         _attempt(lambda: self._directory.finish(self.result), "result.json could not be written")
+        if trainer is not None and trainer.progress.epoch:
+            _attempt(partial(self._write_samples, trainer), "the table of samples could not be written")
         if trackers is not None:
             _attempt(lambda: trackers.finish(self.result), "a tracker could not be closed")
 

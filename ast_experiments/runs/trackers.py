@@ -12,6 +12,7 @@ from typing import Any
 from ast_experiments.config.schema import Config
 from ast_experiments.runs import result as results
 from ast_experiments.runs.directory import short_path
+from ast_experiments.runs.record import GALLERY
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.background import BackgroundTracker
 from ast_experiments.tracking.jsonl import JsonlTracker
@@ -86,6 +87,7 @@ def _wandb(config: Config, folder: Path, result: dict[str, Any]) -> Any:
         config=dataclasses.asdict(config) | {"overrides": result["overrides"]},
         run_id=result["run_id"],
         artifacts=[folder / "checkpoints" / checkpoint.NAME] if config.tracking.artifacts else (),
+        samples=folder / GALLERY if config.tracking.wandb_samples else None,
         timeout=config.tracking.wandb_timeout_s,
     )
 

@@ -16,6 +16,9 @@ MIN_CLASSES = 5
 MIN_VISITED = 0.5
 """Share of the samples that must have been trained for an estimate."""
 
+LEAST_PREDICTED = 1 / 3
+"""Share of the labels that the network must predict at some time; one that has learned less tells nothing."""
+
 LEARNED = 0.8
 """The estimate is made when the share of labels that are predicted first reaches this part of its highest value."""
 
@@ -90,12 +93,15 @@ def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstim
 
     Returns:
         The estimate from the last 40 % of the places. The interval covers those from the last 50 % and 20 %, and two
-        standard errors of the draw. None with fewer than 5 classes, or if less than half of the samples were visited.
+        standard errors of the draw. None with fewer than 5 classes, if less than half of the samples were visited, or
+        if the network never predicts a third of the labels.
     """
     counts = counts[counts[:, 0] >= MIN_VISITED * samples] if len(counts) else counts
     if classes < MIN_CLASSES or not len(counts) or not samples:
         return None
     predicted = counts[:, 1] / counts[:, 0]
+    if predicted.max() < LEAST_PREDICTED:
+        return None
     visited, _, *ends = counts[np.argmax(predicted >= LEARNED * predicted.max())].tolist()
     found, errors = [], []
     for cut, end in zip(CUTS, ends, strict=True):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ast_experiments.tracking.rows import flat
+from ast_experiments.tracking.sample_table import log_table
 
 UsedMode = Literal["online", "offline", "disabled"]
 Mode = Literal["auto", "online", "offline", "disabled"]
@@ -57,6 +58,7 @@ class WandbTracker:
         config: Resolved configuration, in plain containers.
         run_id: Id of the run; an existing id continues that run.
         artifacts: Files that an online run uploads when it finishes, as one artifact of type "model".
+        samples: A samples.json to log as a table when the run finishes; None logs none.
         timeout: Seconds to wait for the server before going offline, and again for the upload at the end.
     """
 
@@ -74,6 +76,7 @@ class WandbTracker:
         config: Mapping[str, Any] | None = None,
         run_id: str | None = None,
         artifacts: Sequence[Path] = (),
+        samples: Path | None = None,
         timeout: float = 60.0,
     ) -> None:
         import wandb
@@ -104,7 +107,7 @@ class WandbTracker:
             if run_id:  # W&B's process still holds the id of the refused run
                 options["id"] = f"{run_id}-offline"
             self._run = wandb.init(mode=self.mode, settings=_settings(timeout), **options)
-        self._artifacts = tuple(artifacts)
+        self._artifacts, self._samples = tuple(artifacts), samples
         self._finished = False
         self._namespaces: set[str] = set()
         for axis in ("epoch", "progress", "samples_seen"):
@@ -144,6 +147,8 @@ class WandbTracker:
         self._finished = True
         try:
             self._run.summary.update(flat({key: value for key, value in result.items() if key != "wandb"}))
+            if self._samples is not None:
+                log_table(self._run, self._samples)
             if self.mode == "online" and result.get("status") == "finished":
                 self._upload()
         finally:

@@ -54,8 +54,13 @@ def test_the_epoch_is_the_first_that_predicts_nearly_as_many_labels_as_ever() ->
 
 @pytest.mark.parametrize(
     ("counts", "samples", "classes"),
-    [([[100, 90, 5, 4, 2]], 100, 4), ([[40, 30, 5, 4, 2]], 100, 10), ([], 100, 10), ([[0, 0, 0, 0, 0]], 0, 10)],
-    ids=["few classes", "few visited", "no epoch", "no samples"],
+    [
+        pytest.param([[100, 90, 5, 4, 2]], 100, 4, id="few classes"),
+        pytest.param([[40, 30, 5, 4, 2]], 100, 10, id="few visited"),
+        pytest.param([[100, 30, 5, 4, 2]], 100, 10, id="little learned"),
+        pytest.param([], 100, 10, id="no epoch"),
+        pytest.param([[0, 0, 0, 0, 0]], 0, 10, id="no samples"),
+    ],
 )
 def test_no_estimate(counts: list[list[int]], samples: int, classes: int) -> None:
     assert estimate_noise(np.array(counts), samples, classes) is None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import wandb
 from wandb_server import of_type, read_back
 
+from ast_experiments.data.thumbnails import data_uri
+from ast_experiments.tracking.sample_table import table_rows
 from ast_experiments.tracking.wandb import Mode, WandbTracker, api_key_configured, resolve_mode
 
 
@@ -138,3 +142,29 @@ def test_a_key_in_netrc_counts(key: str, expected: bool, tmp_path: Path) -> None
     netrc.write_text(f"machine {host} login user password {key}\n")
     netrc.chmod(0o600)
     assert api_key_configured() is expected
+
+
+def test_the_samples_become_a_table(tmp_path: Path) -> None:
+    picture = data_uri(np.zeros((8, 8, 3), np.uint8))
+    sample = {"label": 1, "predicted": 0, "confidence": 0.9, "visits": 3, "last_loss": None, "where": "a.png"}
+    content = {
+        "classes": ["cat", "dog"],
+        "galleries": {"suspects": [7], "most": [7]},
+        "samples": {"7": {**sample, "picture": picture}},
+    }
+    path = tmp_path / "samples.json"
+    path.write_text(json.dumps(content))
+    row = [7, "dog", "cat", 0.9, 3, None, "a.png", picture]
+    assert table_rows(content) == [["suspects", *row], ["most", *row]]
+    tracker = WandbTracker(tmp_path, mode="offline", run_id="abc123", samples=path)
+    log_run(tracker, 1, 3)
+    tracker.finish({"status": "finished"})
+    last = of_type(read_back(tracker.directory), "history")[-1]["item"]
+    assert (last["samples._type"], last["samples.nrows"], last["samples.ncols"]) == ("table-file", 2, 9)
+
+
+def test_no_samples_no_table(tmp_path: Path) -> None:
+    tracker = WandbTracker(tmp_path, mode="offline", run_id="abc123", samples=tmp_path / "samples.json")
+    log_run(tracker, 1, 3)
+    tracker.finish({"status": "finished"})
+    assert all("samples._type" not in each["item"] for each in of_type(read_back(tracker.directory), "history"))

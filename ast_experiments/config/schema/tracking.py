@@ -22,6 +22,7 @@ class TrackingConfig:
     project: str
     entity: str | None
     artifacts: bool
+    wandb_samples: bool
     tensorboard: bool
     log_every: Count
     report: bool
