@@ -22,21 +22,24 @@ def panels(record: RunRecord) -> list[Panel]:
     steps, epochs = record.steps, record.epochs
     candidates = [
         Panel(
+            "Validation accuracy",
+            "After each epoch that was evaluated.",
+            _curves((epochs, "val/accuracy", "accuracy", "c3", "line")),
+            ylabel="accuracy, %",
+        ),
+        Panel(
             "Activation rate",
             f"Rows trained / rows offered since the last log row, and smoothed. Band: ±{BAND:.0%} of the target.",
             _rates(steps, epochs),
             from_zero=True,
             ceiling=1.05,
+            ylabel="activation rate",
         ),
         Panel(
             "Threshold",
             "The controller's threshold on the score.",
             _curves((steps, "control/threshold", "threshold", "c5", "line")),
-        ),
-        Panel(
-            "Validation accuracy",
-            "In percent.",
-            _curves((epochs, "val/accuracy", "accuracy", "c3", "line")),
+            ylabel="threshold",
         ),
         Panel(
             "Loss",
@@ -46,23 +49,16 @@ def panels(record: RunRecord) -> list[Panel]:
                 (epochs, "epoch/train_loss", "train", "c2", "line"),
                 (epochs, "val/loss", "validation", "c1", "line"),
             ),
+            ylabel="loss",
         ),
         _altered(record),
-        Panel(
-            "Savings (nominal)",
-            "Cumulative, unitless: the cost model (a formula of the rate) and the share of rows skipped. Not energy.",
-            _nonzero(
-                (epochs, "energy/nominal_savings", "nominal savings", "c4", "line"),
-                (epochs, "energy/skipped_share", "skipped share", "c6", "dashed"),
-            ),
-            from_zero=True,
-        ),
-        Panel("Energy (measured)", "Cumulative joules, as measured.", _joules(epochs), from_zero=True),
+        Panel("Energy (measured)", "Cumulative, as measured.", _joules(epochs), from_zero=True, ylabel="J"),
         Panel(
             "Power (measured)",
-            "Mean power of the GPU since the last epoch, in W.",
+            "Mean power of the GPU since the last epoch.",
             _curves((epochs, "energy/gpu_power_w", "power", "c4", "line")),
             from_zero=True,
+            ylabel="W",
         ),
         Panel(
             "Rows",
@@ -73,8 +69,25 @@ def panels(record: RunRecord) -> list[Panel]:
                 (epochs, "rows/scored", "scored", "c2", "line"),
             ),
             from_zero=True,
+            ylabel="rows",
         ),
-        Panel("Time", "Cumulative seconds by phase.", _times(epochs), from_zero=True),
+        Panel(
+            "Time",
+            "Cumulative, by phase; set-up comes before the first epoch.",
+            _times(epochs),
+            from_zero=True,
+            ylabel="s",
+        ),
+        Panel(
+            "Savings (nominal)",
+            "Cumulative, unitless: the cost model (a formula of the rate) and the share of rows skipped. Not energy.",
+            _nonzero(
+                (epochs, "energy/nominal_savings", "nominal savings", "c4", "line"),
+                (epochs, "energy/skipped_share", "skipped share", "c6", "dashed"),
+            ),
+            from_zero=True,
+            ylabel="share",
+        ),
     ]
     return [panel for panel in candidates if panel.series]
 
@@ -120,7 +133,7 @@ def _altered(record: RunRecord) -> Panel:
     caption = (
         "Share of the rows trained in an epoch that the data's regime altered. Dashed: share of all training rows."
     )
-    return Panel("Altered rows", caption, tuple(series), from_zero=True)
+    return Panel("Altered rows", caption, tuple(series), from_zero=True, ylabel="share of the trained rows")
 
 
 def _joules(epochs: Rows) -> tuple[Series, ...]:
@@ -133,19 +146,11 @@ def _joules(epochs: Rows) -> tuple[Series, ...]:
 
 
 def _times(epochs: Rows) -> tuple[Series, ...]:
-    """Stacks seconds by phase: each area spans from zero to the sum of its phase and all smaller ones."""
-    rows = [row for row in epochs if any(key.startswith("time/") for key in row)]
-    last = rows[-1] if rows else {}
+    """Returns the seconds of each phase that took any, longest first."""
+    last = epochs[-1] if epochs else {}
     phases = sorted((key for key in last if key.startswith("time/") and last[key]), key=lambda key: -last[key])
-    x = np.array([row["epoch"] for row in rows], dtype=np.float64)
-    columns = [np.array([row.get(key, 0.0) for row in rows], dtype=np.float64) for key in phases]
-    return tuple(
-        Series(
-            key.removeprefix("time/").removesuffix("_s").replace("_", " "),
-            x,
-            np.sum(columns[i:], axis=0),
-            _COLORS[i % len(_COLORS)],
-            "area",
-        )
-        for i, key in enumerate(phases)
-    )
+    specs: list[Spec] = [
+        (epochs, key, key.removeprefix("time/").removesuffix("_s").replace("_", " "), color, "line")
+        for key, color in zip(phases, _COLORS, strict=False)
+    ]
+    return _curves(*specs)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ast_experiments.analysis.chart_data import data_element
 from ast_experiments.runs.control_quality import BAND
 
 POINTS = 800
@@ -21,7 +22,7 @@ LEGEND_WIDTH, LEGEND_MARK = 76, 7
 """Characters per line of a legend, and how many of them a marker takes."""
 
 Floats = NDArray[np.float64]
-Style = Literal["line", "faint", "dashed", "band", "area"]
+Style = Literal["line", "faint", "dashed", "band"]
 
 # Placeholders in Matplotlib's output, replaced by CSS variables with a light and a dark value.
 INKS = {"ink": "#0a0b01", "rule": "#0a0b02", **{f"c{i}": f"#0a0b1{i}" for i in range(1, 7)}}
@@ -29,14 +30,14 @@ INKS = {"ink": "#0a0b01", "rule": "#0a0b02", **{f"c{i}": f"#0a0b1{i}" for i in r
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One curve, or an area.
+    """One curve, or a band.
 
     Attributes:
         label: Name in the legend.
         x: Epochs completed, shape (n,).
         y: Values, shape (n,).
         color: One of c1 to c6 of the style sheet.
-        style: "band" fills the controller's band around y; "area" fills down to zero.
+        style: "band" fills the controller's band around y.
     """
 
     label: str
@@ -57,6 +58,7 @@ class Panel:
         from_zero: Whether the y axis starts at 0.
         ceiling: Upper limit of the y axis; None for no limit.
         xlabel: Label of the x axis.
+        ylabel: Label of the y axis, with its unit.
     """
 
     title: str
@@ -65,6 +67,7 @@ class Panel:
     from_zero: bool = False
     ceiling: float | None = None
     xlabel: str = "epoch"
+    ylabel: str = ""
 
 
 def thin(x: ArrayLike, y: ArrayLike, points: int = POINTS) -> tuple[Floats, Floats]:
@@ -94,12 +97,13 @@ def svg(panel: Panel, salt: str = "") -> str:
         panel: The panel.
         salt: Makes the element ids unique among the drawings of a page.
     """
-    from matplotlib.ticker import EngFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
     def draw(axes: Any) -> None:
         for series in panel.series:
             _draw(axes, series)
         axes.set_xlabel(panel.xlabel)
+        axes.set_ylabel(panel.ylabel)
         axes.margins(x=0.01)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=panel.xlabel == "epoch"))
         axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -107,8 +111,7 @@ def svg(panel: Panel, salt: str = "") -> str:
             axes.set_ylim(bottom=0)
         if panel.ceiling is not None and axes.get_ylim()[1] > panel.ceiling:
             axes.set_ylim(top=panel.ceiling)
-        if axes.get_ylim()[1] >= 10_000:
-            axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        short_ticks(axes.yaxis)
         axes.grid(axis="y", color=INKS["rule"], linewidth=0.6)
         if len(panel.series) > 1:
             legend(axes)
@@ -116,8 +119,20 @@ def svg(panel: Panel, salt: str = "") -> str:
     return chart(draw, salt or panel.title)
 
 
+def short_ticks(axis: Any) -> None:
+    """Writes the ticks of an axis plainly, and large ones with a prefix: 0.3, 250, 40k, 1.2P."""
+    from matplotlib.ticker import EngFormatter, ScalarFormatter
+
+    if max(map(abs, axis.get_view_interval())) >= 10_000:
+        axis.set_major_formatter(EngFormatter(sep=""))
+    else:
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
+
+
 def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
     """Calls `draw` on Matplotlib axes with the colours `INKS` and returns the drawing as an `<svg>` element.
+
+    The data of its named lines, points and bars follow in a JSON element, for the page to show and to save.
 
     Args:
         draw: Draws on the axes.
@@ -144,7 +159,7 @@ def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
     drawing = buffer.getvalue()
     for name, ink in INKS.items():
         drawing = drawing.replace(ink, f"var(--{name})")
-    return compact(drawing[drawing.index("<svg") :])
+    return compact(drawing[drawing.index("<svg") :]) + data_element(axes)
 
 
 def compact(drawing: str) -> str:
@@ -162,9 +177,10 @@ def compact(drawing: str) -> str:
 
 def legend(axes: Any, columns: int = 4) -> None:
     """Adds a legend above the axes, in as many columns as fit; extra rows increase the height."""
-    handles, labels = axes.get_legend_handles_labels()
-    if not labels:
+    named = {label: handle for handle, label in reversed([*zip(*axes.get_legend_handles_labels(), strict=True)])}
+    if not named:
         return
+    labels, handles = zip(*reversed(named.items()), strict=True)
     fitting = max(1, min(columns, LEGEND_WIDTH // (LEGEND_MARK + max(map(len, labels)))))
     more = math.ceil(len(labels) / fitting) - math.ceil(len(labels) / columns)
     figure = axes.figure
@@ -185,8 +201,6 @@ def _draw(axes: Any, series: Series) -> None:
     ink, (x, y) = INKS[series.color], thin(series.x, series.y)
     if series.style == "band":
         axes.fill_between(x, y * (1 - BAND), y * (1 + BAND), color=ink, alpha=0.15, linewidth=0)
-    elif series.style == "area":
-        axes.fill_between(x, 0, y, color=ink, linewidth=0, label=series.label)
     else:
         look: dict[str, Any] = {
             "line": {"linewidth": 1.4},

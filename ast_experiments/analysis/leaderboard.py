@@ -7,7 +7,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,10 @@ _FIGURES = {
     "final_accuracy": ("acc %", ".2f"),
     "savings": ("saved", ".1%"),
 }
-LEGEND = "settled: row of the control log; over: overshoot; RMS: error of the rate; rate: last quarter; saved: FLOPs"
+LEGEND = (
+    "settled: row of the control log; over: overshoot; RMS: error of the rate; rate: last quarter; "
+    "saved: FLOPs, against training every row"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,18 @@ def rank(records: Sequence[tuple[RunRecord, str]]) -> list[LeaderboardRow]:
         _row(record, name, {key: own[key] if key in own else _configured(record, key) for key in varied})
         for (record, name), own in zip(records, given, strict=True)
     ]
-    by_rate = any(key.split(".")[0] == "controller" for key in varied)
-    return sorted(rows, key=lambda row: _rank(row, by_rate))
+    return sorted(rows, key=lambda row: _rank(row, _by_rate(varied)))
+
+
+def legend(rows: Sequence[LeaderboardRow]) -> str:
+    """Returns the order of the rows and the meaning of the columns."""
+    by_rate = bool(rows) and _by_rate(rows[0].overrides)
+    order = "lowest error of the rate (RMS) first, then highest accuracy" if by_rate else "highest accuracy first"
+    return f"Order: {order}. {LEGEND}"
+
+
+def _by_rate(varied: Iterable[str]) -> bool:
+    return any(key.split(".")[0] == "controller" for key in varied)
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, str]:
@@ -128,7 +141,7 @@ def print_leaderboard(rows: Sequence[LeaderboardRow], console: Console | None = 
     console.print(table)
     if top is not None:
         return
-    console.print(LEGEND)
+    console.print(legend(rows))
     for row in rows:
         if row.error:
             console.print(f"{row.run}: {row.error}", markup=False, highlight=False, soft_wrap=True)

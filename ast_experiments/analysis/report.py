@@ -125,12 +125,20 @@ def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             "no target" if target is None else f"target {target:.3f}",
         ]
         cards.append(("activation rate", f"{rate:.3f}", ", ".join(filter(None, notes))))
-    if "nominal_savings" in figures:
-        cards.append(("nominal savings", f"{100 * figures['nominal_savings']:.1f} %", "cost model, not energy"))
+    if figures.get("compute_savings") is not None and figures.get("method") != "dense":
+        cards.append(
+            ("FLOPs saved", f"{100 * figures['compute_savings']:.1f} %", "counted; against training every row")
+        )
     seconds = figures.get("seconds") or {}
     if seconds:
-        share = seconds.get("train", 0.0) / (sum(seconds.values()) or 1.0)
-        cards.append(("time", duration(sum(seconds.values())), f"{share:.0%} in training"))
+        whole, setup = sum(seconds.values()), seconds.get("setup", 0.0)
+        cards.append(
+            (
+                "time",
+                duration(whole - setup),
+                f"{duration(seconds.get('train', 0.0))} in training; set-up {duration(setup)} more",
+            )
+        )
     if not cards:
         return cards
     energy = figures.get("energy") or {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.analysis.draw import INKS, chart, legend
+from ast_experiments.analysis.draw import INKS, chart, legend, short_ticks
 from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.comparability import pair_blockers
 from ast_experiments.comparison.compare import Comparison
@@ -18,6 +18,10 @@ from ast_experiments.comparison.verdicts import ArmResult, lines
 MARKERS = "os^DvPX<>*hd"
 HATCHES = ("", "////", "----", "xxxx", "\\\\\\\\", "++++", "||||")
 COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
+TOP = 101.0
+"""Upper end of an axis of accuracies, at most."""
+NEAR = 12.0
+"""Points closer than this, in points of print, share a label."""
 NAME = 40
 """Maximum characters of an arm's name in a chart."""
 LEGEND = 9
@@ -63,7 +67,7 @@ def accuracy_chart(comparison: Comparison, axis: str) -> str | None:
     line = uniform_line(comparison.arms, axis, comparison.rules.seeds)
 
     def draw(axes: Any) -> None:
-        from matplotlib.ticker import EngFormatter, MaxNLocator
+        from matplotlib.ticker import MaxNLocator
 
         if line is not None:
             costs, accuracy, half = line
@@ -78,11 +82,17 @@ def accuracy_chart(comparison: Comparison, axis: str) -> str | None:
         if max(ends) > 20 * min(ends):
             axes.set_xscale("log")
         else:
-            axes.set_xlim(0, 1.06 * max(ends))
+            space = 0.08 * (max(ends) - min(ends)) or 0.1 * max(ends)
+            axes.set_xlim(max(0, min(ends) - space), max(ends) + space)
             axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if axes.get_ylim()[1] > TOP:
+            axes.set_ylim(top=TOP)
+        short_ticks(axes.xaxis)
+        short_ticks(axes.yaxis)
         name, unit = AXES[axis]
         axes.set_xlabel(f"{name}, {unit}")
+        axes.set_ylabel("accuracy, %")
+        _number(axes, [each.arm for each in results], axis)
         axes.grid(color=INKS["rule"], linewidth=0.6)
         legend(axes, 3)
 
@@ -104,8 +114,6 @@ def phases_chart(arms: Sequence[ArmRuns], key: str) -> str | None:
         return None
 
     def draw(axes: Any) -> None:
-        from matplotlib.ticker import EngFormatter
-
         left = np.zeros(len(known))
         for i, phase in enumerate(sorted(phases, key=lambda phase: -means[phase].max())):
             ink, hatch = INKS[COLORS[i % len(COLORS)]], HATCHES[i % len(HATCHES)]
@@ -118,7 +126,7 @@ def phases_chart(arms: Sequence[ArmRuns], key: str) -> str | None:
             left += means[phase]
         _rows(axes, [f"{arm.number}  {arm.label}" for arm in known])
         axes.set_xlabel({"joules": "J", "seconds": "s", "flops": "FLOPs"}[key])
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        short_ticks(axes.xaxis)
         legend(axes, 4)
 
     return chart(draw, f"phases-{key}", 0.9 + 0.26 * len(known))
@@ -131,12 +139,10 @@ def savings_chart(comparison: Comparison) -> str | None:
         return None
 
     def draw(axes: Any) -> None:
-        named: set[str] = set()
         for row, each in enumerate(results):
             for i, (name, found) in enumerate(savings(each)):
                 y = row + 0.2 * (i - 1.5)
-                _whisker(axes, found, y, COLORS[i], MARKERS[i], None if name in named else name)
-                named.add(name)
+                _whisker(axes, found, y, COLORS[i], MARKERS[i], name)
         _rows(axes, [f"{each.arm.number}  {each.arm.label}" for each in results])
         axes.axvline(0, color=INKS["ink"], linewidth=0.8)
         axes.set_xlabel("saved, % of dense")
@@ -152,11 +158,15 @@ def equal_accuracy_chart(comparison: Comparison) -> str | None:
         return None
 
     def draw(axes: Any) -> None:
+        known = [100 * end for _, found in results for end in (found.mean, found.low, found.high) if -4 < end < 1]
+        space = 0.15 * (max([0.0, *known]) - min([0.0, *known])) or 10.0
+        limits = min([0.0, *known]) - space, max([0.0, *known]) + space
         for row, (arm, saving) in enumerate(results):
-            _whisker(axes, saving, row, COLORS[(arm.number - 1) % 5], _marker(arm), None)
+            name = f"{arm.number} {arm.label}"
+            _whisker(axes, saving, row, COLORS[(arm.number - 1) % 5], _marker(arm), name, limits)
         _rows(axes, [f"{arm.number}  {arm.label}" for arm, _ in results])
         axes.axvline(0, color=INKS["ink"], linewidth=0.8)
-        axes.set_xlim(-105, 105)
+        axes.set_xlim(*limits)
         axes.set_xlabel(f"{axis_name(comparison.rules.x)} saved at equal accuracy, %")
 
     return chart(draw, "equal-accuracy", 0.8 + 0.32 * len(results))
@@ -198,27 +208,50 @@ def _point(axes: Any, arm: ArmRuns, axis: str, *, hollow: bool, named: bool) -> 
         linestyle="none",
         label=_cut(f"{arm.number} {arm.label}") if named else None,
     )
-    axes.annotate(
-        str(arm.number),
-        (cost.mean, accuracy.mean),
-        (5, -10) if hollow else (5, 4),
-        textcoords="offset points",
-        color=INKS["ink"],
-        weight="bold",
-    )
 
 
-def _whisker(axes: Any, found: Interval, y: float, color: str, marker: str, name: str | None) -> None:
-    """Draws a mean and its interval in percent; unknown ends and ends off the chart stay open."""
+def _number(axes: Any, arms: Sequence[ArmRuns], axis: str) -> None:
+    """Writes the numbers of the arms beside their points; arms that lie on each other share a label."""
+    scale = 72 / axes.figure.dpi
+    places: list[tuple[Floats, list[ArmRuns]]] = []
+    for arm in arms:
+        place = scale * axes.transData.transform((arm.mean(axis), arm.mean("accuracy")))
+        for other, shared in places:
+            if np.hypot(*(place - other)) < NEAR:
+                shared.append(arm)
+                break
+        else:
+            places.append((place, [arm]))
+    for _, shared in places:
+        axes.annotate(
+            ", ".join(str(arm.number) for arm in shared),
+            (shared[0].mean(axis), shared[0].mean("accuracy")),
+            (6, 4),
+            textcoords="offset points",
+            color=INKS["ink"],
+            weight="bold",
+        )
+
+
+def _whisker(
+    axes: Any,
+    found: Interval,
+    y: float,
+    color: str,
+    marker: str,
+    name: str,
+    limits: tuple[float, float] = (-400.0, 100.0),
+) -> None:
+    """Draws a mean and its interval in percent; ends that are unknown, or beyond the limits, are arrows."""
     ink, (low, high) = INKS[color], (100 * found.low, 100 * found.high)
     if np.isfinite(found.mean):
         axes.plot(100 * found.mean, y, marker, color=ink, markersize=5, label=name, linestyle="none")
     if np.isfinite(low) or np.isfinite(high):
-        axes.plot([max(low, -400.0), min(high, 100.0)], [y, y], color=ink, linewidth=1.2)
+        axes.plot([max(low, limits[0]), min(high, limits[1])], [y, y], color=ink, linewidth=1.2)
     if low == -np.inf:
-        axes.plot(-100, y, "<", color=ink, markersize=4)
+        axes.plot(limits[0], y, "<", color=ink, markersize=4, clip_on=False)
     if found.high == 1 and found.low < 1:
-        axes.plot(100, y, ">", color=ink, markersize=4)
+        axes.plot(limits[1], y, ">", color=ink, markersize=4, clip_on=False)
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:

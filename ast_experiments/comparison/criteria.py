@@ -59,9 +59,11 @@ def level(accuracy: float, skipped: float, rate: float) -> str:
 
 
 def criteria(arms: list[ArmRuns]) -> list[CriteriaResult]:
-    """Applies the criteria to each arm that skips rows and has recorded its rate."""
+    """Applies the criteria to each arm of AST on their data sets that skips rows and has recorded its rate."""
     found = []
     for arm in arms:
+        if arm.runs[0].dataset not in (CIFAR10, *PREDICTED) or not arm.method.startswith("ast"):
+            continue
         figures = [run.figures for run in arm.runs]
         if (
             not all({"skipped_share", "rate"} <= set(each) for each in figures)

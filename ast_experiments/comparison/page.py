@@ -18,7 +18,7 @@ from ast_experiments.comparison.charts import (
 from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.runs import AXES, Run, axis_name
 from ast_experiments.comparison.tables import tables
-from ast_experiments.comparison.wording import number, remarks
+from ast_experiments.comparison.wording import findings, number, remarks
 from ast_experiments.core.text import amount
 
 PHASES = {
@@ -58,19 +58,18 @@ def render_page(comparisons: Sequence[Comparison], *, across: bool) -> str:
 
 def _section(comparison: Comparison) -> dict[str, Any]:
     rules = comparison.rules
-    drawn = [
-        (
-            f"Accuracy against {AXES[axis][0]}",
-            "Means and 95 % intervals, with the band of the uniform line. Small dots: seeds. Hollow: baselines. "
-            "Numbers: as in the table.",
-            accuracy_chart(comparison, axis),
-        )
-        for axis in dict.fromkeys([rules.x, *comparison.axes])
-    ]
-    drawn += [
+    caption = (
+        "Means and 95 % intervals, with the band of the uniform line. Small dots: seeds. Hollow: baselines. "
+        "Numbers: as in the table."
+    )
+    drawn = [(f"Accuracy against {AXES[axis][0]}", caption, accuracy_chart(comparison, axis))
+             for axis in dict.fromkeys([rules.x, *comparison.axes])]  # fmt: skip
+    main = [
+        drawn[0],
         (
             f"{AXES[rules.x][0].capitalize()} saved at equal accuracy",
-            "Against the uniform line, with 95 % intervals. If an interval contains 0, the saving is not significant.",
+            "Against the uniform line, with 95 % intervals. If an interval contains 0, the saving is not significant. "
+            "An arrow is an end beyond the range of the baselines.",
             equal_accuracy_chart(comparison),
         ),
         (
@@ -79,16 +78,19 @@ def _section(comparison: Comparison) -> dict[str, Any]:
             savings_chart(comparison),
         ),
     ]
-    drawn += [(title, caption, phases_chart(comparison.arms, key)) for key, (title, caption) in PHASES.items()]
+    more = drawn[1:]
+    more += [(title, caption, phases_chart(comparison.arms, key)) for key, (title, caption) in PHASES.items()]
     x_name = AXES[rules.x][0]
     return {
         "dataset": comparison.dataset,
+        "findings": findings(comparison.results, rules),
         "energy": comparison.energy,
         "subtitle": f"{sum(len(arm.runs) for arm in comparison.arms)} runs, {len(comparison.arms)} arms; cost axis: "
         f"{x_name} ({axis_name(rules.x)}); arms within ± {rules.margin:g} points count as equal",
         "tables": tables(comparison),
         "remarks": [(each.arm, line) for each in comparison.results for line in remarks(each, rules.x)],
-        "charts": embed(drawn),
+        "charts": embed(main),
+        "more": embed(more),
         "samples": _samples(comparison),
         "runs": [(arm, run, _run_cells(run)) for arm in comparison.arms for run in arm.runs],
         "axes": [AXES[axis][0] for axis in comparison.axes],

@@ -13,6 +13,7 @@ from ast_experiments.comparison.runs import AXES, axis_name
 from ast_experiments.comparison.stats import CONFIDENCE
 from ast_experiments.comparison.verdicts import ArmResult
 from ast_experiments.comparison.wording import (
+    findings,
     number,
     remarks,
     saved,
@@ -49,7 +50,9 @@ def tables(comparison: Comparison) -> list[Table]:
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Prints the tables, the remarks, and whether energy was measured."""
+    """Prints the findings, the tables, the remarks, and whether energy was measured."""
+    for line in findings(comparison.results, comparison.rules):
+        print_line(f"{comparison.dataset}: {line}", console)
     for table in tables(comparison):
         print_table(table._replace(title=f"{comparison.dataset}: {table.title}"), console)
     for each in comparison.results:
@@ -81,17 +84,17 @@ def _verdicts(comparison: Comparison) -> Table:
     rows = [
         [
             *_names(each.arm),
-            str(len(each.arm.seeds)),
-            spread(each.arm, "accuracy"),
-            amount(each.arm.mean(x), unit),
             each.verdict.word,
             signed(each.verdict.difference),
             saved(each.verdict.saving),
+            spread(each.arm, "accuracy"),
+            amount(each.arm.mean(x), unit),
+            str(len(each.arm.seeds)),
         ]
         for each in comparison.results
     ]
-    headings = ["#", "arm", "seeds", "accuracy, %", name, "verdict", "points above uniform"]
-    return Table(f"Verdicts at equal {axis_name(x)}", [*headings, f"{axis_name(x)} saved at equal accuracy"], rows)
+    headings = ["#", "arm", "verdict", "points above uniform", f"{axis_name(x)} saved at equal accuracy"]
+    return Table(f"Verdicts at equal {axis_name(x)}", [*headings, "accuracy, %", name, "seeds"], rows)
 
 
 def _savings(comparison: Comparison) -> Table:
@@ -107,7 +110,7 @@ def _savings(comparison: Comparison) -> Table:
         if not each.arm.baseline_only
     ]
     kinds = ["nominal", "rows skipped", "FLOPs", "measured"]
-    headings = ["#", "arm", "rate", *kinds, "points above dense", "equal to dense"]
+    headings = ["#", "arm", "rate", *kinds, "points above dense", f"equal to dense, ± {comparison.rules.margin:g}"]
     return Table("Savings against dense training, three kinds", headings, rows)
 
 
@@ -141,9 +144,12 @@ def _names(arm: ArmRuns) -> list[str]:
 
 
 def _equal(result: ArmResult) -> str:
-    if result.vs_dense is None or not math.isfinite(result.vs_dense.p_equal):
+    vs_dense = result.vs_dense
+    if vs_dense is None or not math.isfinite(vs_dense.p_equal):
         return ""
-    return "yes" if result.vs_dense.p_equal < 1 - CONFIDENCE else "not shown"
+    if vs_dense.p_equal < 1 - CONFIDENCE:
+        return "yes"
+    return ("no, above" if vs_dense.gap.mean > 0 else "no, below") if vs_dense.gap.significant else "undecided"
 
 
 def _by_run(met: CriteriaResult) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.runs import axis_name
 from ast_experiments.comparison.stats import Interval, interval
-from ast_experiments.comparison.verdicts import ArmResult, PairedSaving
+from ast_experiments.comparison.verdicts import ArmResult, PairedSaving, Rules
 
 NOT_SIGNIFICANT = "no significant saving"
 MARK = "n.s."
@@ -78,6 +78,36 @@ def savings_cells(result: ArmResult) -> list[str]:
         compute,
         paired(vs_dense.measured) if vs_dense else "",
     ]
+
+
+def findings(results: Sequence[ArmResult], rules: Rules) -> list[str]:
+    """Returns the main finding on each method as a sentence; says so if there is no method."""
+    found = [_finding(each, rules) for each in results if each.verdict.word != "baseline"]
+    return found or ["There is no method to judge: all runs are uniform baselines."]
+
+
+def _finding(result: ArmResult, rules: Rules) -> str:
+    arm, verdict, cost = result.arm, result.verdict, axis_name(rules.x)
+    if verdict.word == "not comparable":
+        return f"{arm.label}: no verdict. {sentence(verdict.reasons)}"
+    lead = {
+        "wins": f"{arm.label} beats uniform training",
+        "loses": f"{arm.label} loses to uniform training",
+        "equal": f"{arm.label} equals uniform training within ± {rules.margin:g} points",
+    }.get(verdict.word, f"{arm.label} against uniform training: undecided")
+    found = f"{lead}: {signed(verdict.difference)} points at equal {cost}"
+    saving = verdict.saving
+    if verdict.word == "wins" and saving is not None and saving.significant:
+        found += f", or the same accuracy for {saved(saving)} fewer {cost}"
+    claim = verdict.word in ("wins", "equal") and verdict.needs
+    missing = " Not a claim yet: the remarks say what is missing." if claim else ""
+    return f"{found} ({len(arm.seeds)} seeds).{missing}"
+
+
+def sentence(reasons: Iterable[str]) -> str:
+    """Joins reasons to a sentence."""
+    text = join(reasons)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def remarks(result: ArmResult, x: str) -> list[str]:

@@ -46,13 +46,18 @@ def test_metered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         assert text in printed
 
     html = (root / "compare.html").read_text()
+    finding = html[html.index('<div class="box finding">') :].partition("</div>")[0]
+    assert "ast beats uniform training: +1.00 [" in finding
+    assert " fewer joules (3 seeds)." in finding
+    assert finding.partition("<p>")[2].partition("</p>")[0] in printed
     assert not re.search(r'(?:src|href)="(?!#|data:)', html.replace("xlink:href", "href")), "self-contained"
     assert "study<b>" not in html
     titles = re.findall(r"<figcaption>([^<]*)<", html)
     assert titles == [
-        *(f"Accuracy against {axis}" for axis in ("energy", "time", "compute", "rows trained")),
+        "Accuracy against energy",
         "Energy saved at equal accuracy",
         "Savings against dense training, three kinds",
+        *(f"Accuracy against {axis}" for axis in ("time", "compute", "rows trained")),
         *("Joules by phase", "Seconds by phase", "FLOPs by phase"),
     ]
 

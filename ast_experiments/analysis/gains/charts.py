@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ast_experiments.analysis.chart_data import NO_DATA
 from ast_experiments.analysis.draw import INKS, chart, legend, thin
 from ast_experiments.analysis.gains.figures import UNSET, Floats, Point, Theory, Trace
 from ast_experiments.analysis.gains.stability import bounds
@@ -24,6 +25,7 @@ class Metric:
         title: Title of the chart.
         caption: Unit and definition.
         form: Format of the number in a cell.
+        range: Smallest range of values that takes the whole colour scale; smaller differences stay pale.
         higher_is_better: Direction of the colour scale.
     """
 
@@ -31,16 +33,23 @@ class Metric:
     title: str
     caption: str
     form: str
+    range: float
     higher_is_better: bool = False
+
+    def shade(self, value: float, known: Sequence[float]) -> float:
+        """Returns how good a value is among all values: 1 for the best, 0 for one that is worse by the whole range."""
+        span = max(max(known) - min(known), self.range)
+        return 1 - (max(known) - value if self.higher_is_better else value - min(known)) / span
 
 
 METRICS = (
-    Metric("settling_window", "Settling step", "Row of the control log from which the rate stays in the band.", ".0f"),
-    Metric("overshoot", "Overshoot", "Largest excess of the smoothed rate, as a share of the target.", ".0%"),
-    Metric("rms_error", "RMS error of the rate", "Epoch rates against the target, in units of rate.", ".4f"),
-    Metric("final_accuracy", "Accuracy", "Last validation, in percent.", ".2f", higher_is_better=True),
+    Metric("settling_window", "Settling step",
+           "Row of the control log from which the rate stays in the band.", ".0f", 10),
+    Metric("overshoot", "Overshoot", "Largest excess of the smoothed rate, as a share of the target.", ".0%", 0.1),
+    Metric("rms_error", "RMS error of the rate", "Epoch rates against the target, in units of rate.", ".4f", 0.02),
+    Metric("final_accuracy", "Accuracy", "Last validation, in percent.", ".2f", 2, higher_is_better=True),
     Metric("savings", "Savings",
-           "Share of the FLOPs of dense training; nominal if not counted.", ".1%", higher_is_better=True),
+           "Share of the FLOPs of dense training; nominal if not counted.", ".1%", 0.1, higher_is_better=True),
 )  # fmt: skip
 
 
@@ -95,11 +104,11 @@ def heat_map(points: Sequence[Point], metric: Metric, law: Theory | None, best: 
     known = [value for p in points if (value := p.figures[metric.name]) is not None]
     if not known:
         return None
-    low, span = min(known), (max(known) - min(known)) or 1.0
 
     def draw(axes: Any) -> None:
         from matplotlib.patches import Rectangle
 
+        axes.set_label(NO_DATA)  # its values are in the cells, and in leaderboard.csv
         for point in points:
             x, y = across.labels.index(point.kp), upward.labels.index(point.ki)
             value = point.figures[metric.name]
@@ -107,8 +116,8 @@ def heat_map(points: Sequence[Point], metric: Metric, law: Theory | None, best: 
             if value is None:
                 axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="///", edgecolor=INKS["rule"], linewidth=0))
             else:
-                good = (value - low) / span if metric.higher_is_better else 1 - (value - low) / span
-                axes.add_patch(Rectangle(corner, 1, 1, color=INKS["c3"], alpha=0.06 + 0.5 * good, linewidth=0))
+                alpha = 0.06 + 0.5 * metric.shade(value, known)
+                axes.add_patch(Rectangle(corner, 1, 1, color=INKS["c3"], alpha=alpha, linewidth=0))
             axes.text(x, y, _cell(point, value, metric.form), ha="center", va="center", color=INKS["ink"], fontsize=8)
             if point is best:
                 axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INKS["ink"], linewidth=1.6, zorder=3))
@@ -132,7 +141,11 @@ def rate_chart(traces: Mapping[str, Trace | None], names: Mapping[str, str], bes
         names: Names in the legend, which is drawn for up to six runs.
         best: Runs to highlight.
     """
-    known = [(run, each) for run, each in traces.items() if each is not None and np.isfinite(each.rate).any()]
+    known = [
+        (run, each)
+        for run, each in traces.items()
+        if each is not None and (len(each.before) or np.isfinite(each.rate).any())
+    ]
     if not known:
         return None
     few = len(known) <= 6
@@ -140,7 +153,8 @@ def rate_chart(traces: Mapping[str, Trace | None], names: Mapping[str, str], bes
     def draw(axes: Any) -> None:
         for i, (run, each) in enumerate(sorted(known, key=lambda pair: pair[0] in best)):
             kept = np.isfinite(each.rate)
-            x, y = thin(each.epochs[kept], each.rate[kept], CURVE_POINTS)
+            x = np.concatenate([each.before[:, 0], each.epochs[kept]])
+            x, y = thin(x, np.concatenate([each.before[:, 1], each.rate[kept]]), CURVE_POINTS)
             highlighted = run in best
             ink = INKS[f"c{1 + i % 5}" if few else "c3" if highlighted else "c6"]
             label = names[run] if few else "recommended" if highlighted and run == best[0] else None
@@ -153,15 +167,18 @@ def rate_chart(traces: Mapping[str, Trace | None], names: Mapping[str, str], bes
                 label=label,
             )
         for run, each in known[:1] if _one_target(known) else known:
+            x = np.concatenate([each.before[:, 0], each.epochs])
             axes.plot(
-                *thin(each.epochs, each.target, CURVE_POINTS),
+                *thin(x, np.concatenate([each.before[:, 2], each.target]), CURVE_POINTS),
                 color=INKS["ink"],
                 linewidth=0.9,
                 linestyle=(0, (4, 2)),
                 label="target" if run == known[0][0] else None,
             )
-        axes.set_ylim(0, min(1.05, axes.get_ylim()[1]))
+        axes.set_ylim(0, min(1.05, 1.1 * axes.dataLim.y1))
+        axes.set_xlim(left=0)
         axes.set_xlabel("epoch")
+        axes.set_ylabel("activation rate")
         axes.grid(axis="y", color=INKS["rule"], linewidth=0.6)
         legend(axes, 3)
 

@@ -27,11 +27,12 @@ class Trace:
 
     Attributes:
         epochs: Epochs done, shape (n,).
-        rate: Activation rate, smoothed over 5,000 offered rows or an epoch, whichever is shorter, shape (n,).
-            NaN before that.
+        rate: Activation rate, smoothed over 5,000 offered rows or a quarter of an epoch, whichever is shorter, shape
+            (n,). NaN before that.
         target: Target rate, shape (n,).
         kp: Proportional gain in use, shape (n,).
         ki: Integral gain in use, shape (n,).
+        before: Epochs done and their rates and target rates, before control began; shape (epochs, 3).
     """
 
     epochs: Floats
@@ -39,6 +40,7 @@ class Trace:
     target: Floats
     kp: Floats
     ki: Floats
+    before: Floats
 
 
 def trace(record: RunRecord) -> Trace | None:
@@ -55,9 +57,15 @@ def trace(record: RunRecord) -> Trace | None:
     def column(key: str) -> Floats:
         return np.array([row.get(key, np.nan) for row in rows], dtype=np.float64)
 
-    epoch = min([SMOOTHING_ROWS, *(row["epoch/rows_offered"] for row in record.epochs if "epoch/rows_offered" in row)])
-    rate = moving_mean(column("control/activation_rate"), offered[held], epoch)
-    return Trace(column("epoch"), rate, column("control/target"), column("control/kp"), column("control/ki"))
+    epoch = min((row["epoch/rows_offered"] for row in record.epochs if "epoch/rows_offered" in row), default=np.inf)
+    rate = moving_mean(column("control/activation_rate"), offered[held], min(SMOOTHING_ROWS, epoch / 4))
+    keys = ("epoch", "epoch/activation_rate", "epoch/target")
+    first = column("epoch")[0]
+    before = [
+        [row[key] for key in keys] for row in record.epochs if all(key in row for key in keys) and row["epoch"] <= first
+    ]
+    columns = [column(f"control/{key}") for key in ("target", "kp", "ki")]
+    return Trace(column("epoch"), rate, *columns, np.array(before, dtype=np.float64).reshape(-1, 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +220,8 @@ def _reasons(best: Point, equal: Sequence[Point], held: Sequence[Point], law: Th
     found = [
         f"It has the lowest error of the {len(held)} pairs that settled: {rms}."
         if len(equal) == 1
-        else f"{len(equal)} of the {len(held)} pairs that settled are equally accurate; this one has {rms}.",
+        else f"{'All' if len(equal) == len(held) else len(equal)} of the {len(held)} pairs that settled keep the rate "
+        f"equally close to its target; this one has {rms}.",
         f"It settles at log row {figures['settling_window']:.0f}"
         + (f" and overshoots by {overshoot:.0%}." if overshoot is not None else "."),
     ]
@@ -225,7 +234,7 @@ def _reasons(best: Point, equal: Sequence[Point], held: Sequence[Point], law: Th
         side = "inside" if factor > 0 else "outside"
         found.append(f"In theory it is {side} the stable region, a factor {np.exp(abs(factor)):.1f} from the boundary.")
     known = [value for value in accuracy if value is not None]
-    if len(known) > 1:
+    if len(known) > 1 and f"{min(known):.2f}" != f"{max(known):.2f}":
         found.append(f"Accuracy ranges from {min(known):.2f} to {max(known):.2f} % over the pairs that settled.")
     return tuple(found)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from ast_experiments.analysis.gains.charts import METRICS, heat_map, rate_chart
 from ast_experiments.analysis.gains.figures import Advice, Point, Theory, advise, points, theory, trace
 from ast_experiments.analysis.leaderboard import (
-    LEGEND,
     LeaderboardRow,
     cells,
     headings,
+    legend,
     print_leaderboard,
     rank,
     report_link,
@@ -60,7 +60,10 @@ def render_sweep(root: Path, rows: Sequence[LeaderboardRow], records: Mapping[st
     names = {
         row.run: ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in row.overrides.items()) or row.run for row in rows
     }
-    caption = "Rows trained / rows offered, smoothed over 5,000 offered rows or an epoch, whichever is shorter."
+    caption = (
+        "Rows trained / rows offered: by epoch until every sample has a score and control begins, then smoothed over "
+        "5,000 offered rows or a quarter of an epoch, whichever is shorter."
+    )
     counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
     return render(
         "sweep.html.j2",
@@ -71,7 +74,7 @@ def render_sweep(root: Path, rows: Sequence[LeaderboardRow], records: Mapping[st
         facets=[(label, embed(_maps(facet, law, advice, label))) for label, facet in _facets(grid)],
         law=_law_text(law),
         rates=embed([("All runs", caption, rate_chart(traces, names, best))]),
-        legend=LEGEND,
+        legend=legend(rows),
         headings=headings(rows),
         rows=[(cells(row), row.status, report_link(root, row), row.error) for row in rows],
     )

@@ -1,0 +1,93 @@
+"""The data behind a chart: what its page shows on hover, in a table and in a CSV file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+POINTS_PER_INCH = 72.0
+NO_DATA = "no data"
+"""Label of axes whose lines are not the data of the chart."""
+
+
+def data_element(axes: Any) -> str:
+    """Returns the data of a drawn chart as a JSON element for its page; empty if nothing in it has a name.
+
+    Args:
+        axes: Matplotlib axes after the drawing was saved, so that its layout is final.
+    """
+    from matplotlib.ticker import FixedLocator
+
+    series = [] if axes.get_label() == NO_DATA else [*_lines(axes), *_points(axes), *_bars(axes)]
+    if not series:
+        return ""
+    width, height = (float(inches) * POINTS_PER_INCH for inches in axes.figure.get_size_inches())
+    box = axes.get_position()
+    frame = [box.x0 * width, (1 - box.y1) * height, box.x1 * width, (1 - box.y0) * height]
+    named = isinstance(axes.yaxis.get_major_locator(), FixedLocator)
+    rows = [text.get_text() for text in axes.get_yticklabels()] if named else []
+    found = {
+        "frame": _rounded(frame),
+        "x": _axis(axes.get_xlabel(), axes.get_xlim(), axes.get_xscale()),
+        "y": _axis(axes.get_ylabel(), axes.get_ylim(), axes.get_yscale()),
+        "rows": rows,
+        "series": series,
+    }
+    text = json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+    return f'<script type="application/json">{_inert(text)}</script>'
+
+
+def _inert(text: str) -> str:
+    """Escapes what could end the element or begin another one; JSON reads it back unchanged."""
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _axis(label: str, limits: tuple[float, float], scale: str) -> dict[str, Any]:
+    low, high = _rounded(limits)
+    return {"label": label, "low": low, "high": high, "log": scale == "log"}
+
+
+def _lines(axes: Any) -> list[dict[str, Any]]:
+    """Returns the named curves; a line of one point, or without a stroke, is a set of points."""
+    return [
+        {"name": label, "kind": "points" if line.get_linestyle() == "None" else "line"} | _columns(line)
+        for line in axes.lines
+        if not (label := line.get_label()).startswith("_") and len(line.get_xdata())
+    ]
+
+
+def _points(axes: Any) -> list[dict[str, Any]]:
+    """Returns the named points with error bars, and the ends of the vertical ones."""
+    from matplotlib.container import ErrorbarContainer
+
+    found = []
+    for container in axes.containers:
+        if isinstance(container, ErrorbarContainer) and not container.get_label().startswith("_"):
+            one = {"name": container.get_label(), "kind": "points"} | _columns(container[0])
+            if container.has_yerr:
+                ends = container[2][-1].get_segments()  # those of x come first
+                one |= {"low": _rounded(end[0][1] for end in ends), "high": _rounded(end[1][1] for end in ends)}
+            found.append(one)
+    return found
+
+
+def _bars(axes: Any) -> list[dict[str, Any]]:
+    """Returns the named horizontal bars: their lengths, by row."""
+    from matplotlib.container import BarContainer
+
+    return [
+        {"name": container.get_label(), "kind": "bars", "x": _rounded(bar.get_width() for bar in container)}
+        for container in axes.containers
+        if isinstance(container, BarContainer) and not container.get_label().startswith("_")
+    ]
+
+
+def _columns(line: Any) -> dict[str, list[float | None]]:
+    return {"x": _rounded(line.get_xdata()), "y": _rounded(line.get_ydata())}
+
+
+def _rounded(values: Iterable[Any]) -> list[float | None]:
+    """Rounds to six digits; None for what is no number."""
+    return [float(f"{float(value):.6g}") if math.isfinite(float(value)) else None for value in values]
