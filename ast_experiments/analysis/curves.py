@@ -41,25 +41,9 @@ def panels(record: RunRecord) -> list[Panel]:
             _curves((steps, "control/threshold", "threshold", "c5", "line")),
             ylabel="threshold",
         ),
-        Panel(
-            "Loss",
-            "Training loss covers the trained rows only; under selection it is not the loss of the whole data set.",
-            _curves(
-                (steps, "train/loss", "train, by step", "c2", "faint"),
-                (epochs, "epoch/train_loss", "train", "c2", "line"),
-                (epochs, "val/loss", "validation", "c1", "line"),
-            ),
-            ylabel="loss",
-        ),
+        _losses(steps, epochs),
         _altered(record),
-        Panel("Energy (measured)", "Cumulative, as measured.", _joules(epochs), from_zero=True, ylabel="J"),
-        Panel(
-            "Power (measured)",
-            "Mean power of the GPU since the last epoch.",
-            _curves((epochs, "energy/gpu_power_w", "power", "c4", "line")),
-            from_zero=True,
-            ylabel="W",
-        ),
+        *_energy(epochs),
         Panel(
             "Rows",
             "Cumulative.",
@@ -134,6 +118,27 @@ def _altered(record: RunRecord) -> Panel:
         "Share of the rows trained in an epoch that the data's regime altered. Dashed: share of all training rows."
     )
     return Panel("Altered rows", caption, tuple(series), from_zero=True, ylabel="share of the trained rows")
+
+
+def _losses(steps: Rows, epochs: Rows) -> Panel:
+    """Returns the chart of the losses."""
+    series = _curves(
+        (steps, "train/loss", "train, by step", "c2", "faint"),
+        (epochs, "epoch/train_loss", "train", "c2", "line"),
+        (epochs, "val/loss", "validation", "c1", "line"),
+    )
+    caption = "Training loss covers the trained rows only; under selection it is not the loss of the whole data set."
+    return Panel("Loss", caption, series, ylabel="loss")
+
+
+def _energy(epochs: Rows) -> tuple[Panel, ...]:
+    """Returns the charts of measured energy and power."""
+    power = _curves((epochs, "energy/gpu_power_w", "power", "c4", "line"))
+    caption = "Mean power of the GPU since the last epoch."
+    return (
+        Panel("Energy (measured)", "Cumulative, as measured.", _joules(epochs), from_zero=True, ylabel="J"),
+        Panel("Power (measured)", caption, power, from_zero=True, ylabel="W"),
+    )
 
 
 def _joules(epochs: Rows) -> tuple[Series, ...]:

@@ -58,6 +58,31 @@ def render_page(comparisons: Sequence[Comparison], *, across: bool) -> str:
 
 def _section(comparison: Comparison) -> dict[str, Any]:
     rules = comparison.rules
+    main, more = _charts(comparison)
+    x_name = AXES[rules.x][0]
+    return {
+        "dataset": comparison.dataset,
+        "findings": findings(comparison.results, rules),
+        "energy": comparison.energy,
+        "subtitle": f"{sum(len(arm.runs) for arm in comparison.arms)} runs, {len(comparison.arms)} arms; cost axis: "
+        f"{x_name} ({axis_name(rules.x)}); arms within ± {rules.margin:g} points count as equal",
+        "tables": tables(comparison),
+        "remarks": [(each.arm, line) for each in comparison.results for line in remarks(each, rules.x)],
+        "charts": embed(main),
+        "more": embed(more),
+        "samples": _samples(comparison),
+        "runs": [(arm, run, _run_cells(run)) for arm in comparison.arms for run in arm.runs],
+        "axes": [AXES[axis][0] for axis in comparison.axes],
+        "cells": comparison.axes,
+    }
+
+
+Chart = tuple[str, str, str | None]
+
+
+def _charts(comparison: Comparison) -> tuple[list[Chart], list[Chart]]:
+    """Returns the charts that carry the findings, and the others."""
+    rules = comparison.rules
     caption = (
         "Means and 95 % intervals, with the band of the uniform line. Small dots: seeds. Hollow: baselines. "
         "Numbers: as in the table."
@@ -78,24 +103,8 @@ def _section(comparison: Comparison) -> dict[str, Any]:
             savings_chart(comparison),
         ),
     ]
-    more = drawn[1:]
-    more += [(title, caption, phases_chart(comparison.arms, key)) for key, (title, caption) in PHASES.items()]
-    x_name = AXES[rules.x][0]
-    return {
-        "dataset": comparison.dataset,
-        "findings": findings(comparison.results, rules),
-        "energy": comparison.energy,
-        "subtitle": f"{sum(len(arm.runs) for arm in comparison.arms)} runs, {len(comparison.arms)} arms; cost axis: "
-        f"{x_name} ({axis_name(rules.x)}); arms within ± {rules.margin:g} points count as equal",
-        "tables": tables(comparison),
-        "remarks": [(each.arm, line) for each in comparison.results for line in remarks(each, rules.x)],
-        "charts": embed(main),
-        "more": embed(more),
-        "samples": _samples(comparison),
-        "runs": [(arm, run, _run_cells(run)) for arm in comparison.arms for run in arm.runs],
-        "axes": [AXES[axis][0] for axis in comparison.axes],
-        "cells": comparison.axes,
-    }
+    more = [(title, caption, phases_chart(comparison.arms, key)) for key, (title, caption) in PHASES.items()]
+    return main, [*drawn[1:], *more]
 
 
 def _samples(comparison: Comparison) -> list[tuple[ArmRuns, dict[str, Any]]]:
