@@ -21,18 +21,21 @@ def reporting(folder: Path, *, wanted: bool = True) -> Iterator[None]:
     """
     result = folder / "result.json"
     before = result.read_bytes() if result.is_file() else None
+    failed = True
     try:
         yield
+        failed = False
     finally:
         if wanted and result.is_file() and result.read_bytes() != before:
-            _write(folder)
+            _write(folder, failed)
 
 
-def _write(folder: Path) -> None:
+def _write(folder: Path, failed: bool) -> None:
     from ast_experiments.analysis.report import write_report
 
     try:
         write_report(folder)
     except Exception as error:
         logger.info("the report could not be written", exc_info=True)
-        print(f"the report could not be written: {error}", file=sys.stderr)
+        if not (failed and isinstance(error, OSError)):  # otherwise the run says what is wrong with the disk
+            print(f"the report could not be written: {error}", file=sys.stderr)

@@ -159,7 +159,7 @@ class Record:
         """Writes result.json and report.html; the `with` statement does this."""
         from ast_experiments.analysis.report import write_report
 
-        self._tracker.flush()
+        self._tracker.finish({})
         self._result |= {"status": status, "finished": _now(), "epochs": self._epochs, **self._reached()}
         if error is not None:
             self._result["error"] = error

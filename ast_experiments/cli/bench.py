@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ast_experiments.cli.main import EXIT_FAILED, guarded, parser_of
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.core.files import exclusive_lock
+from ast_experiments.core.owner import owned
 from ast_experiments.core.text import rough_duration
 from ast_experiments.experiments.directory import check_name, default_name
 from ast_experiments.experiments.study.arms import DENSE, arm_config, check_common, parse_methods, with_dense
@@ -30,7 +30,6 @@ from ast_experiments.experiments.study.plan import (
 
 ROOT = Path("outputs") / "studies"
 OWN = ("methods", "seeds", "lr_trials", "cost", "name")
-BUSY = "another ast-bench works on {folder}; wait until it ends, or type another name="
 
 DESCRIPTION = """\
 Run a study: every method and the dense reference with every seed, in turns, and for each method baselines at the
@@ -74,8 +73,7 @@ def _main() -> int:
         raise ConfigError("ast-bench runs in one process; type ast-bench without torchrun")
     queue = StudyQueue(plan, folder)
     check_study(queue)
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(folder / ".lock", BUSY.format(folder=folder)):
+    with owned(folder):
         plan.write(folder)
         print(f"{plan.study.name}: {_summary(plan)}, in {folder}", flush=True)
         run_study(queue)

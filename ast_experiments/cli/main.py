@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
+import tempfile
+import threading
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from ast_experiments.core.errors import ConfigError, Interrupted, UserError
 from ast_experiments.core.process import is_main_process
@@ -12,19 +18,23 @@ from ast_experiments.core.process import is_main_process
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 75
 """Exit codes. 75 tells batch systems to start the command again (`EX_TEMPFAIL` of sysexits.h)."""
 
+FULL = "HYDRA_FULL_ERROR"
+"""Environment variable that shows the traceback of an error in place of one line."""
+
 
 def guarded(command: Callable[[], int]) -> int:
-    """Runs a command and prints errors that the user can fix as one line each.
+    """Runs a command and prints its errors as one line each.
+
+    An error that is not the user's names the log with its traceback; `HYDRA_FULL_ERROR=1` shows it instead.
 
     Args:
         command: Returns an exit code.
 
     Returns:
         The exit code.
-
-    Raises:
-        Exception: Any error that is not the user's.
     """
+    logging.raiseExceptions = False  # a log on a full disk is not worth a traceback
+    threading.excepthook = _note_thread
     try:
         return command()
     except UserError as error:
@@ -37,6 +47,42 @@ def guarded(command: Callable[[], int]) -> int:
     except (Interrupted, KeyboardInterrupt) as error:
         print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except Exception as error:
+        if os.environ.get(FULL):
+            raise
+        if is_main_process():
+            print(unexpected(error), file=sys.stderr)
+        return EXIT_FAILED
+
+
+def unexpected(error: Exception) -> str:
+    """Describes an error that nobody foresaw, in one line, after its traceback was written to a log.
+
+    The log is the train.log of the run that is open, otherwise a new file in the system's temporary directory.
+    """
+    text = " ".join(str(error).split())[:300]
+    message = f"error: {type(error).__name__}{f': {text}' if text else ''}"
+    where = ""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            logging.getLogger(__name__).info("the command failed", exc_info=error)
+            where = os.path.relpath(handler.baseFilename)
+    if not where:
+        with (
+            suppress(OSError),
+            tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", prefix="ast-error-", suffix=".log", delete=False
+            ) as file,
+        ):
+            traceback.print_exception(error, file=file)
+            where = file.name
+    return f"{message}; {f'the traceback is in {where}' if where else f'type {FULL}=1 before the command to see where'}"
+
+
+def _note_thread(failed: threading.ExceptHookArgs) -> None:
+    """Logs an error that ended a thread; what the thread was for notices its end."""
+    error = failed.exc_value
+    logging.getLogger(__name__).info("a thread ended with an error", exc_info=error or True)
 
 
 def parser_of(command: str, description: str, examples: str) -> argparse.ArgumentParser:

@@ -110,13 +110,20 @@ def _run(overrides: Sequence[str], source: Source) -> int:
     from ast_experiments.analysis.reporting import reporting
     from ast_experiments.config.run_dir import run_directory
     from ast_experiments.config.validate import validate
+    from ast_experiments.runs.directory import RunDirectory
+    from ast_experiments.runs.ownership import owned_run
     from ast_experiments.runs.run import execute
 
     composed = compose(overrides, hydra=True, source=source)
     folder = Path(composed.hydra.run.dir).resolve()
     config = validate(compose(overrides, source=source))
-    with run_directory(composed, folder), reporting(folder, wanted=config.tracking.report and is_main_process()):
-        execute(config, folder, list(composed.hydra.overrides.task))
+    with owned_run(folder):
+        if line := RunDirectory(folder, config).finished_line():
+            if is_main_process():
+                print(line)
+            return 0
+        with run_directory(composed, folder), reporting(folder, wanted=config.tracking.report and is_main_process()):
+            execute(config, folder, list(composed.hydra.overrides.task))
     return 0
 
 
@@ -124,16 +131,18 @@ def _sweep(sweep: Sweep, overrides: Sequence[str], source: Source) -> int:
     """Runs all jobs of a sweep. Returns EXIT_FAILED if one of them has not finished."""
     from ast_experiments.experiments.launcher import launch
     from ast_experiments.experiments.sweep import begin, conclude, report_failures, run_sweep
+    from ast_experiments.runs.ownership import owned_run
 
-    if is_main_process():
-        begin(sweep)
     finished = True
-    try:
-        with report_failures(sweep):
-            (run_sweep if sweep.launcher == "basic" else launch)(sweep, overrides, source)
-    finally:
+    with owned_run(sweep.folder):
         if is_main_process():
-            finished = conclude(sweep)
+            begin(sweep)
+        try:
+            with report_failures(sweep):
+                (run_sweep if sweep.launcher == "basic" else launch)(sweep, overrides, source)
+        finally:
+            if is_main_process():
+                finished = conclude(sweep)
     return 0 if finished else EXIT_FAILED
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ast_experiments.cli.main import EXIT_FAILED, guarded, parser_of
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.core.files import exclusive_lock
+from ast_experiments.core.owner import owned
 from ast_experiments.experiments.directory import check_name, default_name
 from ast_experiments.experiments.tuning.objectives import parse_objectives
 from ast_experiments.experiments.tuning.search import REQUEST, Search, SearchSession, read_search
@@ -19,7 +19,6 @@ from ast_experiments.experiments.tuning.space import check_space, parse_space
 ROOT = Path("outputs") / "tune"
 OWN = ("trials", "goal", "prune", "name")
 TRIALS, GOAL = 30, "final_accuracy"
-BUSY = "another ast-tune works on {folder}; wait until it ends, or type another name="
 
 DESCRIPTION = """\
 Search for settings: each trial is a run of ast-train with values that Optuna draws from the results so far (TPE).
@@ -66,8 +65,7 @@ def _main() -> int:
         raise ConfigError("ast-tune runs in one process; type ast-tune without torchrun")
     typed, common = parse_space(search.arguments)
     space = check_space(typed, common)
-    folder.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(folder / ".lock", BUSY.format(folder=folder)):
+    with owned(folder):
         session = SearchSession(search, folder, common, space)
         build_dataset(session.base)
         search.write(folder)

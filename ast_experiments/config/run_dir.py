@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.files import write_atomic
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -58,7 +59,7 @@ def _save(settings: DictConfig, folder: Path) -> None:
         "overrides": settings.hydra.overrides.task,
     }
     for name, part in parts.items():
-        (folder / f"{name}.yaml").write_text(OmegaConf.to_yaml(part), encoding="utf-8")
+        write_atomic(folder / f"{name}.yaml", OmegaConf.to_yaml(part))
 
 
 def _remove(folder: Path) -> None:

@@ -38,6 +38,23 @@ def default_name(overrides: Sequence[str]) -> str:
     return f"{folder_name(label)}-{hashlib.sha256(' '.join(overrides).encode()).hexdigest()[:6]}"
 
 
+def checked(schema: type[Request], made: Request) -> Request:
+    """Returns a request that was read from a file, with every value checked against its type.
+
+    Raises:
+        ValueError: If one is of another type.
+    """
+    import dataclasses
+
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(schema).validate_python(dataclasses.asdict(made))  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
 def read_request(path: Path, parse: Callable[[dict[str, Any]], Request]) -> Request | None:
     """Reads what an earlier command was asked to do. Returns None if there is no such file.
 
@@ -51,5 +68,7 @@ def read_request(path: Path, parse: Callable[[dict[str, Any]], Request]) -> Requ
     try:
         content = read_json(path)
         return None if content is None else parse(content)
-    except (DataError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); type another name=, or move the file away") from error
+    except (DataError, LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
+        reason = " ".join(reason.split())[:200]
+        raise UserError(f"{path} cannot be read ({reason}); type another name=, or move the file away") from error

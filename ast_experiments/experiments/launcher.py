@@ -11,7 +11,7 @@ from ast_experiments.config.naming import job_name
 from ast_experiments.config.preflight import Sweep
 from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.experiments.runner import print_failure
+from ast_experiments.experiments.runner import claimed, print_failure
 from ast_experiments.experiments.sweep import run_one
 
 if TYPE_CHECKING:
@@ -52,4 +52,5 @@ def job(cfg: DictConfig) -> float | None:
     except ConfigError as error:
         print_failure(" ".join(overrides), str(error), folder)
         return None
-    return run_one(config, folder, overrides, sweep)
+    with claimed(folder, " ".join(overrides)) as free:
+        return run_one(config, folder, overrides, sweep) if free else None

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.core.errors import Interrupted, UserError
-from ast_experiments.core.files import exclusive_lock
 from ast_experiments.core.process import is_main_process
 from ast_experiments.experiments.progress import live_progress
+from ast_experiments.runs.ownership import owned_run
 from ast_experiments.runs.record import read_result
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run_job(
         job: The job.
         callback: Sees every log row; a reason that it returns stops the run.
         seconds_left: Estimated time of all remaining jobs, for the progress line.
-        logs: Write train.log and show a progress line; False if the caller has opened the log.
+        logs: Own the run directory, write train.log and show a progress line; False if the caller does all this.
 
     Raises:
         Interrupted: On a signal, after everything is saved.
@@ -97,8 +97,7 @@ def run_job(
         return reason
 
     try:
-        job.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(job.folder):
+        with owned_run(job.folder) if logs else nullcontext():
             before = previous_result(job)
             if before.get("status") == "finished":
                 _complete_report(job)
@@ -118,6 +117,19 @@ def run_job(
         print_failure(job.title, outcome.error or "", job.folder)
     free_memory()
     return outcome
+
+
+@contextmanager
+def claimed(folder: Path, title: str) -> Iterator[bool]:
+    """Owns a run directory for the length of a block; yields False, and says so, if another process is in it."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(owned_run(folder))
+        except UserError as error:
+            print_failure(title, str(error), folder)
+            yield False
+            return
+        yield True
 
 
 def previous_result(job: Job) -> dict[str, Any]:
@@ -208,29 +220,6 @@ def _execute(job: Job, callback: StopCallback | None) -> dict[str, Any]:
 @contextmanager
 def _output(job: Job, seconds_left: float | None) -> Iterator[None]:
     with log_to(job.folder), live_progress(job.title, job.folder, seconds_left, quiet=job.config.tracking.console):
-        yield
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of a run directory; under torchrun rank 0 holds the lock for all ranks.
-
-    Raises:
-        UserError: If another process is in it.
-    """
-    from ast_experiments.core import distributed
-
-    with ExitStack() as stack:
-        error = ""
-        if distributed.rank() == 0:
-            try:
-                busy = f"{os.path.relpath(folder)} is in use by another process; wait until it ends"
-                stack.enter_context(exclusive_lock(folder / ".lock", busy))
-            except UserError as in_use:
-                error = str(in_use)
-        error = distributed.broadcast_object(error)
-        if error:
-            raise UserError(error)
         yield
 
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from ast_experiments.config.preflight import Sweep
 from ast_experiments.config.run_dir import run_directory
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.process import is_main_process
-from ast_experiments.experiments.runner import Job, print_failure, run_job
+from ast_experiments.experiments.runner import Job, claimed, print_failure, run_job
 from ast_experiments.runs.record import read_result
 
 if TYPE_CHECKING:
@@ -46,8 +46,12 @@ def run_sweep(sweep: Sweep, overrides: Sequence[str], source: Source = PACKAGED)
     settings = [override for override in overrides if override.startswith(("hydra.", "hydra/"))]
     for job, config in zip(sweep.jobs, sweep.configs, strict=True):
         folder = sweep.folder / job_name(job)
-        with run_directory(compose([*job, *settings], hydra=True, source=source), folder):
-            run_one(config, folder, job, sweep.folder)
+        composed = compose([*job, *settings], hydra=True, source=source)
+        with claimed(folder, " ".join(job)) as free:
+            if free:
+                finished = read_result(folder).get("status") == "finished"
+                with nullcontext() if finished else run_directory(composed, folder):
+                    run_one(config, folder, job, sweep.folder)
 
 
 def run_one(config: Config, folder: Path, overrides: Sequence[str], sweep: Path) -> float | None:

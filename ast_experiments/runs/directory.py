@@ -10,6 +10,7 @@ from typing import Any
 
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import UserError
+from ast_experiments.core.files import write_atomic
 from ast_experiments.runs import result as results
 from ast_experiments.runs.identity import config_hash
 from ast_experiments.runs.record import read_result
@@ -38,6 +39,14 @@ class RunDirectory:
         if self.before.get("config_hash", config_hash(config)) != config_hash(config):
             raise UserError(f"{folder} holds a run of another config; type another hydra.run.dir, or none")
 
+    def finished_line(self) -> str:
+        """Returns what a finished run reached, in one line; empty if it is not finished: then it is not final."""
+        if self.before.get("status") != "finished":
+            return ""
+        reached = self.before.get("final_accuracy")
+        accuracy = "" if reached is None else f": {reached:.2f} % accuracy"
+        return f"{short_path(self.folder)} is finished{accuracy}; nothing to do"
+
     def begin(self, result: Mapping[str, Any]) -> None:
         """Writes the config, and the result so far with status `running`."""
         save_config(self._config, self.folder)
@@ -57,7 +66,7 @@ def save_config(config: Config, folder: Path) -> None:
     """Writes config.yaml."""
     from omegaconf import OmegaConf
 
-    OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), folder / "config.yaml")
+    write_atomic(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config))))
 
 
 def short_path(path: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from ast_experiments.config.schema import Config
@@ -9,6 +10,8 @@ from ast_experiments.core.errors import EvalOutOfMemory, OutOfMemory, UserError
 from ast_experiments.runs.directory import short_path
 from ast_experiments.selection.build import build_method
 from ast_experiments.training.hardware import out_of_memory
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def explain(error: Exception, config: Config, folder: Path) -> Exception:
@@ -30,6 +33,9 @@ def explain(error: Exception, config: Config, folder: Path) -> Exception:
         return UserError(
             f"{said}: the host probably ran out of memory; resume with fewer workers: {again} hardware.workers=1"
         )
+    if isinstance(error, OSError) and error.errno in FULL:
+        name = f", writing {Path(error.filename).name}" if error.filename else ""
+        return UserError(f"{short_path(folder)}: the disk is full{name}; free some space, then type {again}")
     if isinstance(error, OSError):
         return UserError(f"{folder}: {error}; fix this, then type {again}")
     return error

@@ -13,6 +13,8 @@ from typing import Any
 
 from ast_experiments.core.errors import DataError
 from ast_experiments.core.files import read_json
+from ast_experiments.core.yaml_files import read_yaml
+from ast_experiments.runs.checked import clean_result, clean_row
 
 CONFIG, METRICS, RESULT = "config.yaml", "metrics.jsonl", "result.json"
 SAMPLES, GALLERY = "samples.npz", "samples.json"
@@ -79,10 +81,12 @@ def read_result(directory: Path) -> dict[str, Any]:
     path = directory / RESULT
     try:
         result = read_json(path)
-    except DataError as error:
+    except (DataError, OSError) as error:
         logger.warning("%s; the run counts as unfinished.", error)
         return {}
-    return result if isinstance(result, dict) else {}
+    if result is not None and not isinstance(result, dict):
+        logger.warning("%s is not a JSON object; the run counts as unfinished.", path)
+    return clean_result(result, path) if isinstance(result, dict) else {}
 
 
 def find_runs(path: str | os.PathLike[str]) -> list[Path]:
@@ -102,36 +106,46 @@ def is_run(names: Collection[str]) -> bool:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads a JSONL file. Lines that are not JSON objects are skipped, with a warning unless it is the last line."""
+    """Reads a JSONL file. Lines that are not JSON objects are skipped, with a warning unless it is the last line.
+
+    Entries that are no figures are left out of their rows, with one warning.
+    """
     if not path.exists():
         return []
-    rows = []
-    lines = path.read_bytes().splitlines()
+    rows, damaged = [], dict[str, None]()
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        logger.warning("%s cannot be read (%s).", path, error.strerror)
+        return []
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
+            row, wrong = clean_row(row)
+            damaged |= dict.fromkeys(wrong)
             rows.append(row)
         elif number < len(lines):
             logger.warning("%s, line %d: not a JSON object; skipped.", path, number)
+    if damaged:
+        logger.warning("%s: %s: not a figure in some rows; left out.", path, ", ".join(list(damaged)[:3]))
     return rows
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    with suppress(OSError, ValueError):  # a loop of your own writes JSON, which needs no YAML reader
-        config = json.loads(path.read_text(encoding="utf-8"))
+    with suppress(OSError, DataError):  # a loop of your own writes JSON, which needs no YAML reader
+        config = read_json(path)
         return config if isinstance(config, dict) else {}
-    import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
-        logger.warning("%s cannot be read (%s); the run is shown without its configuration.", path, error)
+        config = OmegaConf.to_container(read_yaml(path), resolve=False)
+    except (DataError, OmegaConfBaseException) as error:
+        logger.warning("%s; the run is shown without its configuration.", error)
         return {}
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}

@@ -11,10 +11,14 @@ from ast_experiments.config.checks import check
 from ast_experiments.config.compose import register_resolvers
 from ast_experiments.config.schema import Config
 from ast_experiments.config.validate import validate
-from ast_experiments.core.errors import ConfigError, UserError
+from ast_experiments.core.errors import ConfigError, DataError, UserError
+from ast_experiments.core.yaml_files import read_yaml
+from ast_experiments.runs.directory import RunDirectory
 from ast_experiments.runs.identity import config_hash
-from ast_experiments.runs.record import read_result
+from ast_experiments.runs.ownership import owned_run
 from ast_experiments.runs.run import execute
+
+logger = logging.getLogger(__name__)
 
 CONFIGS = ("config.yaml", ".hydra/config.yaml")
 """Files with a run's config. A run that was killed at once has only the second, which is not resolved."""
@@ -31,17 +35,22 @@ def resume(folder: Path, changes: Sequence[str] = ()) -> None:
         UserError: If it is not a run directory.
         ConfigError: If a change would change the results.
     """
-    from omegaconf import OmegaConf
-
     config = saved_config(folder, changes)
     check(config)
-    before = read_result(folder) or {}
-    if before.get("status") == "finished":
-        print(f"{folder} is finished: {before.get('final_accuracy', float('nan')):.2f} % accuracy")
+    if line := RunDirectory(folder, config).finished_line():
+        print(line)
         return
+    with owned_run(folder):
+        continue_run(config, folder, _overrides(folder))
+
+
+def _overrides(folder: Path) -> list[str]:
+    """Returns what was typed, for the record; nothing if the file is missing or damaged."""
     file = folder / ".hydra" / "overrides.yaml"
-    overrides = OmegaConf.load(file) if file.is_file() else []
-    continue_run(config, folder, [str(override) for override in overrides])
+    try:
+        return [str(override) for override in read_yaml(file)] if file.is_file() else []
+    except DataError:
+        return []
 
 
 def continue_run(config: Config, folder: Path, overrides: Sequence[str]) -> None:
@@ -63,21 +72,41 @@ def saved_config(folder: Path, changes: Sequence[str] = ()) -> Config:
     """Returns the config of a run directory, with changes.
 
     Raises:
-        UserError: If it is not a run directory.
+        UserError: If it is not a run directory, or its config is damaged.
         ConfigError: If a change would change the results.
     """
     from omegaconf import OmegaConf
 
-    file = next((folder / name for name in CONFIGS if (folder / name).is_file()), None)
-    if file is None:
-        raise UserError(f"{folder} is not a run directory (no config.yaml); type ast-resume outputs/DATASET/RUN")
     wrong = next((change for change in changes if "=" not in change), None)
     if wrong is not None:
         raise ConfigError(f"{wrong}: cannot be parsed; expected key=value")
     register_resolvers()
-    saved: Any = OmegaConf.load(file)
+    saved, config = _read_config(folder)
+    if not changes:
+        return config
     merged: Any = OmegaConf.merge(saved, OmegaConf.from_dotlist(list(changes)))
-    config = validate(merged)
-    if changes and config_hash(config) != config_hash(validate(saved)):
+    before, config = config, validate(merged)
+    if config_hash(config) != config_hash(before):
         raise ConfigError(f"{' '.join(changes)}: changes the results of the run; type ast-train to start another run")
     return config
+
+
+def _read_config(folder: Path) -> tuple[Any, Config]:
+    """Reads the config of a run directory from the first of its files that is whole, as a container and checked."""
+    damaged: list[str] = []
+    for path in (folder / name for name in CONFIGS):
+        if not path.exists():
+            continue
+        try:
+            saved = read_yaml(path)
+            config = validate(saved)
+        except (DataError, ConfigError) as error:
+            first = str(error).splitlines()[0]
+            damaged.append(first if isinstance(error, DataError) else f"{path} cannot be used ({first})")
+            continue
+        if damaged:
+            logger.warning("%s; the config is taken from %s", damaged[0], path)
+        return saved, config
+    if damaged:
+        raise UserError(f"{damaged[0]}; restore the file, or start a new run with ast-train")
+    raise UserError(f"{folder} is not a run directory (no config.yaml); type ast-resume outputs/DATASET/RUN")

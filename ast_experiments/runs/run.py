@@ -19,6 +19,7 @@ from ast_experiments.runs.control_quality import control_quality
 from ast_experiments.runs.directory import RunDirectory, now, short_path
 from ast_experiments.runs.record import read_result, read_run
 from ast_experiments.tracking.wandb import agent_run_id
+from ast_experiments.training.checkpoint_file import settle
 
 if TYPE_CHECKING:
     from ast_experiments.tracking import Trackers
@@ -89,6 +90,7 @@ class Execution:
             **results.environment(),
         }
         self._trackers: Trackers | None = None
+        self._unwritable = False  # a file could not be written: the others are tried, but not complained about
 
     def announce(self) -> None:
         """Prints what is about to run."""
@@ -155,6 +157,7 @@ class Execution:
         explained = explain(error, self._config, self._folder) if isinstance(error, Exception) else error
         recorded = explained if isinstance(explained, OutOfMemory) else error
         self.result["error"] = f"{type(recorded).__name__}: {recorded}"
+        self._unwritable = isinstance(error, OSError)
         logger.info("the run failed", exc_info=error)  # below a warning: the terminal shows one line
         return explained
 
@@ -163,13 +166,28 @@ class Execution:
         self.result["finished"] = now()
         trackers = self._trackers
         if trackers is not None:
-            _attempt(trackers.flush, "the record could not be completed")
-        _attempt(self._add_control_quality, "control quality could not be computed")
-        _attempt(lambda: self._directory.finish(self.result), "result.json could not be written")
+            self._attempt(trackers.flush, "the record could not be completed")
+        self._attempt(self._add_control_quality, "control quality could not be computed")
+        self._attempt(self._write_result, "result.json could not be written")
         if trainer is not None and trainer.progress.epoch:
-            _attempt(partial(self._write_samples, trainer), "the table of samples could not be written")
+            self._attempt(partial(self._write_samples, trainer), "the table of samples could not be written")
         if trackers is not None:
-            _attempt(lambda: trackers.finish(self.result), "a tracker could not be closed")
+            self._attempt(lambda: trackers.finish(self.result), "a tracker could not be closed")
+
+    def _write_result(self) -> None:
+        try:
+            self._directory.finish(self.result)
+        except OSError:  # the checkpoint before the last one may be all that is left to give
+            settle(self._folder / "checkpoints")
+            self._directory.finish(self.result)
+
+    def _attempt(self, action: Callable[[], object], complaint: str) -> None:
+        try:
+            action()
+        except Exception as error:
+            logger.info(complaint, exc_info=True)
+            if not self._unwritable:
+                print(f"{complaint}: {error}", file=sys.stderr)
 
     def _add_control_quality(self) -> None:
         if self._directory.begun:
@@ -177,14 +195,6 @@ class Execution:
             quality = control_quality(record.steps, record.epochs)
             if quality is not None:
                 self.result["control"] = dataclasses.asdict(quality)
-
-
-def _attempt(action: Callable[[], object], complaint: str) -> None:
-    try:
-        action()
-    except Exception as error:
-        logger.info(complaint, exc_info=True)
-        print(f"{complaint}: {error}", file=sys.stderr)
 
 
 def _run_ranks(config: Config, folder: Path, overrides: Sequence[str], count: int) -> dict[str, Any]:

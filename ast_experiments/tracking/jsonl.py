@@ -6,10 +6,16 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from ast_experiments.core.errors import DataError
+from ast_experiments.core.files import open_atomic
 from ast_experiments.tracking.rows import plain
+
+_CHUNK = 1 << 20
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +27,9 @@ class JsonlTracker:
     checkpoint, then writes them again. Without a state, the first flush starts a new record. Rows may be lost in a
     power cut: the file is not synced to disk.
 
+    The file stays open. If it is removed or replaced while the run writes it, the rows are still there and are written
+    back; if it is cut, they are lost and the run stops.
+
     Args:
         path: The file; its directory must exist.
     """
@@ -31,6 +40,7 @@ class JsonlTracker:
         self.path = Path(path)
         self._waiting: list[str] = []
         self._offset = 0
+        self._file: FileIO | None = None
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Takes one row; `rows.plain` converts its values."""
@@ -40,22 +50,33 @@ class JsonlTracker:
         """Writes the waiting rows.
 
         Raises:
-            OSError: If the file cannot be written; the rows keep waiting.
+            OSError: If the file cannot be written; the rows keep waiting, and none is written in part.
+            DataError: If another process cut the file.
         """
         if not self._waiting:
             return
         data = "".join(f"{line}\n" for line in self._waiting).encode()
-        with open(self.path, "r+b" if self.path.exists() else "wb") as file:
+        file = self._opened()
+        try:
             file.seek(self._offset)
-            file.write(data)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
             file.truncate()
+        except OSError:
+            with suppress(OSError):
+                file.truncate(self._offset)
+            raise
         self._offset += len(data)
         self._waiting.clear()
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Writes the remaining rows; the result goes to its own file."""
+        """Writes the remaining rows and closes the file; the result goes to its own file."""
         del result
-        self.flush()
+        try:
+            self.flush()
+        finally:
+            self._close()
 
     def state_dict(self) -> dict[str, Any]:
         """Flushes, and returns the length of the record in bytes."""
@@ -67,6 +88,7 @@ class JsonlTracker:
 
         A file that is shorter, for example after a disk failure, is kept up to its last complete line.
         """
+        self._close()
         self._waiting.clear()
         offset = int(state.get("offset", 0))
         size = self.path.stat().st_size if self.path.exists() else 0
@@ -76,3 +98,38 @@ class JsonlTracker:
         if size:
             os.truncate(self.path, offset)
         self._offset = offset
+
+    def _opened(self) -> FileIO:
+        """Returns the open file, once it is sure that it is still the record and holds all rows so far."""
+        if self._file is None:
+            self._file = FileIO(self.path, "r+" if self.path.exists() else "w+")
+        here = os.fstat(self._file.fileno())
+        if here.st_size < self._offset:
+            raise DataError(
+                f"{self.path} was cut from {self._offset:,} to {here.st_size:,} bytes while the run wrote it; restore "
+                f"it if you can, then type ast-resume {self.path.parent}"
+            )
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            there = None
+        if self._offset and (there is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)):
+            self._restore("removed" if there is None else "replaced")
+        return self._file
+
+    def _restore(self, what: str) -> None:
+        """Writes the rows so far back to the record's path, from the file that is still open."""
+        assert self._file is not None
+        self._file.seek(0)
+        with open_atomic(self.path) as copy:
+            left = self._offset
+            while left and (rows := self._file.read(min(left, _CHUNK))):
+                left -= copy.write(rows)
+        self._close()
+        self._file = FileIO(self.path, "r+")
+        logger.warning("%s was %s while the run writes it; it is written back, no row is lost.", self.path, what)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

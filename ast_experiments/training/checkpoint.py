@@ -1,4 +1,4 @@
-"""Checkpoints: one file, replaced atomically."""
+"""Checkpoints: when one is due, what it holds, and whose it is. `training/checkpoint_file.py` has the files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 from ast_experiments.core import distributed
 from ast_experiments.core.errors import UserError
-from ast_experiments.core.files import open_atomic
+from ast_experiments.training.checkpoint_file import NAME, VERSION, load, save, settle
 
-VERSION = 2
-NAME = "last.pt"
+__all__ = ["NAME", "VERSION", "Checkpointer", "Stateful", "load", "save"]
+
 SHARE = 0.02  # largest share of a run's time that checkpoints at the ends of short epochs take
 
 
@@ -106,40 +106,23 @@ class Checkpointer:
         if state is None:
             return None
         own = state["ranks"][distributed.rank()]
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        for name, part in rank_parts.items():
-            if name in own or name != "samples":  # a checkpoint of an earlier version has no table of samples
-                part.load_state_dict(own[name])
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            for name, part in rank_parts.items():
+                if name in own or name != "samples":  # a checkpoint of an earlier version has no table of samples
+                    part.load_state_dict(own[name])
+        except torch.OutOfMemoryError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise UserError(
+                f"the checkpoint in {self._run} does not fit this version of the code ({reason}); resume with the "
+                "version that wrote it, or start a new run with ast-train"
+            ) from error
         return state
 
-
-def save(folder: Path, state: Mapping[str, Any]) -> Path:
-    """Writes a checkpoint to a temporary file and rename it, so that a kill leaves the old one or the new one.
-
-    Args:
-        folder: Created if missing.
-        state: Tensors, numbers, strings, and containers of these.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open_atomic(folder / NAME) as file:
-        torch.save({"version": VERSION, **state}, file)
-    return folder / NAME
-
-
-def load(folder: Path) -> dict[str, Any] | None:
-    """Loads the last checkpoint onto the CPU; return None if there is none.
-
-    Raises:
-        UserError: If it was written in another format.
-    """
-    path = folder / NAME
-    if not path.is_file():
-        return None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["version"] != VERSION:
-        raise UserError(
-            f"{path} has checkpoint format {state['version']}; this version reads format {VERSION}: "
-            "resume with the version that wrote it, or start a new run with ast-train"
-        )
-    return state
+    def settle(self) -> None:
+        """Removes the previous checkpoint of a run that has ended, if the last one is whole."""
+        if distributed.rank() == 0:
+            settle(self._folder)

@@ -50,6 +50,7 @@ class Trainer(TrainingState):
                 self._stop_between_epochs(saved)
                 self.run_epoch(saved)
                 saved = None
+        self.checkpoints.settle()
 
     def run_epoch(self, saved: Mapping[str, Any] | None = None) -> None:
         """Plans, loads, selects, steps, observes, commits, evaluates, logs, saves.

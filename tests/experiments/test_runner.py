@@ -13,7 +13,7 @@ import pytest
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import Diverged, Interrupted, UserError
-from ast_experiments.core.files import exclusive_lock
+from ast_experiments.core.owner import owned
 from ast_experiments.experiments.runner import Job, previous_result, resumable, run_job
 from ast_experiments.runs import result as results
 from ast_experiments.runs import run as runs
@@ -78,8 +78,8 @@ def test_a_failure_is_one_line(job: Job, monkeypatch: pytest.MonkeyPatch, capsys
 def test_another_config_and_another_process_are_refused(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = execute_with(monkeypatch, lambda watch: {})
     job.folder.mkdir(parents=True)
-    with exclusive_lock(job.folder / ".lock"):
-        assert (run_job(job).error or "").endswith("runs/dense is in use by another process; wait until it ends")
+    with owned(job.folder):
+        assert "runs/dense is in the hands of another process (host " in (run_job(job).error or "")
     other = Job(job.title, job.folder, config_of("recipe.lr=0.5"))
     results.write(job.folder, {"config_hash": results.config_hash(other.config), "status": "finished"})
     assert "holds a run of another config" in (run_job(job).error or "")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.files import write_json
-from ast_experiments.experiments.directory import read_request
+from ast_experiments.experiments.directory import checked, read_request
 from ast_experiments.experiments.study.arms import Arm
 
 PLAN, RUNS, TRIALS = "plan.json", "runs", "trials"
@@ -108,7 +108,8 @@ def _parse_plan(plan: dict[str, Any]) -> StudyPlan:
     study = plan["study"]
     study |= {key: tuple(study[key]) for key in ("common", "seeds")}
     study["arms"] = tuple(_parse_arm(arm) for arm in study["arms"])
-    return StudyPlan(**plan | {"study": Study(**study), "baselines": [_parse_arm(arm) for arm in plan["baselines"]]})
+    made = StudyPlan(**plan | {"study": Study(**study), "baselines": [_parse_arm(arm) for arm in plan["baselines"]]})
+    return checked(StudyPlan, made)
 
 
 def _parse_arm(fields: dict[str, Any]) -> Arm:

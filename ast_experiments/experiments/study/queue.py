@@ -133,7 +133,7 @@ class StudyQueue:
         """Returns the mean wall time of an arm's finished runs."""
         found: dict[str, list[float]] = {}
         for entry in read_journal(self.folder):
-            if entry["event"] == "finished":
+            if entry["event"] == "finished" and "took_s" in entry:
                 found.setdefault(entry["arm"], []).append(entry["took_s"])
         return {label: fmean(values) for label, values in found.items()}
 

@@ -16,10 +16,11 @@ import numpy as np
 from ast_experiments.core.errors import UserError
 from ast_experiments.core.files import write_json
 from ast_experiments.core.text import rough_duration
-from ast_experiments.experiments.directory import read_request
+from ast_experiments.experiments.directory import checked, read_request
 from ast_experiments.experiments.runner import Job, print_failure, resumable, run_job
 from ast_experiments.experiments.tuning.objectives import CURVES, Objective
 from ast_experiments.experiments.tuning.space import Dimension, trial_config, trial_overrides
+from ast_experiments.experiments.tuning.storage import open_study
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -67,7 +68,7 @@ def read_search(folder: Path) -> Search | None:
 def _parse_search(found: dict[str, Any]) -> Search:
     # Version 0.1 wrote "side" for the direction.
     goals = tuple(Objective(goal["key"], goal.get("direction") or goal["side"]) for goal in found["goals"])
-    return Search(**found | {"arguments": tuple(found["arguments"]), "goals": goals})
+    return checked(Search, Search(**found | {"arguments": tuple(found["arguments"]), "goals": goals}))
 
 
 class SearchSession:
@@ -88,8 +89,6 @@ class SearchSession:
     def __init__(self, search: Search, folder: Path, common: list[str], space: list[Dimension]) -> None:
         import optuna
         from optuna.pruners import MedianPruner, NopPruner
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", module="optuna")
@@ -97,11 +96,10 @@ class SearchSession:
         self.base = trial_config(common, {each.key: each.extremes[0] for each in space})
         self.curve = _curve(search, space)
         epochs = self.base.recipe.epochs
-        self.study: Study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(folder / RECORD))),
+        self.study: Study = open_study(
+            folder / RECORD,
             study_name=search.name,
-            load_if_exists=True,
-            directions=[goal.optuna_direction for goal in search.goals],  # pyright: ignore[reportArgumentType]
+            directions=[goal.optuna_direction for goal in search.goals],
             pruner=MedianPruner(UNPRUNED_TRIALS, n_warmup_steps=epochs // 4 + 1) if self.curve else NopPruner(),
         )
 

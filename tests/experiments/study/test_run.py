@@ -12,7 +12,7 @@ from study_tools import composed
 
 from ast_experiments.cli.bench import _main, planned
 from ast_experiments.core.errors import ConfigError, DataError, Diverged, Interrupted, UserError
-from ast_experiments.core.files import exclusive_lock
+from ast_experiments.core.owner import owned
 from ast_experiments.experiments.study.journal import read_journal
 from ast_experiments.experiments.study.plan import read_plan
 from ast_experiments.experiments.study.queue import StudyQueue
@@ -158,7 +158,7 @@ def test_runs_with_other_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     study = Path("outputs/studies/s")
     study.mkdir(parents=True)
-    with exclusive_lock(study / ".lock"), pytest.raises(UserError, match="another ast-bench works on"):
+    with owned(study), pytest.raises(UserError, match="is in the hands of another process"):
         bench(monkeypatch, "methods=[random]", "seeds=1", "name=s", *TINY)
     assert not (study / "plan.json").exists()
 

@@ -22,7 +22,7 @@ from ast_experiments.config.compose import compose, load_config
 from ast_experiments.config.schema import Config
 from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError, Diverged, Interrupted, UserError
-from ast_experiments.core.files import exclusive_lock
+from ast_experiments.core.owner import owned
 from ast_experiments.experiments.tuning import charts, report
 from ast_experiments.experiments.tuning.search import SearchSession, read_search
 from ast_experiments.experiments.tuning.space import check_space, parse_space, trial_config
@@ -302,7 +302,7 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     (ROOT / "s").mkdir(parents=True)
-    with exclusive_lock(ROOT / "s/.lock"), pytest.raises(UserError, match="another ast-tune works on"):
+    with owned(ROOT / "s"), pytest.raises(UserError, match="s is in the hands of another process"):
         search(monkeypatch, *SPACE, *TINY, "trials=1", "name=s")
     assert not (ROOT / "s/search.json").exists()
 
