@@ -3,8 +3,8 @@
 The owner is named in the file `.owner`: host, process, and since when. The file appears whole, by a hard link, and at
 most once; this works on network file systems without locks. The owner touches it every `BEAT_S` seconds.
 
-* On the machine of the owner, another process sees whether it lives: by its number and the start of that process. A dead
-  owner is replaced at once.
+* On the machine of the owner, another process sees whether it lives: by its number and the start of that process. A
+  dead owner is replaced at once.
 * On another machine (or in another container) it sees only the touches, by the clock of the file system. After `DEAD_S`
   seconds without one the owner counts as dead.
 
