@@ -43,20 +43,28 @@ def timm_model(
         if source is None:
             return timm.create_model(arch, pretrained=pretrained, **settings)
         return _with_weights(arch, source, settings)
+    except ConfigError:
+        raise
     except TypeError as error:
+        if source is not None and drop_path == 0:
+            raise _no_weights(checkpoint, arch) from error
         raise ConfigError(f"model.arch={arch}: {error}; type model.drop_path=0.0") from error
-    except (OSError, RuntimeError) as error:
-        if not (pretrained or source):
+    except Exception as error:  # a damaged file of weights brings about errors of many kinds
+        if source is not None and not isinstance(error, torch.OutOfMemoryError):
+            raise _no_weights(checkpoint, arch) from error
+        if not pretrained or not isinstance(error, OSError | RuntimeError):
             raise
-        if checkpoint is not None:
-            raise ConfigError(
-                f"model.checkpoint={checkpoint}: holds no weights that {arch} can load; name a file of that network "
-                "(.safetensors, .pt, .pth)"
-            ) from error
         raise ConfigError(
             f"model.arch={arch}: pretrained weights could not be loaded ({str(error).splitlines()[0]}); "
             "give a local file with model.checkpoint=FILE, or model.pretrained=false"
         ) from error
+
+
+def _no_weights(checkpoint: str | None, arch: str) -> ConfigError:
+    return ConfigError(
+        f"model.checkpoint={checkpoint}: holds no weights that {arch} can load; name a file of that network "
+        "(.safetensors, .pt, .pth)"
+    )
 
 
 def check_arch(arch: str) -> str | None:

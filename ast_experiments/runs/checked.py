@@ -152,7 +152,9 @@ class Result(_Entries):
 class Row(_Entries):
     """Entries of a row of metrics.jsonl; the metrics are numbers."""
 
-    __pydantic_extra__: dict[str, Number | StrictBool | Text | list[Number] | None] = Field(init=False)
+    __pydantic_extra__: dict[str, Number | StrictBool | Text | list[Number] | None] = Field(  # pyright: ignore
+        init=False
+    )
 
     kind: Text = ""
     step: Number | None = None

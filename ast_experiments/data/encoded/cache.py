@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ast_experiments.core.errors import DataError
-from ast_experiments.core.files import exclusive_lock, open_atomic
+from ast_experiments.core.files import PART, exclusive_lock, open_atomic
 from ast_experiments.data import parquet
 from ast_experiments.data.encoded.stores import Packed
 
@@ -92,14 +92,16 @@ def pack(store: ParquetRows, cache: Path) -> Packed:
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(Path(f"{path}.lock"), wait=True):  # one process of a run copies, the others wait
-        if not path.is_file():
+        bounds = _bounds(path, len(store))
+        if bounds is None:
+            for part in folder.glob(f"{path.name}.*{PART}"):
+                part.unlink(missing_ok=True)
             size = packed_bytes(store)
             check_space(size, folder)
             logger.info("copying %.2f GB of images to %s, once", size / 1e9, path)
             if size > _WORTH_A_LINE:
                 print(f"copying {size / 1e9:.0f} GB of images to {path}, once", file=sys.stderr, flush=True)
-            _write(store, path)
-    bounds = np.load(path.with_suffix(".npy"))
+            bounds = _write(store, path)
     return Packed(path, bounds[0], bounds[1], store)
 
 
@@ -129,7 +131,28 @@ def check_space(needed: int, folder: Path) -> None:
         )
 
 
-def _write(store: ParquetRows, path: Path) -> None:
+def _bounds(path: Path, count: int) -> np.ndarray | None:
+    """Reads where each image of a copy begins and how long it is, shape (2, n); None if there is no whole copy."""
+    index = path.with_suffix(".npy")
+    if not path.is_file() or not index.is_file():
+        return None
+    try:
+        bounds = np.load(index)
+        whole = bounds.shape == (2, count) and bounds.dtype == np.int64 and (bounds >= 0).all()
+        whole = (
+            whole
+            and int(bounds[1].sum()) == path.stat().st_size
+            and int(bounds.sum(0).max(initial=0)) <= path.stat().st_size
+        )
+    except (ValueError, OSError, EOFError, SyntaxError, OverflowError, MemoryError):
+        whole = False
+    if not whole:
+        logger.warning("%s is damaged; the images are copied again.", path)
+        return None
+    return bounds
+
+
+def _write(store: ParquetRows, path: Path) -> np.ndarray:
     starts, sizes = np.zeros((2, len(store)), np.int64)
     at = 0
     with open_atomic(path) as file:
@@ -138,7 +161,10 @@ def _write(store: ParquetRows, path: Path) -> None:
                 raise DataError(f"{store.where(index)}: the image has no bytes; paths to images are not followed")
             starts[index], sizes[index] = at, len(data)
             at += file.write(data)
-        np.save(path.with_suffix(".npy"), np.stack([starts, sizes]))
+        bounds = np.stack([starts, sizes])
+        with open_atomic(path.with_suffix(".npy")) as index:
+            np.save(index, bounds)
+    return bounds
 
 
 def _key(store: ParquetRows) -> str:

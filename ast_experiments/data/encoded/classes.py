@@ -77,13 +77,17 @@ def read_list(name: str) -> set[str]:
     """Reads a class list of the package, or a file with a class as the first word of each line.
 
     Raises:
-        DataError: If there is no such list.
+        DataError: If there is no such list, or it is no text.
     """
     shipped = files("ast_experiments.data.encoded") / "lists" / f"{name}.txt"
     path = shipped if shipped.is_file() else Path(name).expanduser()
     if not path.is_file():
         raise DataError(f"dataset.class_list: there is no list {name}; expected cmc, kaggle or a file")
-    return {line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+    try:
+        text = path.read_bytes().decode()
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"dataset.class_list: {name} is no text in UTF-8; expected a class in each line") from error
+    return {line.split()[0] for line in text.splitlines() if line.strip()}
 
 
 def hash_of(classes: Sequence[str]) -> str:

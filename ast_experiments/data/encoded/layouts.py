@@ -122,6 +122,8 @@ def _class_places(parts: Sequence[Path], left_out: Counter[str]) -> dict[str, li
             for entry in entries:
                 name = os.fsencode(entry.name)
                 if is_kind(entry.is_dir) and not is_hidden(name):
+                    if entry.name.encode(errors="replace") != name:
+                        raise DataError(f"{entry.path!a}: the name of this class is no UTF-8; rename the folder")
                     places.setdefault(entry.name, []).append(entry.path)
                 elif is_image(name):
                     left_out[BESIDE] += 1
@@ -148,8 +150,11 @@ def _listed_classes(base: Path) -> dict[bytes, str] | None:
     for folder in (base, *base.parents[:3]):
         file = folder / "LOC_val_solution.csv"
         if file.is_file():
-            lines = file.read_text(encoding="utf-8").splitlines()[1:]
-            return {f"{line.split(',')[0]}.JPEG".encode(): line.split(",")[1].split()[0] for line in lines if line}
+            try:
+                lines = file.read_bytes().decode().splitlines()[1:]
+                return {f"{line.split(',')[0]}.JPEG".encode(): line.split(",")[1].split()[0] for line in lines if line}
+            except (UnicodeDecodeError, IndexError) as error:
+                raise DataError(f"{file} is damaged; expected lines of IMAGE,CLASS BOX in UTF-8") from error
     return None
 
 
