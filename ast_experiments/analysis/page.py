@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ast_experiments.core.privacy import without_places
+
 if TYPE_CHECKING:
     from markupsafe import Markup
 
@@ -13,8 +15,14 @@ REPORT = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: str, **values: Any) -> str:
-    """Renders a page template. Values are escaped unless they are `Markup`."""
+def render(template: str, *, paths: bool = False, **values: Any) -> str:
+    """Renders a page template. Values are escaped unless they are `Markup`.
+
+    Args:
+        template: Its name.
+        paths: Whether texts keep home directories, user and host names.
+        values: Of the template.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -23,8 +31,13 @@ def render(template: str, **values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=None if paths else _private,
     )
     return environment.get_template(template).render(**values)
+
+
+def _private(value: Any) -> Any:
+    return without_places(value) if type(value) is str else value
 
 
 def embed(charts: Iterable[tuple[str, str, str | None]]) -> list[tuple[str, str, Markup]]:

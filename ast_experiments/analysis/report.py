@@ -17,6 +17,7 @@ from ast_experiments.analysis.draw import svg
 from ast_experiments.analysis.page import REPORT, embed, render
 from ast_experiments.analysis.samples import read_samples, sample_section
 from ast_experiments.core.files import write_atomic
+from ast_experiments.core.privacy import without_places
 from ast_experiments.core.text import duration, joules
 from ast_experiments.runs.record import CONFIG, RunRecord, read_run
 from ast_experiments.tracking.summary import result_facts, row_energy
@@ -37,12 +38,15 @@ def write_report(run_dir: str | os.PathLike[str]) -> Path:
 
 def render_report(record: RunRecord) -> str:
     """Renders the page of a run as HTML."""
-    figures = summary(record)
+    tracking = record.config.get("tracking")
+    paths = isinstance(tracking, Mapping) and tracking.get("paths") is True
+    figures = summary(record) if paths else without_places(summary(record))
     config = record.directory / CONFIG
     samples = read_samples(record.directory, record.result)
     charts = [(panel.title, panel.caption, svg(panel, salt=f"{i}")) for i, panel in enumerate(panels(record))]
     return render(
         "report.html.j2",
+        paths=paths,
         title=run_title(figures, record.directory),
         subtitle=_subtitle(figures, record.directory),
         status=record.status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -268,7 +269,9 @@ def _hardware(hardware: Mapping[str, Any], ranks: object) -> dict[str, str]:
             "power limit": hardware.get("power_limit_w", hardware.get("gpu_power_limit_w")),
         }
     else:
-        facts |= {key: hardware.get(key) for key in ("cpu", "threads", "host")}
+        facts |= {key: hardware.get(key) for key in ("cpu", "threads")}
+        if host := hardware.get("host"):  # which machine, without its name
+            facts["machine"] = hashlib.sha256(str(host).encode()).hexdigest()[:6]
     return {key: str(value) for key, value in facts.items() if value is not None}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ast_experiments.config.schema import Config
+from ast_experiments.core.privacy import without_places
 from ast_experiments.runs import result as results
 from ast_experiments.runs.directory import short_path
 from ast_experiments.runs.record import GALLERY
@@ -74,6 +75,8 @@ def _wandb(config: Config, folder: Path, result: dict[str, Any]) -> Any:
 
     if disabled(config.tracking.wandb):
         return None
+    paths = config.tracking.paths
+    settings = dataclasses.asdict(config) | {"overrides": result["overrides"]}
     labels = (result["dataset"], result["model"], result["method"], result["scoring"], result["controller"])
     return WandbTracker(
         folder,
@@ -84,7 +87,8 @@ def _wandb(config: Config, folder: Path, result: dict[str, Any]) -> Any:
         job_type="train",
         tags=[label for label in (*labels, *config.tags) if label],
         name=f"{folder.name}",
-        config=dataclasses.asdict(config) | {"overrides": result["overrides"]},
+        config=settings if paths else without_places(settings),
+        paths=paths,
         run_id=result["run_id"],
         artifacts=[folder / "checkpoints" / checkpoint.NAME] if config.tracking.artifacts else (),
         samples=folder / GALLERY if config.tracking.wandb_samples else None,

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from ast_experiments.core.privacy import without_places
 from ast_experiments.tracking.rows import flat
 from ast_experiments.tracking.sample_table import log_table
 
@@ -60,6 +61,7 @@ class WandbTracker:
         artifacts: Files that an online run uploads when it finishes, as one artifact of type "model".
         samples: A samples.json to log as a table when the run finishes; None logs none.
         timeout: Seconds to wait for the server before going offline, and again for the upload at the end.
+        paths: Keep home directories, user and host names in what W&B gets.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class WandbTracker:
         artifacts: Sequence[Path] = (),
         samples: Path | None = None,
         timeout: float = 60.0,
+        paths: bool = False,
     ) -> None:
         import wandb
 
@@ -98,7 +101,7 @@ class WandbTracker:
         }
         self.mode: UsedMode = resolve_mode(mode, min(CHECK_S, timeout))
         try:
-            self._run = wandb.init(mode=self.mode, settings=_settings(timeout), **options)
+            self._run = wandb.init(mode=self.mode, settings=_settings(timeout, paths), **options)
         except Exception as error:
             if self.mode != "online":
                 raise
@@ -106,9 +109,9 @@ class WandbTracker:
             self.mode = "offline"
             if run_id:  # W&B's process still holds the id of the refused run
                 options["id"] = f"{run_id}-offline"
-            self._run = wandb.init(mode=self.mode, settings=_settings(timeout), **options)
+            self._run = wandb.init(mode=self.mode, settings=_settings(timeout, paths), **options)
         self._artifacts, self._samples = tuple(artifacts), samples
-        self._finished = False
+        self._finished, self._paths = False, paths
         self._namespaces: set[str] = set()
         for axis in ("epoch", "progress", "samples_seen"):
             self._run.define_metric(axis)
@@ -146,7 +149,8 @@ class WandbTracker:
             return
         self._finished = True
         try:
-            self._run.summary.update(flat({key: value for key, value in result.items() if key != "wandb"}))
+            reached = {key: value for key, value in result.items() if key not in ("wandb", "folder")}
+            self._run.summary.update(flat(reached if self._paths else without_places(reached)))
             if self._samples is not None:
                 log_table(self._run, self._samples)
             if self.mode == "online" and result.get("status") == "finished":
@@ -263,7 +267,7 @@ def _setup() -> Any:
     return wandb.setup(settings=wandb.Settings(silent=True))
 
 
-def _settings(timeout: float) -> Any:
+def _settings(timeout: float, paths: bool) -> Any:
     import wandb
 
     wanted = {
@@ -275,5 +279,13 @@ def _settings(timeout: float) -> Any:
         "finish_timeout": timeout,
         "x_transaction_log_flush_interval": 0.5,  # rows take another half second to get here
     }
+    if not paths:
+        wanted |= {
+            "host": "HOST",
+            "x_disable_meta": True,  # host, user, command line, directories
+            "disable_git": True,
+            "disable_code": True,
+            "save_code": False,
+        }
     known = wandb.Settings.model_fields
     return wandb.Settings(**{key: value for key, value in wanted.items() if key in known})

@@ -28,3 +28,4 @@ class TrackingConfig:
     report: bool
     predictions: bool
     pictures: Annotated[int, Ge(0), Le(100)]
+    paths: bool = False
