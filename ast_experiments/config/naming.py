@@ -12,6 +12,8 @@ from ast_experiments.core.text import slug
 
 LAUNCH = "AST_EXPERIMENTS_LAUNCH"
 """Environment variable that passes the launch id from a sweep to its workers."""
+LENGTH = 80
+"""Characters of a directory's name, at most."""
 NOT_IN_NAMES = frozenset({"hydra", "group", "sweep", "tags", "tracking", "checkpoint_every_s", "profile"})
 """Settings that do not change a run's results, and so are left out of its name."""
 
@@ -29,14 +31,20 @@ def sweep_name(group: str | None, choice: str | None) -> str:
 
 
 def job_name(overrides: Sequence[str]) -> str:
-    """Returns the directory name of a job within its sweep: the sorted overrides and a hash of them.
+    """Returns the directory name of a job within its sweep: the sorted overrides and a hash of all of them.
 
-    Neither the order of the overrides nor settings in `NOT_IN_NAMES` change the name.
+    Of many overrides it shows as many as fit; none is cut short, except for a single long one. Neither the order of the
+    overrides nor settings in `NOT_IN_NAMES` change the name.
     """
     named = sorted(o for o in overrides if o.partition("=")[0].lstrip("+~").partition(".")[0] not in NOT_IN_NAMES)
     digest = hashlib.sha256("\n".join(named).encode()).hexdigest()[:8]
-    return f"{_file_name(','.join(named))}-{digest}"
+    shown = ""
+    for override in named:
+        longer = f"{shown},{override}" if shown else override
+        if not shown or len(slug(longer)) <= LENGTH:
+            shown = longer
+    return f"{_file_name(shown)}-{digest}"
 
 
 def _file_name(text: str) -> str:
-    return slug(text)[:80].strip("-,.") or "run"
+    return slug(text)[:LENGTH].strip("-,.") or "run"

@@ -52,5 +52,6 @@ def job(cfg: DictConfig) -> float | None:
     except ConfigError as error:
         print_failure(" ".join(overrides), str(error), folder)
         return None
-    with claimed(folder, " ".join(overrides)) as free:
-        return run_one(config, folder, overrides, sweep) if free else None
+    title = " ".join(overrides)
+    with claimed(folder, title) as free:
+        return run_one(config, folder, overrides, sweep, title=title) if free else None

@@ -23,13 +23,14 @@ from ast_experiments.config.preflight import Sweep
 from ast_experiments.config.run_dir import run_directory
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.process import is_main_process
-from ast_experiments.experiments.runner import Job, claimed, print_failure, run_job
+from ast_experiments.core.text import rough_duration
+from ast_experiments.experiments.progress import live_progress
+from ast_experiments.experiments.runner import Job, Outcome, claimed, print_failure, run_job
 from ast_experiments.runs.record import read_result
 
 if TYPE_CHECKING:
     from ast_experiments.config.schema import Config
 
-LEADERS = 5
 POLL_S = 0.5
 
 logger = logging.getLogger(__name__)
@@ -43,37 +44,52 @@ def run_sweep(sweep: Sweep, overrides: Sequence[str], source: Source = PACKAGED)
         overrides: As on the command line; Hydra's own settings among them hold for every job.
         source: The primary config.
     """
+    from ast_experiments.analysis.leaderboard import parse_overrides, varied_keys
+
     settings = [override for override in overrides if override.startswith(("hydra.", "hydra/"))]
-    for job, config in zip(sweep.jobs, sweep.configs, strict=True):
+    given = [parse_overrides(job) for job in sweep.jobs]
+    varied = varied_keys(given)
+    for i, (job, config) in enumerate(zip(sweep.jobs, sweep.configs, strict=True)):
         folder = sweep.folder / job_name(job)
+        own = " ".join(f"{key}={given[i][key]}" for key in varied if key in given[i]) or folder.name
         composed = compose([*job, *settings], hydra=True, source=source)
         with claimed(folder, " ".join(job)) as free:
             if free:
                 finished = read_result(folder).get("status") == "finished"
                 with nullcontext() if finished else run_directory(composed, folder):
-                    run_one(config, folder, job, sweep.folder)
+                    run_one(config, folder, job, sweep.folder, title=f"[{i + 1}/{len(sweep.jobs)}] {own}")
 
 
-def run_one(config: Config, folder: Path, overrides: Sequence[str], sweep: Path) -> float | None:
-    """Runs one job, and then prints the leaders of the sweep so far.
+def run_one(config: Config, folder: Path, overrides: Sequence[str], sweep: Path, *, title: str) -> float | None:
+    """Runs one job, prints one line on how it went, and rewrites the sweep's files.
 
     Args:
         config: Checked.
         folder: Run directory; its log is already open.
         overrides: As typed, for the record.
         sweep: Directory of the sweep.
+        title: Begins the line.
 
     Returns:
         The final accuracy in percent; None if the job failed.
     """
-    config = dataclasses.replace(config, group=config.group or sweep.name)
-    outcome = run_job(Job(" ".join(overrides), folder, config, overrides), logs=False)
-    if is_main_process():
-        if outcome.skipped:
-            print(f"finished already: {folder.name}", flush=True)
-        else:
+    quiet = dataclasses.replace(config.tracking, console=False)
+    config = dataclasses.replace(config, group=config.group or sweep.name, tracking=quiet)
+    with live_progress(title, folder, None, quiet=not is_main_process()):
+        outcome = run_job(Job(" ".join(overrides), folder, config, overrides), logs=False)
+    if is_main_process() and outcome.error is None:
+        print(f"{title}: {_described(outcome)}", flush=True)
+        if not outcome.skipped:
             _report(sweep)
     return outcome.result.get("final_accuracy")
+
+
+def _described(outcome: Outcome) -> str:
+    """Returns how a job went, as one line."""
+    accuracy, rate = (outcome.result.get(key) for key in ("final_accuracy", "mean_activation_rate"))
+    found = [f"{accuracy:.2f} %"] if accuracy is not None else []
+    found += [f"rate {rate:.3f}"] if rate is not None else []
+    return ", ".join([*found, "finished already" if outcome.skipped else f"in {rough_duration(outcome.seconds)}"])
 
 
 def begin(sweep: Sweep) -> None:
@@ -149,12 +165,10 @@ def _watch(sweep: Sweep, ended: threading.Event, since: float) -> None:
 
 
 def _report(sweep: Path) -> None:
-    """Prints the leaders and rewrites the sweep's files; if that fails, the sweep goes on."""
+    """Rewrites the sweep's files; if that fails, the sweep goes on."""
     from ast_experiments.analysis.gains.page import write_sweep
-    from ast_experiments.analysis.leaderboard import leaderboard, print_leaderboard
 
     try:
-        print_leaderboard(leaderboard(sweep), top=LEADERS)
         write_sweep(sweep)
     except Exception as error:
         logger.info("the sweep's report could not be written", exc_info=True)

@@ -89,6 +89,7 @@ def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> d
         **dataset.facts,
         **({"pictures": made} if (made := image_settings(config)) else {}),
         **({"altered_rows": altered} if (altered := _altered(dataset)) else {}),
+        "classes": len(dataset.classes),
         "train_samples": len(dataset.train),
         "val_samples": len(dataset.val),
         "parameters": sum(p.numel() for p in stepper.model.parameters()),

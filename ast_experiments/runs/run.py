@@ -135,12 +135,13 @@ class Execution:
 
     def _begin(self, facts: dict[str, Any], callbacks: Sequence[Any]) -> Trackers:
         """Writes the first files, now that everything is built, and creates the trackers."""
-        from ast_experiments.runs.trackers import describe_batches, make_trackers
+        from ast_experiments.runs.trackers import describe_batches, describe_run, make_trackers
 
         self.result |= facts
         self._directory.begin(self.result)
-        if self._config.tracking.console and (line := describe_batches(self._config, **facts["batch"])):
-            print(line, flush=True)
+        if self._config.tracking.console:
+            lines = [*describe_run(self._config, self.result), describe_batches(self._config, **facts["batch"])]
+            print(*filter(None, lines), sep="\n", flush=True)
         self._trackers = make_trackers(self._config, self._folder, self.result, callbacks)
         return self._trackers
 

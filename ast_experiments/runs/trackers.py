@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,17 @@ def make_trackers(config: Config, folder: Path, result: dict[str, Any], callback
         short = {label: short_path(path) for label, path in paths.items()}
         trackers.append(ConsoleTracker(config.recipe.epochs, title, paths=short))
     return Trackers([*trackers, *callbacks])
+
+
+def describe_run(config: Config, result: Mapping[str, Any]) -> list[str]:
+    """Returns the two lines that say what is about to run: data and length, network and hardware."""
+    recipe, hardware = config.recipe, result["hardware"]
+    data = "{train_samples:,} training rows in {classes} classes, {val_samples:,} to validate".format_map(result)
+    device = hardware.get("gpu") or hardware["device"]
+    return [
+        f"{data}; {recipe.epochs:g} epochs in batches of {recipe.batch_size}",
+        f"{result['model']}, {result['parameters']:,} parameters; {device}, {hardware['precision']}",
+    ]
 
 
 def describe_batches(config: Config, *, rows: int, at_once: int, processes: int, lr: float) -> str:

@@ -1,4 +1,4 @@
-"""Console output of a run: a live line on a terminal, otherwise a line per epoch; a table at the end."""
+"""Console output of a run: a line per epoch, on a terminal above a live bar; a table at the end."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+IN_REPORT = ("rows scored", "control", "gate share", "nominal savings", "joules by phase")
+"""Facts that only the report shows: they need explaining, or repeat another one."""
+
+
 class ConsoleTracker:
     """Shows rows on the console.
 
-    On a terminal it shows a progress bar and one line of live figures, which the training thread redraws at most every
-    `interval` seconds. Elsewhere it prints one line per epoch.
+    It prints one line per epoch. On a terminal there is a progress bar with one line of live figures below, which the
+    training thread redraws at most every `interval` seconds.
 
     Args:
         epochs: Planned epochs.
@@ -54,12 +58,11 @@ class ConsoleTracker:
         """Shows one row, or stores it until the next update is due."""
         kind = row.get("kind", "step")
         self._rows[kind] = row
-        if self._console.is_terminal:
-            if (now := time.monotonic()) >= self._next_draw:
-                self._next_draw = now + self._interval
-                self._draw(self._merged(kind))
-        elif kind == "epoch":
+        if kind == "epoch":
             self._say(f"epoch {row.get('epoch', 0):g}/{self._epochs:g}  {status_line(self._merged(kind))}")
+        if self._console.is_terminal and (now := time.monotonic()) >= self._next_draw:
+            self._next_draw = now + self._interval
+            self._draw(self._merged(kind))
 
     def flush(self) -> None:
         """Does nothing: rows are shown as they arrive."""
@@ -129,6 +132,8 @@ class ConsoleTracker:
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for label, text in result_facts(result):
+            if label in IN_REPORT:
+                continue
             table.add_row(label, _escape(text))
         return table
 
@@ -142,17 +147,18 @@ def status_line(row: Mapping[str, Any]) -> str:
     Args:
         row: The latest value of every metric by key.
     """
-    rate = row.get("control/activation_rate_ema", row.get("epoch/activation_rate"))
+    rate, threshold = row.get("control/activation_rate_ema", row.get("epoch/activation_rate")), None
     if row.get("kind") == "epoch":
         rate = row.get("epoch/activation_rate", rate)
+    else:
+        threshold = row.get("control/threshold")  # it moves within an epoch
     target = row.get("control/target", row.get("epoch/target"))
     figures = (
         ("rate", rate, ".3f"),
         ("target", target, ".3f"),
-        ("threshold", row.get("control/threshold"), ".4g"),
+        ("threshold", threshold, ".4g"),
         ("loss", row.get("train/loss", row.get("epoch/train_loss")), ".4f"),
         ("accuracy", row.get("val/accuracy"), ".2f"),
-        ("nominal savings", row.get("energy/nominal_savings"), ".3f"),
         ("joules", row.get("energy/gpu_joules", row.get("energy/cpu_joules")), ",.0f"),
     )
     return "  ".join(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ast_experiments.core.text import duration, joules
 
-NOT_MEASURED = "not measured on this machine; the savings shown are nominal, not joules"
+NOT_MEASURED = "not measured on this machine"
 _JOULES = ("energy/gpu_joules", "energy/gpu_joules_above_idle", "energy/cpu_joules")
 
 

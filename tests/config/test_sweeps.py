@@ -162,6 +162,8 @@ def test_a_launch_keeps_its_id_and_its_workers_inherit_it(no_launch: None) -> No
          "controller.kp=1.0,seed=3-da1ee54d"),
         (["dataset.root=/data/x y"], "dataset.root=-data-x-y-"),
         (["model.arch=" + "a" * 200], "model.arch=" + "a" * 69 + "-"),
+        (["dataset.train_rows=2000", "dataset.val_rows=500", "experiment=cifar10_stale", "recipe.epochs=12"],
+         "dataset.train_rows=2000,dataset.val_rows=500,experiment=cifar10_stale-"),
     ],
     ids=str,
 )  # fmt: skip
