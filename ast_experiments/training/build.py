@@ -11,6 +11,7 @@ from ast_experiments.core import distributed
 from ast_experiments.data.loaders.base import Loader
 from ast_experiments.energy.row_cost import RowCost
 from ast_experiments.selection.build import budget_of, build_rate_schedule, never_chooses
+from ast_experiments.selection.rate_schedule import RateSchedule
 from ast_experiments.selection.selector import Selector
 from ast_experiments.training.auto_batch import rows_at_once
 from ast_experiments.training.budget import control_for
@@ -20,6 +21,9 @@ from ast_experiments.training.optim import Schedule, build_optim
 from ast_experiments.training.step import Stepper, build_mixer
 from ast_experiments.training.target_rate import TargetRate
 from ast_experiments.training.timing import time_per_row
+
+LONGEST = 1000
+"""Epochs that advice names, at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +97,22 @@ def build_target_rate(
     elif never_chooses(selector.method, schedule, recipe.epochs):
         logger.warning(
             "every sample is trained once before one is chosen, which takes all %d epochs at these rates, so the "
-            "choice stays uniform; type recipe.epochs=N with more epochs, or method.warmup_epochs=1",
+            "choice stays uniform; type %s",
             recipe.epochs,
+            _to_choose(schedule, recipe.epochs),
         )
     return TargetRate(schedule, recipe.epochs, control)
+
+
+def _to_choose(schedule: RateSchedule | None, epochs: int) -> str:
+    """Returns the settings with which a third of the epochs or more choose their samples."""
+    found = "method.warmup_epochs=1"
+    if schedule is None or not isinstance(schedule.schedule, str):
+        return found
+    for longer in range(epochs + 1, LONGEST):
+        if sum(schedule.target(epoch, longer) for epoch in range(2 * longer // 3)) >= 1:
+            return f"recipe.epochs={longer} or more, or {found}"
+    return found
 
 
 def _moving_average(model: nn.Module, decay: float | None) -> Any:
