@@ -10,6 +10,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
+from importlib.metadata import version
 from contextlib import suppress
 
 from ast_experiments.core.errors import ConfigError, Interrupted, UserError
@@ -87,9 +88,11 @@ def _note_thread(failed: threading.ExceptHookArgs) -> None:
 
 def parser_of(command: str, description: str, examples: str) -> argparse.ArgumentParser:
     """Returns the parser of a command, whose help shows both texts as they are written."""
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=command,
         description=description,
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"ast-experiments {version('ast-experiments')}")
+    return parser

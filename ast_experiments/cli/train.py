@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -36,6 +37,9 @@ def _main() -> int:
     args = parser.parse_intermixed_args(arguments)
     if args.help:
         print(usage())
+        return 0
+    if args.version:
+        print(f"ast-experiments {version('ast-experiments')}")
         return 0
     source = Source(Path(args.config_path or CONF), args.config_name or "config")
     overrides = list(args.overrides)
@@ -86,10 +90,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _flags(args: argparse.Namespace) -> list[str]:
     """Returns the flags that only show something, for Hydra; empty if a run is to start."""
-    shows = ("hydra_help", "version", "shell_completion", "cfg", "info")
+    shows = ("hydra_help", "shell_completion", "cfg", "info")
     if not any(getattr(args, name) for name in shows):
         return []
-    flags = [f"--{name.replace('_', '-')}" for name in (*shows[:3], "resolve") if getattr(args, name)]
+    flags = [f"--{name.replace('_', '-')}" for name in (*shows[:2], "resolve") if getattr(args, name)]
     flags += [f"--{name}={getattr(args, name)}" for name in ("cfg", "info", "package") if getattr(args, name)]
     return flags
 
