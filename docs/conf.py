@@ -40,12 +40,12 @@ def complete(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def navigation(readme: str, pages: set[str]) -> str:
-    """The lists of links under `### ` headings as tables of contents; pages that are in none follow."""
-    text = ""
-    for heading, links in re.findall(r"^### (.*)\n((?:(?!#).*\n)*)", readme, re.MULTILINE):
-        listed = re.findall(r"^\* \[(.*?)\]\((.*?)\.md\)", links, re.MULTILINE)
+    """The list of links under `## Documentation` as tables of contents; pages that are not in it follow."""
+    text, listing = "", readme.partition("\n## Documentation\n")[2]
+    for heading, links in re.findall(r"^\* \*\*(.*?)\*\*: ((?:.+\n)+?)(?=\* |\n)", listing, re.MULTILINE):
+        listed = re.findall(r"\[(.*?)\]\((.*?)\.md\)", links)
         pages = pages - {page for _, page in listed}
-        text += contents(heading, [f"{title} <{page}>" for title, page in listed])
+        text += contents(heading, [f"{title[:1].upper()}{title[1:]} <{page}>" for title, page in listed])
     return text + (contents("More", sorted(pages)) if pages else "")
 
 
