@@ -83,11 +83,13 @@ class ConsoleTracker:
             self._say(f"{label}: {path}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns nothing: rows carry their own progress."""
-        return {}
+        """Returns how far the rows have come, in epochs."""
+        return {"epoch": max((row.get("epoch", 0.0) for row in self._rows.values()), default=0.0)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Does nothing: the next row shows where the run is."""
+        """Says where the run goes on, if it was stopped before."""
+        if epoch := state.get("epoch"):
+            self._say(f"resumed at epoch {epoch:.1f}")
 
     def _merged(self, kind: str) -> dict[str, Any]:
         """Merges the latest step and epoch rows; where both have a key, the row of this `kind` counts."""
