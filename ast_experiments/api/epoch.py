@@ -102,15 +102,22 @@ class Epoch:
             return None
         return self._weights[self._bounds[batch] : self._bounds[batch + 1]]
 
-    def batch(self, batch: int, ids: Tensor, inputs: Tensor | None, targets: Tensor | None) -> Batch | None:
-        """Returns a trained batch as a method sees it; None if this rank has no rows of it.
+    def check(self, first: int, ids: list[Tensor]) -> None:
+        """Checks the ids of consecutive batches, from the batch `first` on.
+
+        Ids on another device are not compared: reading them would wait for it.
 
         Raises:
-            UserError: If these are not its samples.
+            UserError: If these are not the samples of the plan.
         """
-        # Ids on another device are not compared: reading them would wait for it.
-        if ids.is_cpu and not np.array_equal(ids.numpy(), self.ids(batch)):
-            self._refuse_ids(batch)
+        if not all(each.is_cpu for each in ids):
+            return
+        planned = [self.ids(first + at) for at in range(len(ids))]
+        if not np.array_equal(torch.cat(ids).numpy(), np.concatenate(planned)):
+            self._refuse_ids(first + next(at for at, each in enumerate(ids) if not np.array_equal(each, planned[at])))
+
+    def batch(self, batch: int, ids: Tensor, inputs: Tensor | None, targets: Tensor | None) -> Batch | None:
+        """Returns a trained batch as a method sees it; None if this rank has no rows of it."""
         if not self._rows[batch]:
             return None
         total = self._sizes[batch] if self._ranks > 1 else None

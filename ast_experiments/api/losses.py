@@ -22,7 +22,7 @@ WORDS = {"logits": "logits", "images": "inputs", "labels": "targets"}
 HELD = 64
 """Batches that are held before they are looked at together: between steps, Python runs with cold caches."""
 FIRST = 3
-"""Leading batches of an epoch that are looked at at once, so that a mistake is found where it was made."""
+"""Leading batches of a run that are looked at at once, so that a mistake is found where it was made."""
 
 
 class Observer:
@@ -35,14 +35,17 @@ class Observer:
 
     def __init__(self, selector: Selector, name: str) -> None:
         self._selector, self._name = selector, name
-        self._held: list[tuple[Epoch, int, Tensor, Tensor]] = []
+        self._held: list[tuple[int, Tensor, Tensor]] = []
+        self._epoch: Epoch | None = None
+        self._seen = 0
 
     def hold(self, epoch: Epoch, ids: Tensor, losses: Tensor) -> None:
         """Keeps losses (n,) of the batch that was just trained, and looks at those that are held from time to time."""
         losses = losses.detach()
         # Elsewhere than on the CPU, a captured graph may write its next losses into the same memory.
-        self._held.append((epoch, epoch.done - 1, ids, losses if losses.is_cpu else losses.clone()))
-        if len(self._held) == HELD or epoch.done <= FIRST or epoch.done == epoch.batches:
+        self._held.append((epoch.done - 1, ids, losses if losses.is_cpu else losses.clone()))
+        self._epoch, self._seen = epoch, self._seen + 1
+        if len(self._held) == HELD or self._seen <= FIRST or epoch.done == epoch.batches:
             self.look()
 
     def look(self) -> None:
@@ -52,10 +55,14 @@ class Observer:
             UserError: If they are not those of the planned samples.
         """
         held, self._held = self._held, []
-        if held:
-            for epoch, index, ids, losses in held:
+        epoch = self._epoch
+        if not held or epoch is None:
+            return
+        epoch.check(held[0][0], [ids for _, ids, _ in held])
+        if self._selector.learns:
+            for index, ids, losses in held:
                 self._record(epoch.batch(index, ids, None, None), Outputs(None, losses.float()))  # pyright: ignore
-            held[0][0].test(torch.cat([losses for *_, losses in held]))
+        epoch.test(torch.cat([losses for *_, losses in held]))
 
     def record(
         self,
@@ -75,6 +82,7 @@ class Observer:
         """
         self.look()
         losses, given = losses.detach(), None if logits is None else logits.detach()
+        epoch.check(epoch.done - 1, [ids])
         batch = epoch.batch(epoch.done - 1, ids, inputs, targets)
         self._record(batch, Outputs(given, losses.float()))  # pyright: ignore[reportArgumentType]
         epoch.test(losses)

@@ -10,8 +10,8 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from importlib.metadata import version
 from contextlib import suppress
+from importlib.metadata import version
 
 from ast_experiments.core.errors import ConfigError, Interrupted, UserError
 from ast_experiments.core.process import is_main_process

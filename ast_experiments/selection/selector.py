@@ -24,6 +24,7 @@ class Selector:
     Attributes:
         method: As given.
         history: Scores, epochs and visits of the samples; empty for a method that keeps none.
+        learns: Whether anything comes of `observe`.
 
     Raises:
         UserError: If a hook of the method is misspelt or takes other arguments, or samples must be held out.
@@ -37,6 +38,7 @@ class Selector:
         self._context, self._epoch = context, 0
         own = type(method)
         self._looks_at_batches = own.select is not Method.select or own.weigh is not Method.weigh
+        self.learns = method.keeps_history or own.observe is not Method.observe
         method.bind(context)
         self.select, self.weigh, self.signals = method.select, method.weigh, method.signals
         self.scored_share, self.facts = method.scored_share, method.facts

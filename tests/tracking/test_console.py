@@ -100,7 +100,7 @@ def test_live_bar_on_a_terminal() -> None:
 def test_live_updates_are_throttled() -> None:
     often, seldom = run(RESULT, terminal=True, interval=0.0), run(RESULT, terminal=True, interval=60.0)
     assert often.count("epoch 0.5/2") >= 50
-    assert 1 <= seldom.count("epoch 0.5/2") <= 3, "once, at the line of the epoch, and at the end"
+    assert 1 <= seldom.count("epoch 0.5/2") <= 5, "once, at each line above it, and at the end"
 
 
 @pytest.mark.parametrize("terminal", [True, False])
