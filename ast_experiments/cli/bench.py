@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ast_experiments.cli.main import EXIT_FAILED, guarded, parser_of
-from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.errors import ConfigError, DataError
 from ast_experiments.core.owner import owned
 from ast_experiments.core.text import rough_duration
+from ast_experiments.core.yaml_files import read_yaml
 from ast_experiments.experiments.directory import check_name, default_name
 from ast_experiments.experiments.study.arms import DENSE, arm_config, check_common, parse_methods, with_dense
 from ast_experiments.experiments.study.journal import read_journal
@@ -29,6 +30,7 @@ from ast_experiments.experiments.study.plan import (
 )
 
 ROOT = Path("outputs") / "studies"
+MOST_SEED = 2**63 - 1
 OWN = ("methods", "seeds", "lr_trials", "cost", "name")
 
 DESCRIPTION = """\
@@ -60,7 +62,7 @@ def main() -> None:
 def _main() -> int:
     parser = parser_of("ast-bench", DESCRIPTION, EXAMPLES)
     parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE | STUDY.yaml | STUDY_DIR")
-    arguments = parser.parse_args().arguments
+    arguments = parser.parse_intermixed_args().arguments
     if not arguments:
         parser.print_help()
         return 0
@@ -98,7 +100,7 @@ def planned(arguments: Sequence[str]) -> tuple[StudyPlan, Path]:
     for other in others:
         if other.endswith((".yaml", ".yml")):
             typed = [*_from_file(Path(other)), *typed]
-        elif (before := read_plan(Path(other))) is not None:
+        elif Path(other).is_dir() and (before := read_plan(Path(other))) is not None:
             given["name"] = before.study.name
         else:
             raise ConfigError(f"{other}: expected KEY=VALUE, a .yaml file, or a study's directory (with a {PLAN})")
@@ -143,11 +145,11 @@ def _study(given: dict[str, str], common: Sequence[str], before: Study | None) -
 def _seeds(text: str) -> tuple[int, ...]:
     if re.fullmatch(r"[1-9]\d{0,3}", text):
         return tuple(range(int(text)))
-    if re.fullmatch(r"\[\s*\d+\s*(,\s*\d+\s*)*\]", text):
+    if re.fullmatch(r"\[\s*\d{1,19}\s*(,\s*\d{1,19}\s*)*\]", text):
         seeds = tuple(dict.fromkeys(int(seed) for seed in text[1:-1].split(",")))
-        if TRIAL_SEED not in seeds:
+        if TRIAL_SEED not in seeds and max(seeds) <= MOST_SEED:
             return seeds
-    raise ConfigError(f"seeds={text}: expected a number, such as seeds=5, or a list, such as seeds=[3,4,5]")
+    raise ConfigError(f"seeds={text[:60]}: expected a number, such as seeds=5, or a list, such as seeds=[3,4,5]")
 
 
 def _usual_seeds(common: Sequence[str]) -> tuple[int, ...]:
@@ -172,12 +174,12 @@ def _cost(text: str) -> str:
 
 def _from_file(path: Path) -> list[str]:
     """Reads the lines of a study file as arguments."""
-    import yaml
+    from omegaconf import OmegaConf
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+        content = OmegaConf.to_container(read_yaml(path))
+    except DataError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected lines of KEY: VALUE, such as methods: [ast, infobatch]")
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in content.items()]

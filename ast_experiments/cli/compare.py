@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    args = _parser().parse_args()
+    args = _parser().parse_intermixed_args()
     if args.margin is not None and not 0 < args.margin < 100:
         raise ConfigError(
             f"--margin {args.margin:g}: expected points of accuracy between 0 and 100; type e.g. --margin 0.2"

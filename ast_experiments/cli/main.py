@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
+import signal
 import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from types import FrameType
+from typing import NoReturn
 
 from ast_experiments.core.errors import ConfigError, Interrupted, UserError
 from ast_experiments.core.process import is_main_process
@@ -37,11 +41,15 @@ def guarded(command: Callable[[], int]) -> int:
     logging.raiseExceptions = False  # a log on a full disk is not worth a traceback
     threading.excepthook = _note_thread
     try:
-        return command()
+        with _interruptible():
+            return command()
     except UserError as error:
         for line in str(error).splitlines() if is_main_process() else ():
             print(f"error: {line}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
+    except BrokenPipeError:  # the reader of a pipe, such as head, has gone
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - python flushes it at its end
+        return EXIT_FAILED
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -86,9 +94,40 @@ def _note_thread(failed: threading.ExceptHookArgs) -> None:
     logging.getLogger(__name__).info("a thread ended with an error", exc_info=error or True)
 
 
-def parser_of(command: str, description: str, examples: str) -> argparse.ArgumentParser:
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets SIGTERM end the block as Ctrl-C does; a run handles both itself, once its imports are made."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise Interrupted(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like all others. Flags may stand between other arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a ConfigError."""
+        flag = re.search(r"unrecognized arguments: (--?([\w.]+))(?:[= ](\S+))?", message)
+        if flag:
+            at = sys.argv.index(flag[1]) + 1 if flag[1] in sys.argv else len(sys.argv)
+            value = flag[3] or next(iter(sys.argv[at:]), "VALUE")
+            message = f"{flag[1]}: no such flag; settings are typed without dashes, as {flag[2]}={value}"
+        raise ConfigError(f"{message}; type {self.prog} --help")
+
+
+def parser_of(command: str, description: str, examples: str) -> Parser:
     """Returns the parser of a command, whose help shows both texts as they are written."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=command,
         description=description,
         epilog=examples,

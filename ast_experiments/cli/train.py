@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ast_experiments.cli.help import usage
-from ast_experiments.cli.main import EXIT_FAILED, guarded
+from ast_experiments.cli.main import EXIT_FAILED, Parser, guarded
 from ast_experiments.config.compose import Source, adapted, compose
 from ast_experiments.config.groups import CONF
 from ast_experiments.config.naming import LAUNCH, launch_id
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.process import is_main_process, launched
+from ast_experiments.core.yaml_files import check_bounds
 
 if TYPE_CHECKING:
     from ast_experiments.config.preflight import Sweep
@@ -59,21 +59,9 @@ def _main() -> int:
     return _run(overrides, source) if sweep is None else _sweep(sweep, overrides, source)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        flag = re.search(r"unrecognized arguments: (--?([\w.]+))(?:[= ](\S+))?", message)
-        if flag:
-            at = sys.argv.index(flag[1]) + 1 if flag[1] in sys.argv else len(sys.argv)
-            value = flag[3] or next(iter(sys.argv[at:]), "VALUE")
-            message = f"{flag[1]}: no such flag; settings are typed without dashes, as {flag[2]}={value}"
-        raise ConfigError(f"{message}; type ast-train --help")
-
-
 def _parser() -> argparse.ArgumentParser:
     """The flags of a Hydra application; `cli/help.py` describes them."""
-    parser = _Parser(prog="ast-train", add_help=False)
+    parser = Parser(prog="ast-train", add_help=False)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     for flags in (
         ("--help", "-h"), ("--multirun", "-m"), ("--run", "-r"), ("--hydra-help",), ("--version",), ("--resolve",),
@@ -106,6 +94,8 @@ def _search(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise ConfigError(f"--config-dir: there is no directory {folder}")
+    for file in folder.glob("**/*.yaml"):
+        check_bounds(file)
     return f"hydra.searchpath=['file://{folder.resolve()}']"
 
 

@@ -50,7 +50,7 @@ def main() -> None:
 def _main() -> int:
     parser = parser_of("ast-tune", DESCRIPTION, EXAMPLES)
     parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE | SEARCH_DIR")
-    arguments = parser.parse_args().arguments
+    arguments = parser.parse_intermixed_args().arguments
     if not arguments:
         parser.print_help()
         return 0

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ast_experiments.config.explain import explain
-from ast_experiments.config.groups import CONF
+from ast_experiments.config.groups import CONF, GROUPS, OPTIONAL
 from ast_experiments.config.naming import job_name, launch_id, sweep_name
 from ast_experiments.config.plugins import register
 from ast_experiments.config.presets import adapt_overrides
+from ast_experiments.config.sweep_values import check_count, listed_values, searched
 from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError
 
@@ -55,16 +57,15 @@ def compose(overrides: Sequence[str], *, hydra: bool = False, source: Source = P
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
+    check_deletions(overrides)
     register_resolvers()
     register(overrides)
     overrides = adapted(overrides, source)
     try:
         with initialize_config_dir(str(source.folder.resolve()), version_base="1.3"):
             return hydra_compose(source.name, overrides=list(overrides), return_hydra_config=hydra)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except Exception as error:  # of Hydra, OmegaConf and YAML: the overrides and the files that they name are the cause
         raise ConfigError(explain(error, overrides, partial(compose, source=source))) from error
 
 
@@ -73,22 +74,36 @@ def adapted(overrides: Sequence[str], source: Source) -> list[str]:
     return adapt_overrides(overrides) if source == PACKAGED else list(overrides)
 
 
-def split_jobs(overrides: Sequence[str]) -> list[list[str]]:
+def split_jobs(overrides: Sequence[str], source: Source = PACKAGED) -> list[list[str]]:
     """Returns the overrides of each job: every combination of the listed values; one job if none are listed.
 
     Raises:
-        ConfigError: If an override cannot be parsed.
+        ConfigError: If an override cannot be parsed, or there are too many jobs.
     """
     values: dict[str, list[str]] = {}
+    folders = (source.folder, *searched(overrides))
     for override in _parse(overrides):
         key = override.get_key_element()
         if override.is_discrete_sweep():
-            values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            values[key] = [f"{key}={value}" for value in listed_values(override, folders)]
         elif override.is_sweep_override():
             raise ConfigError(f"{override.input_line}: a sweep needs a list of values; type {key}=A,B,C")
         else:
             values[key] = [f"{key}={override.get_value_element_as_str()}"]
+    check_count(math.prod(map(len, values.values())), " ".join(key for key in values if len(values[key]) > 1))
     return [list(job) for job in itertools.product(*values.values())]
+
+
+def check_deletions(overrides: Sequence[str]) -> None:
+    """Refuses to leave out a group that every run needs.
+
+    Raises:
+        ConfigError: If an override does.
+    """
+    for override in overrides:
+        group, _, _ = override.removeprefix("~").partition("=")
+        if override.startswith("~") and group in GROUPS and group not in OPTIONAL:
+            raise ConfigError(f"~{group}: every run needs a {group}; type {group}=NAME to choose another")
 
 
 def list_values(override: str) -> list[str] | None:
@@ -112,11 +127,10 @@ def list_values(override: str) -> list[str] | None:
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
+    except Exception as error:  # the parser's, and those of the numbers in an override
         raise ConfigError(explain(error, overrides, compose)) from error
 
 

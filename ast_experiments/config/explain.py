@@ -44,6 +44,8 @@ def explain(error: Exception, overrides: Sequence[str], compose: Callable[[Seque
     """
     from hydra.errors import MissingConfigException
 
+    if line := _of_no_setting(error, overrides):
+        return line
     text = f"{error}\n{error.__cause__ or ''}"
     override = getattr(error, "override", None)
     unknown = re.search(r"Could not override '([^']+)'", text)
@@ -57,6 +59,25 @@ def explain(error: Exception, overrides: Sequence[str], compose: Callable[[Seque
         return _no_choice(overrides)
     matches = ((re.search(pattern, text), line) for pattern, line in HYDRA_ERRORS)
     return next((line.format(match.group(1)) for match, line in matches if match), first_line(error))
+
+
+def _of_no_setting(error: Exception, overrides: Sequence[str]) -> str | None:
+    """Returns a line about an error that a config file or an endless number caused; None for others."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if isinstance(error, YAMLError):
+        mark = getattr(error, "problem_mark", None)
+        where = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
+        return f"{where}: is not valid YAML ({getattr(error, 'problem', None) or first_line(error)})"
+    if "integer string conversion" in str(error):
+        return f"{max(overrides, key=len)[:40]}...: the number has too many digits"
+    if isinstance(error, RecursionError):
+        return "the config files include each other in a circle; see the defaults of those that you chose or wrote"
+    if not isinstance(error, HydraException | OmegaConfBaseException | ValueError):
+        return f"the settings do not compose ({type(error).__name__}: {first_line(error)}); type ast-train --help"
+    return None
 
 
 def _unknown_choice(file: str, options: Sequence[str]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ from ast_experiments.config.checks import check
 from ast_experiments.config.compose import PACKAGED, Source, compose, split_jobs
 from ast_experiments.config.groups import GROUPS, REMOTE_LAUNCHERS
 from ast_experiments.config.naming import job_name, launch_id
-from ast_experiments.config.validate import validate
+from ast_experiments.config.validate import first_line, validate
 from ast_experiments.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 UNSUPPORTED = ("hydra.callbacks", "hydra/callbacks", "hydra.job.chdir", "hydra.job.env_set", "hydra.sweep.subdir")
 """Settings of Hydra that would have no effect."""
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 SWEEPER = "basic"
 """The choice of `hydra/sweeper`: every combination of the listed values."""
 
@@ -55,19 +57,27 @@ def preflight(overrides: Sequence[str], multirun: bool, source: Source = PACKAGE
         ConfigError: About the first job with a wrong setting.
     """
     _check_keys(overrides)
-    cfg = compose(split_jobs(overrides)[0], hydra=True, source=source)
+    jobs = split_jobs(overrides, source)
+    cfg = compose(jobs[0], hydra=True, source=source)
     _check_sweeper(str(cfg.hydra.runtime.choices["hydra/sweeper"]))
+    _check_hydra(cfg)
     if not multirun and not str(cfg.hydra.get("mode")).endswith("MULTIRUN"):
-        check(validate(compose(overrides, source=source)))
+        check(validate(_without_hydra(cfg) if len(jobs) == 1 else compose(overrides, source=source)))
         return None
     launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
-    jobs = split_jobs([*_swept_by(cfg), *overrides])
+    jobs = split_jobs([*_swept_by(cfg), *overrides], source)
     configs = [validate(compose(job, source=source)) for job in jobs]
     for config in configs:
         check(config, remote=launcher in REMOTE_LAUNCHERS)
     jobs = [[override for override in job if not override.startswith(("hydra.", "hydra/"))] for job in jobs]
     _check_names(jobs)
     return Sweep(_folder(str(cfg.hydra.sweep.dir), jobs), jobs, launcher, configs)
+
+
+def _without_hydra(cfg: Any) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "hydra"])
 
 
 def _swept_by(cfg: Any) -> list[str]:
@@ -104,6 +114,35 @@ def _check_sweeper(name: str) -> None:
             f"hydra/sweeper={name}: is not supported, only {SWEEPER} is, which runs every combination of the listed "
             "values; leave it out, or search with ast-tune key=LOW..HIGH trials=N"
         )
+
+
+def _check_hydra(cfg: Any) -> None:
+    """Refuses settings of Hydra, of a file as well, that have no effect or cannot be used."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if cfg.hydra.job.chdir:
+        raise ConfigError("hydra.job.chdir: is not supported: paths are those of the current directory; leave it out")
+    try:
+        logging_settings: Any = OmegaConf.to_container(cfg.hydra.job_logging)
+        folders = {key: OmegaConf.select(cfg, key) for key in FOLDERS}
+    except OmegaConfBaseException as error:
+        raise ConfigError(first_line(error)) from error
+    for key, folder in folders.items():
+        if not isinstance(folder, str) or not folder or "\0" in folder:
+            raise ConfigError(f"{key}: {folder!r} is wrong; type {key}=FOLDER")
+    for place, level in _levels(logging_settings):
+        if logging.getLevelNamesMapping().get(str(level)) is None and not isinstance(level, int):
+            names = ", ".join(logging.getLevelNamesMapping())
+            raise ConfigError(f"hydra.job_logging{place}: {level!r} is no level; there are: {names}")
+
+
+def _levels(settings: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the place and the value of each level of logging settings."""
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        if key == "level":
+            yield f"{place}.{key}", value
+        yield from _levels(value, f"{place}.{key}")
 
 
 def _check_names(jobs: Sequence[Sequence[str]]) -> None:

@@ -37,7 +37,11 @@ def run_directory(cfg: DictConfig, folder: Path) -> Iterator[None]:
     with open_dict(settings):
         settings.hydra.runtime.output_dir = str(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    configure_log(settings.hydra.job_logging, settings.hydra.verbose)
+    try:
+        configure_log(settings.hydra.job_logging, settings.hydra.verbose)
+    except (ValueError, TypeError, AttributeError, ImportError) as error:
+        _remove(folder)
+        raise ConfigError(f"hydra.job_logging: cannot be used ({error.__cause__ or error})") from error
     if settings.hydra.output_subdir is not None:
         _save(settings, folder / settings.hydra.output_subdir)
     try:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from ast_experiments.config.schema import Config
 
+MOST_LINES = 3
+"""Most lines of one error."""
+
 
 def validate(cfg: DictConfig) -> Config:
     """Returns the typed config of one run, with settings that are left to the model filled in.
@@ -32,6 +35,9 @@ def validate(cfg: DictConfig) -> Config:
         settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(first_line(error)) from error
+    except RecursionError as error:
+        raise ConfigError("the settings refer to each other in a circle; see those with ${...}") from error
+    settings = {str(key): value for key, value in settings.items()} if isinstance(settings, dict) else {}
     # First what needs no import of torch, so that an error there comes at once.
     for group, schema in SHARED.items():
         settings[group] = _build(schema, settings.get(group), group, f"this {group}")
@@ -69,11 +75,14 @@ def _build(schema: type, values: Any, prefix: str, label: str, listed: type | No
     if not isinstance(values, dict):
         raise ConfigError(f"{prefix}: {values!r} is wrong; type {prefix}=NAME to select a choice")
     try:
-        return schema(**values)
+        return schema(**{str(key): value for key, value in values.items()})
     except ValidationError as error:
         names = [field.name for field in dataclasses.fields(listed or schema) if field.name != "name"]
         lines = [_explain(detail, prefix, label, names) for detail in _joined(error.errors(), _unions(schema))]
-        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+        lines = list(dict.fromkeys(lines))
+        if len(lines) > MOST_LINES:
+            lines[MOST_LINES - 1 :] = [f"and {len(lines) - MOST_LINES + 1} more wrong settings"]
+        raise ConfigError("\n".join(lines)) from error
 
 
 def _unions(schema: Any) -> frozenset[str]:

@@ -39,6 +39,24 @@ def read_yaml(path: Path) -> Any:
         raise DataError(f"{path} cannot be read ({lines[0][:150] if lines else type(error).__name__})") from error
 
 
+def check_bounds(path: Path) -> None:
+    """Checks that a YAML file that something else will read is small, with every alias written out.
+
+    Raises:
+        DataError: If it is not. What is no YAML at all is left to who reads it.
+    """
+    import yaml
+
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path} has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}; move it away")
+        _count(yaml.compose(path.read_bytes(), Loader=yaml.SafeLoader), {})
+    except (yaml.YAMLError, OSError, AttributeError):  # AttributeError: an empty file has no node
+        return
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}); move it away") from error
+
+
 def _count(node: Any, known: dict[int, int | None]) -> int:
     """Returns the number of values at and below a node, each alias counted as what it stands for."""
     if (found := known.get(id(node), 0)) is None:

@@ -12,6 +12,8 @@ from ast_experiments.core.files import read_json
 from ast_experiments.core.text import slug
 
 Request = TypeVar("Request")
+MOST_LETTERS = 100
+"""Longest name of a directory: file systems allow 255 bytes, and names of files in it are made from it."""
 
 
 def folder_name(text: str) -> str:
@@ -25,6 +27,8 @@ def check_name(name: str) -> str:
     Raises:
         ConfigError: If it is empty or contains characters that file names should not have.
     """
+    if len(name) > MOST_LETTERS:
+        raise ConfigError(f"name={name[:20]}...: has {len(name)} letters, more than {MOST_LETTERS}; type a shorter one")
     if not name or folder_name(name) != name:
         example = folder_name(name) or "NAME"
         raise ConfigError(f"name={name}: expected letters, digits and . _ = , + -; type e.g. name={example}")
@@ -35,7 +39,7 @@ def default_name(overrides: Sequence[str]) -> str:
     """Derives a name from overrides, so that the same command finds its directory again."""
     chosen = {key: value for key, _, value in (override.partition("=") for override in overrides)}
     label = chosen.get("experiment") or chosen.get("dataset") or "digits"
-    return f"{folder_name(label)}-{hashlib.sha256(' '.join(overrides).encode()).hexdigest()[:6]}"
+    return f"{folder_name(label)[:MOST_LETTERS]}-{hashlib.sha256(' '.join(overrides).encode()).hexdigest()[:6]}"
 
 
 def checked(schema: type[Request], made: Request) -> Request:

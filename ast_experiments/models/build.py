@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from ast_experiments.models.airnet import AirNet, airnet
 from ast_experiments.models.cifar_resnet import narrow_channels, narrow_cifar_resnet
 from ast_experiments.models.find import builder, place
 from ast_experiments.models.simple_cnn import simple_cnn
-from ast_experiments.models.timm import check_arch
+from ast_experiments.models.timm import check_arch, unseen_pixels
+
+logger = logging.getLogger(__name__)
 
 WHITENING_IMAGES = 5000
 """Training images whose patches a whitening convolution is initialised from."""
@@ -54,6 +57,8 @@ def build_model(
     reason = size_error(model.eval(), channels, size)
     if reason:
         raise ConfigError(f"model={settings.name}: does not take images of {size} pixels ({reason})")
+    if unseen := unseen_pixels(model, size):
+        logger.warning("model=%s: %s", settings.name, unseen)
     return model.train()
 
 
@@ -114,6 +119,28 @@ def size_error(model: nn.Module, channels: int, size: int) -> str | None:
     except WRONG_SIZE as error:
         return (str(error).splitlines() or [type(error).__name__])[0]
     return None
+
+
+def trains_one_row(model: nn.Module, channels: int, size: int) -> bool:
+    """Returns whether a network trains on a batch of one row; a BatchNorm over one pixel does not.
+
+    Args:
+        model: The network. It is left as it is.
+        channels: Input channels.
+        size: Height and width of the images in pixels.
+    """
+    device = next(model.parameters()).device
+    kept, training = {name: buffer.clone() for name, buffer in model.named_buffers()}, model.training
+    try:
+        with torch.no_grad():
+            model.train()(torch.zeros(1, channels, size, size, device=device))
+    except ValueError as error:
+        return "more than 1 value per channel" not in str(error)
+    finally:
+        model.train(training)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(kept[name])
+    return True
 
 
 def build_auxiliary(

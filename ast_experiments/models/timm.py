@@ -67,6 +67,22 @@ def _no_weights(checkpoint: str | None, arch: str) -> ConfigError:
     )
 
 
+def unseen_pixels(model: nn.Module, size: int) -> str | None:
+    """Returns a line about the edge of images that a network of patches does not see; None if it sees all.
+
+    Args:
+        model: The network.
+        size: Height and width of the images in pixels.
+    """
+    embed: Any = getattr(model, "patch_embed", None)
+    patch = getattr(embed, "patch_size", None)
+    side = patch[0] if isinstance(patch, tuple | list) and patch else patch
+    if not isinstance(side, int) or side < 1 or getattr(embed, "dynamic_img_pad", False) or not size % side:
+        return None
+    fits = " or ".join(f"dataset.size={each}" for each in (size - size % side, size - size % side + side) if each)
+    return f"patches of {side} pixels leave {size % side} of {size} pixels unseen on each axis; type {fits}"
+
+
 def check_arch(arch: str) -> str | None:
     """Checks that timm has an architecture, and the weights if the name has a tag.
 

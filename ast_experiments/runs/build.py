@@ -91,7 +91,7 @@ def build_run(
     model = build_model(config, dataset, hardware, sizes)
     image_shape, classes = (dataset.image_shape[2], *dataset.image_shape[:2]), len(dataset.classes)
     flops = FlopsBySize(model, image_shape, classes, sizes)
-    stepper, schedule = build_stepper(recipe, model, hardware, classes)
+    stepper, schedule = build_stepper(recipe, model, hardware, classes=classes, samples=len(train))
     at_once, eval_batch = find_rows_at_once(recipe, config.hardware, stepper, image_shape)
     # From here on everything is charged: what a method prepares counts as training.
     meter = build_meter(hardware.device, **{key: getattr(config.energy, key) for key in METER_SETTINGS})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from ast_experiments.config.schema import Config
 from ast_experiments.core import process
 from ast_experiments.core.errors import Interrupted, UserError
-from ast_experiments.runs.directory import save_config
+from ast_experiments.runs.directory import save_config, short_path
 from ast_experiments.training.stop import Stop
 
 POLL_S = 0.1
@@ -42,12 +41,12 @@ def run_ranks(config: Config, folder: Path, overrides: Sequence[str], count: int
         save_config(config, Path(notes))
         command = [sys.executable, "-m", "ast_experiments.runs.worker", notes, str(folder), *overrides]
         with _started(command, count) as ranks:
-            signalled, failed_at = False, None
+            signalled, failed_at = None, None
             while any(rank.poll() is None for rank in ranks):
-                if stop.received is not None and not signalled:
-                    signalled = True
+                if stop.first is not None and signalled is None:
+                    signalled = stop.first
                     for rank in ranks:
-                        rank.send_signal(signal.SIGINT)
+                        rank.send_signal(signalled)
                 if failed_at is None and any(rank.poll() for rank in ranks):
                     failed_at = time.monotonic()
                 if failed_at is not None and time.monotonic() - failed_at > GRACE_S:
@@ -57,6 +56,8 @@ def run_ranks(config: Config, folder: Path, overrides: Sequence[str], count: int
         raised = [pickle.loads(note.read_bytes()) for note in sorted(Path(notes).glob("*.error"))]
         for error in sorted(raised, key=lambda error: isinstance(error, Interrupted)):
             raise error
+        if signalled is not None and -signalled in codes:  # before a rank could handle the signal
+            raise Interrupted(f"{signalled.name}; go on with: ast-resume {short_path(folder)}")
         for rank, code in sorted(enumerate(codes), key=lambda end: end[1] or 0):  # killed processes first
             if code:
                 raise UserError(f"process {rank} of {count} ended with exit code {code}; see {folder / 'train.log'}")

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from ast_experiments.config.schema import Config
+from ast_experiments.core import distributed
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.data import build as data
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.flops import Flops, FlopsBySize
 from ast_experiments.energy.ledger import Ledger
 from ast_experiments.models import build as models
+from ast_experiments.selection.build import budget_of, build_method, build_rate_schedule
 from ast_experiments.training.auxiliary_model import AuxiliaryNetwork, auxiliary_model_maker
 from ast_experiments.training.hardware import Hardware
 from ast_experiments.training.optim import build_optim
@@ -45,6 +47,7 @@ def build_model(config: Config, dataset: Dataset, hardware: Hardware, sizes: Ite
     )
     models.whiten(model, lambda rows: data.plain_images(dataset, config.dataset, rows, hardware.device))
     _check_sizes(config, model, channels, sizes)
+    _check_short_batches(config, model, channels, list(sizes) or [size], len(dataset.train))
     return model
 
 
@@ -61,6 +64,44 @@ def _check_sizes(config: Config, model: nn.Module, channels: int, sizes: Iterabl
             raise ConfigError(
                 f"{setting}: {config.model.name} takes no images of {size} pixels here; type {setting}=null{end}"
             )
+
+
+def _check_short_batches(config: Config, model: nn.Module, channels: int, sizes: Iterable[int], samples: int) -> None:
+    """Refuses a run in which a batch of one row would reach a BatchNorm over one pixel, in whatever epoch.
+
+    Args:
+        config: Of the run.
+        model: Its network.
+        channels: Of an image.
+        sizes: Heights and widths in pixels of the images that are trained.
+        samples: Number of training samples.
+
+    Raises:
+        ConfigError: With a batch size that leaves no single row, or another way out.
+    """
+    batch, processes = config.recipe.batch_size, distributed.size()
+    epochs, schedule = config.recipe.epochs, build_rate_schedule(config.method, config.recipe.epochs)
+    chosen = schedule is not None and all(schedule.target(epoch, epochs) < 1 for epoch in range(epochs))
+    method = build_method(config.method, config.controller, config.significance)
+    whole = not chosen or budget_of(config.method) is not None or method.trains_every_row
+    alone = whole and _lonely(samples, batch, processes)
+    loose = not method.fills_batches
+    if not (alone or loose) or all(models.trains_one_row(model, channels, size) for size in set(sizes)):
+        return
+    why = "the network has a BatchNorm over one pixel, which has no variance in a batch of one row"
+    if loose:
+        raise ConfigError(f"method.packing: false trains batches of any size, and {why}; type method.packing=true")
+    fits = (size for size in range(batch, 0, -processes) if not _lonely(samples, size, processes))
+    raise ConfigError(
+        f"recipe.batch_size: {batch} leaves one row for the last batch of the {samples:,} training samples, and {why}; "
+        f"type recipe.batch_size={next(fits, 2 * batch)}"
+    )
+
+
+def _lonely(samples: int, batch: int, processes: int) -> bool:
+    """Returns whether a process gets one row of the last batch of an epoch that trains all samples."""
+    rows = samples % batch
+    return any(rows * (rank + 1) // processes - rows * rank // processes == 1 for rank in range(processes))
 
 
 def auxiliary_models(

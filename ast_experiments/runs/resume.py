@@ -84,7 +84,7 @@ def saved_config(folder: Path, changes: Sequence[str] = ()) -> Config:
     saved, config = _read_config(folder)
     if not changes:
         return config
-    merged: Any = OmegaConf.merge(saved, OmegaConf.from_dotlist(list(changes)))
+    merged: Any = OmegaConf.merge(saved, _parsed(changes))
     before, config = config, validate(merged)
     if config_hash(config) != config_hash(before):
         raise ConfigError(f"{' '.join(changes)}: changes the results of the run; type ast-train to start another run")
@@ -110,3 +110,23 @@ def _read_config(folder: Path) -> tuple[Any, Config]:
     if damaged:
         raise UserError(f"{damaged[0]}; restore the file, or start a new run with ast-train")
     raise UserError(f"{folder} is not a run directory (no config.yaml); type ast-resume outputs/DATASET/RUN")
+
+
+def _parsed(changes: Sequence[str]) -> Any:
+    """Parses changes one by one.
+
+    Raises:
+        ConfigError: About the first that cannot be parsed.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    parsed: Any = OmegaConf.create()
+    for change in changes:
+        try:
+            parsed = OmegaConf.merge(parsed, OmegaConf.from_dotlist([change]))
+        except (YAMLError, OmegaConfBaseException, ValueError) as error:
+            message = f"{change}: cannot be parsed; expected key=value, with quotes around special characters"
+            raise ConfigError(message) from error
+    return parsed

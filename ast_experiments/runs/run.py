@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ast_experiments.training.loop import Trainer
     from ast_experiments.training.stop import Stop
 
+AT_ONCE = "stopped at once by a second Ctrl-C"
+
 logger = logging.getLogger(__name__)
 
 
@@ -153,8 +155,8 @@ class Execution:
             self.result |= {"status": "interrupted", "error": f"stopped by {error}"}
             return Interrupted(f"{error}; go on with: ast-resume {short_path(self._folder)}")
         if isinstance(error, KeyboardInterrupt):
-            self.result |= {"status": "interrupted", "error": "stopped at once by a second signal"}
-            return error
+            self.result |= {"status": "interrupted", "error": AT_ONCE}
+            return KeyboardInterrupt(f"{AT_ONCE}; go on with: ast-resume {short_path(self._folder)}")
         explained = explain(error, self._config, self._folder) if isinstance(error, Exception) else error
         recorded = explained if isinstance(explained, OutOfMemory) else error
         self.result["error"] = f"{type(recorded).__name__}: {recorded}"
@@ -203,12 +205,19 @@ def _run_ranks(config: Config, folder: Path, overrides: Sequence[str], count: in
     from ast_experiments.runs.launcher import run_ranks
 
     RunDirectory(folder, config)
+    ended = {"status": "failed", "error": "a process of the run was killed"}
     try:
         run_ranks(config, folder, overrides, count)
+    except KeyboardInterrupt as error:
+        ended = {"status": "interrupted", "error": AT_ONCE}
+        raise KeyboardInterrupt(f"{AT_ONCE}; go on with: ast-resume {short_path(folder)}") from error
+    except Interrupted as error:
+        ended = {"status": "interrupted", "error": f"stopped by {str(error).partition(';')[0]}"}
+        raise
     finally:
         result = dict(read_result(folder) or {})
-        if result.get("status") == "running":  # killed: rank 0 could not record it
-            result |= {"status": "failed", "error": "a process of the run was killed"}
+        if result.get("status") == "running":  # rank 0 could not record the end
+            result |= ended
             results.write(folder, result)
     return result
 

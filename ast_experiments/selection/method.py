@@ -52,6 +52,7 @@ class Method(ABC):
         waits_for_scores: Whether rows are drawn uniformly until every sample has a score.
         needs_holdout: Whether samples must be held out from training.
         trains_every_row: Whether every loaded row goes through the training pass, so that a low rate saves no work.
+        fills_batches: Whether rows that it chooses from loaded batches wait until they fill one.
         unmixable: Why the method does not work with `mixup`, `cutmix` or `soft_labels`, by setting.
         uses_controller: Whether the chosen controller takes part; only asked if the constructor has one.
         averaged: Signals that a log row averages over its steps. It shows the last value of the others.
@@ -73,6 +74,7 @@ class Method(ABC):
     trains_every_row: ClassVar[bool] = False
     unmixable: ClassVar[Mapping[str, str]] = {}
     uses_controller: bool = True
+    fills_batches: bool = True
     averaged: ClassVar[frozenset[str]] = frozenset()
     saved: ClassVar[tuple[str, ...]] = ()
 

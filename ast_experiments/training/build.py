@@ -14,6 +14,7 @@ from ast_experiments.selection.build import budget_of, build_rate_schedule, neve
 from ast_experiments.selection.rate_schedule import RateSchedule
 from ast_experiments.selection.selector import Selector
 from ast_experiments.training.auto_batch import rows_at_once
+from ast_experiments.training.average import WeightAverage
 from ast_experiments.training.budget import control_for
 from ast_experiments.training.clock import EpochClock, RowClock
 from ast_experiments.training.hardware import Hardware, build_hardware
@@ -38,8 +39,19 @@ def hardware_of(settings: Any) -> Hardware:
     return build_hardware(**{key: getattr(settings, key) for key in keys})
 
 
-def build_stepper(recipe: Any, model: nn.Module, hardware: Hardware, classes: int) -> tuple[Stepper, Schedule]:
-    """Builds the training step of a network and its learning-rate schedule from the `recipe` settings."""
+def build_stepper(
+    recipe: Any, model: nn.Module, hardware: Hardware, *, classes: int, samples: int
+) -> tuple[Stepper, Schedule]:
+    """Builds the training step of a network and its learning-rate schedule from the `recipe` settings.
+
+    Args:
+        recipe: The `recipe` settings.
+        model: The network.
+        hardware: Device, precision and compilation.
+        classes: Number of classes.
+        samples: Number of training samples.
+    """
+    steps = recipe.epochs * samples / recipe.batch_size
     optimizer, schedule = build_optim(recipe, model)
     stepper = Stepper(
         model,
@@ -47,7 +59,7 @@ def build_stepper(recipe: Any, model: nn.Module, hardware: Hardware, classes: in
         hardware,
         label_smoothing=recipe.label_smoothing,
         clip_grad=recipe.clip_grad,
-        ema=_moving_average(model, recipe.ema_decay),
+        average=None if recipe.ema_decay is None else WeightAverage(model, recipe.ema_decay, steps),
         mix=build_mixer(recipe.mixup, recipe.cutmix, classes),
     )
     return stepper, schedule
@@ -113,11 +125,3 @@ def _to_choose(schedule: RateSchedule | None, epochs: int) -> str:
         if sum(schedule.target(epoch, longer) for epoch in range(2 * longer // 3)) >= 1:
             return f"recipe.epochs={longer} or more, or {found}"
     return found
-
-
-def _moving_average(model: nn.Module, decay: float | None) -> Any:
-    if decay is None:
-        return None
-    from timm.utils.model_ema import ModelEmaV3
-
-    return ModelEmaV3(model, decay=decay)

@@ -101,10 +101,11 @@ class Trainer(TrainingState):
             yield loaded
 
     def _set_learning_rate(self, plan: Plan) -> float:
-        """Sets the learning rate and the label smoothing for a batch that was just loaded; returns the rate."""
+        """Sets learning rate, label smoothing and progress for a batch that was just loaded; returns the rate."""
         begun = self.clock.at(self.progress.epoch, (self.progress.batch - 1) / plan.batches)
         lr = self.schedule.set(begun, plan.lr_scale)
         self.stepper.label_smoothing = self.schedule.label_smoothing
+        self.stepper.progress = self.clock.at(self.progress.epoch, self.progress.batch / plan.batches)
         return lr
 
     def _step(self, batch: Batch, plan: Plan, target: float, lr: float) -> None:

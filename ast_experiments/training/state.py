@@ -141,8 +141,8 @@ class TrainingState:
         """Returns the parts of a checkpoint that are equal on all ranks."""
         stepper = self.stepper
         parts: dict[str, Any] = {"model": stepper.model, "optimizer": stepper.optimizer, "scaler": stepper.scaler}
-        if stepper.ema is not None:
-            parts["ema"] = stepper.ema
+        if stepper.average is not None:
+            parts["average"] = stepper.average
         return parts | {
             "progress": self.progress,
             "clock": self.clock,

@@ -15,6 +15,7 @@ from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import UserError
 from ast_experiments.energy.flops import Flops
 from ast_experiments.energy.ledger import Ledger
+from ast_experiments.training.average import WeightAverage
 from ast_experiments.training.hardware import Hardware
 
 Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -43,13 +44,14 @@ class Stepper:
         hardware: Device, precision and compilation.
         label_smoothing: Label smoothing in [0, 1).
         clip_grad: Largest norm of the gradient; None does not clip.
-        ema: timm's moving average of the weights; None for none.
+        average: Moving average of the weights; None for none.
         mix: Mixes the rows of a batch after selection (mixup, cutmix). The loss of row i is that of mixture i, of which
             row i is the first part.
 
     Attributes:
         at_once: Rows that go through the network together; None for whole batches. A larger batch is split, and the
             gradients of its parts are added up; BatchNorm then sees each part on its own.
+        progress: Progress of the run after the step to come, in [0, 1].
     """
 
     def __init__(
@@ -60,12 +62,13 @@ class Stepper:
         *,
         label_smoothing: float = 0.0,
         clip_grad: float | None = None,
-        ema: Any = None,
+        average: WeightAverage | None = None,
         mix: Mixer | None = None,
     ) -> None:
-        self.model, self.optimizer, self.hardware, self.ema = model, optimizer, hardware, ema
+        self.model, self.optimizer, self.hardware, self.average = model, optimizer, hardware, average
         self.label_smoothing, self._clip, self._mix = label_smoothing, clip_grad, mix
         self.at_once: int | None = None
+        self.progress = 0.0
         self._forward: Callable[[Tensor], Tensor] = torch.compile(model) if hardware.compile else model
         if distributed.size() > 1:
             devices = [hardware.device] if hardware.device.type == "cuda" else None
@@ -76,7 +79,7 @@ class Stepper:
     @property
     def eval_model(self) -> nn.Module:
         """The network to evaluate: the moving average of the weights, if there is one."""
-        return self.model if self.ema is None else self.ema.module
+        return self.model if self.average is None else self.average.module
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Returns the cross-entropy of each row in nats, with the recipe's label smoothing; float32, shape (n,)."""
@@ -99,8 +102,8 @@ class Stepper:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.ema is not None:
-            self.ema.update(self.model)
+        if self.average is not None:
+            self.average.update(self.model, self.progress)
         return outputs, weights
 
     def dry_run(self, batch: Batch, *, alone: bool = False) -> None:

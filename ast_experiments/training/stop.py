@@ -1,4 +1,4 @@
-"""Stop requests: signals and time limits stop a run after the current step; a second signal stops it at once."""
+"""Stop requests: signals and time limits stop a run after the current step; Ctrl-C twice stops it at once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if has
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *WARNINGS)
 
+AGAIN_S = 1.0
+"""Seconds after which Ctrl-C is a second one."""
+
 
 class Stop:
-    """A context in which the first signal sets `received`; the same signal again raises `KeyboardInterrupt`.
+    """A context in which the first signal sets `received`; Ctrl-C a second time raises `KeyboardInterrupt`.
+
+    Batch systems and supervisors send SIGTERM and their warnings more than once, so others may be repeated. A second
+    SIGINT counts only after `AGAIN_S` seconds: one Ctrl-C can arrive twice, from the terminal and from a wrapper.
 
     Signals are handled in the main thread only; elsewhere this does nothing. If another handler waits for a warning of
     the batch system, as submitit does to requeue the job, the warning is passed on after the run was saved.
@@ -30,11 +36,17 @@ class Stop:
         self._max_hours = max_hours
         self._signal: signal.Signals | None = None
         self._asked: str | None = None
+        self._at = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def ask(self, reason: str) -> None:
         """Requests a stop, with the reason in place of a signal's name."""
         self._asked = reason
+
+    @property
+    def first(self) -> signal.Signals | None:
+        """The first signal; None without one."""
+        return self._signal
 
     @property
     def received(self) -> str | None:
@@ -62,6 +74,7 @@ class Stop:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self._signal == number:
+        if self._signal is None:
+            self._signal, self._at = signal.Signals(number), time.monotonic()
+        elif number == signal.SIGINT and self._signal == number and time.monotonic() - self._at >= AGAIN_S:
             raise KeyboardInterrupt
-        self._signal = self._signal or signal.Signals(number)

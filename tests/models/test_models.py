@@ -209,3 +209,18 @@ def test_weights_do_not_move_the_draws(tmp_path: Path) -> None:
 def test_check_arch(arch: str, problem: str | None) -> None:
     said = check_arch(arch)
     assert said is None if problem is None else said is not None and re.match(problem, said)
+
+
+@pytest.mark.parametrize(
+    ("size", "line"), [(32, None), (40, "leave 8 of 40"), (100, "type dataset.size=96 or dataset.size=112")]
+)
+def test_pixels_that_no_patch_covers_are_said(size: int, line: str | None) -> None:
+    import timm
+
+    from ast_experiments.models.timm import unseen_pixels
+
+    with torch.device("meta"):
+        model = timm.create_model("vit_tiny_patch16_224", img_size=size)
+    told = unseen_pixels(model, size)
+    assert told is None if line is None else line in str(told)
+    assert unseen_pixels(nn.Conv2d(3, 4, 3), size) is None

@@ -23,6 +23,7 @@ from ast_experiments.core.errors import ConfigError, DataError, EvalOutOfMemory,
 from ast_experiments.runs.launcher import run_ranks
 from ast_experiments.runs.resume import resume
 from ast_experiments.training import hardware
+from ast_experiments.training import stop as stopping
 from ast_experiments.training.auto_batch import largest_that_fits
 from ast_experiments.training.hardware import Hardware, check_processes, out_of_memory, scaled_batch, worker_count
 from ast_experiments.training.loop import Trainer
@@ -125,6 +126,25 @@ def test_a_warning_is_passed_on_to_who_waits_for_it_when_the_run_is_saved() -> N
         assert heard == [signal.SIGUSR2]
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_batch_systems_may_repeat_themselves(number: int) -> None:
+    with Stop() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), number)
+        assert stop.received == signal.Signals(number).name
+        assert stop.first == number
+
+
+def test_a_second_ctrl_c_ends_at_once_but_not_a_bounce(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Stop() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received == "SIGINT"
+        monkeypatch.setattr(stopping, "AGAIN_S", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_run_whose_time_is_up_is_saved_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

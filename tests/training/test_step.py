@@ -15,6 +15,7 @@ from torch.nn import functional
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import UserError
 from ast_experiments.energy.ledger import Ledger
+from ast_experiments.training.average import WeightAverage
 from ast_experiments.training.evaluate import evaluate
 from ast_experiments.training.hardware import Hardware
 from ast_experiments.training.step import Scorer, Stepper
@@ -122,14 +123,14 @@ def test_gradients_are_clipped_by_their_norm(limit: float) -> None:
 
 
 def test_the_moving_average_follows_each_step() -> None:
-    from timm.utils.model_ema import ModelEmaV3
-
     model = linear()
     start = [p.detach().clone() for p in model.parameters()]
-    ema = ModelEmaV3(model, decay=0.9)
-    stepper(model, ema=ema).train(batch(), own_weights)
+    ema = WeightAverage(model, decay=0.9, steps=100)
+    step = stepper(model, average=ema)
+    step.progress = 0.01
+    step.train(batch(), own_weights)
     for average, now, before in zip(ema.module.parameters(), model.parameters(), start, strict=True):
-        assert torch.allclose(average, 0.9 * before + 0.1 * now, atol=1e-6)
+        assert torch.allclose(average, 0.1 * before + 0.9 * now, atol=1e-6)  # the first update keeps a tenth
 
 
 def test_scoring_in_eval_mode_leaves_the_network_alone() -> None:

@@ -34,7 +34,7 @@ def _main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, as for ast-train")
     parser.add_argument("--quick", action="store_true", help="do not read images, do not time the training")
     parser.add_argument("--all", action="store_true", help=f"show more than {SHOWN} findings of a kind")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     config = load_config(args.overrides)
     return EXIT_FAILED if report(config, quick=args.quick, most=sys.maxsize if args.all else SHOWN) else 0
 

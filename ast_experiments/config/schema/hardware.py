@@ -9,7 +9,9 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from ast_experiments.config.schema.fields import STRICT
-from ast_experiments.core.ranges import Count, Positive
+from ast_experiments.core.ranges import Positive
+
+MOST_PROCESSES = 1024
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class HardwareConfig:
     deterministic: bool
     data_on_device: bool | None
     workers: Annotated[int, Ge(0), Le(256)] | None
-    threads: Count | None
+    threads: Annotated[int, Ge(1), Le(1024)] | None
     processes: int | str | None
     batch_scale: Positive
     auto_batch: bool
@@ -32,8 +34,10 @@ class HardwareConfig:
 
     @model_validator(mode="after")
     def _number(self) -> Self:
-        if self.processes not in ("all", None) and not (isinstance(self.processes, int) and self.processes > 0):
+        number = isinstance(self.processes, int) and not isinstance(self.processes, bool)
+        if self.processes not in ("all", None) and not (number and 0 < int(self.processes) <= MOST_PROCESSES):
             raise ValueError(
-                f"hardware.processes: {self.processes!r} is wrong; type a number, all (one for each GPU) or null"
+                f"hardware.processes: {self.processes!r} is wrong; type a number up to {MOST_PROCESSES}, "
+                "all (one for each GPU) or null"
             )
         return self

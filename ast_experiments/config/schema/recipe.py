@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BeforeValidator, Strict, model_validator
 from pydantic.dataclasses import dataclass
 
 from ast_experiments.config.schema.fields import NESTED, STRICT
 from ast_experiments.core.ranges import Count, NonNegative, Positive
+
+SMALLEST_ALPHA = 0.001
+"""Beta distributions of much smaller or larger parameters cannot be drawn from in float32."""
 
 
 @dataclass(config=NESTED, frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ class RecipeConfig:
     """Optimiser, schedule and batches."""
 
     name: str
-    epochs: Count
+    epochs: Annotated[int, Ge(1), Le(100_000)]
     batch_size: Count
     eval_batch_size: Count
     progressive_resizing: Annotated[ProgressiveResizingConfig | None, BeforeValidator(_named)]
@@ -85,6 +88,17 @@ class RecipeConfig:
     cutmix: NonNegative
     soft_labels: str | None
     ema_decay: Annotated[float, Gt(0), Lt(1)] | None
+
+    @model_validator(mode="after")
+    def _mixing(self) -> Self:
+        for key in ("mixup", "cutmix"):
+            alpha = getattr(self, key)
+            if alpha and not SMALLEST_ALPHA <= alpha <= 1 / SMALLEST_ALPHA:
+                raise ValueError(
+                    f"recipe.{key}: {alpha} is wrong; type 0 for none, or an alpha from {SMALLEST_ALPHA} to "
+                    f"{1 / SMALLEST_ALPHA:g}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _warmup(self) -> Self:

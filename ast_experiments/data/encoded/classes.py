@@ -87,7 +87,10 @@ def read_list(name: str) -> set[str]:
         text = path.read_bytes().decode()
     except (UnicodeDecodeError, OSError) as error:
         raise DataError(f"dataset.class_list: {name} is no text in UTF-8; expected a class in each line") from error
-    return {line.split()[0] for line in text.splitlines() if line.strip()}
+    found = {line.split()[0] for line in text.splitlines() if line.strip()}
+    if not found:
+        raise DataError(f"dataset.class_list: {name} names no class; expected one in each line")
+    return found
 
 
 def hash_of(classes: Sequence[str]) -> str:

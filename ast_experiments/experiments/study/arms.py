@@ -70,6 +70,8 @@ def parse_methods(text: str) -> list[Arm]:
         ConfigError: If an entry cannot be parsed, or sets something that all arms must share.
     """
     inside = text.strip()
+    if inside.startswith("[") != inside.endswith("]") or inside.count("[") != inside.count("]"):
+        raise ConfigError(f"methods={text}: a bracket is missing; type e.g. methods=[ast,infobatch,random]")
     if inside.startswith("[") and inside.endswith("]"):
         inside = inside[1:-1]
     entries = [entry.strip(" '\"") for entry in re.findall(r"(?:\[[^\]]*\]|[^,\[\]])+", inside)]

@@ -36,9 +36,32 @@ def check_study(queue: StudyQueue) -> None:
         if config.max_steps is not None:
             raise ConfigError("max_steps: a study compares whole runs; type recipe.epochs=N")
         check(config)
+    _check_unit(queue)
     build_dataset(queue.config(DENSE))
     for run in queue.runs():
         previous_result(queue.job(run))
+
+
+def _check_unit(queue: StudyQueue) -> None:
+    """Refuses a study in joules on a machine without a meter.
+
+    Raises:
+        ConfigError: If nothing can measure joules here.
+    """
+    if queue.plan.study.cost != "joules":
+        return
+    import torch
+
+    from ast_experiments.energy.build import METER_SETTINGS, build_meter
+    from ast_experiments.training.hardware import check_device
+
+    config = queue.config(DENSE)
+    settings = {key: getattr(config.energy, key) for key in METER_SETTINGS}
+    meter = build_meter(torch.device(check_device(config.hardware.device)), **settings)
+    measures = meter.measures
+    meter.close()
+    if not measures:
+        raise ConfigError("cost=joules: nothing measures joules on this machine; type cost=flops, seconds or samples")
 
 
 def run_study(queue: StudyQueue) -> None:

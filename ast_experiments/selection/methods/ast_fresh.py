@@ -77,6 +77,7 @@ class ASTFresh(Method):
             )
         self._controller, self._significance = controller, significance
         self._packing = not controller.trains_every_batch if packing is None else packing
+        self.fills_batches = self._packing
         self._mode, self._size, self._proxied = score_mode, score_size, score_net == "proxy"
         self._proxy_settings = proxy_width, proxy_arch, proxy_every
 
