@@ -15,7 +15,7 @@ from ast_experiments.config.naming import job_name, launch_id, sweep_name
 from ast_experiments.config.plugins import register
 from ast_experiments.config.presets import adapt_overrides
 from ast_experiments.config.sweep_values import check_count, listed_values, searched
-from ast_experiments.config.validate import validate
+from ast_experiments.config.validate import nearest, validate
 from ast_experiments.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def check_deletions(overrides: Sequence[str]) -> None:
     for override in overrides:
         group, _, _ = override.removeprefix("~").partition("=")
         if override.startswith("~") and group in GROUPS and group not in OPTIONAL:
-            raise ConfigError(f"~{group}: every run needs a {group}; type {group}=NAME to choose another")
+            names = nearest("", (file.stem for file in (CONF / group).glob("*.yaml")))
+            raise ConfigError(f"~{group}: every run needs a {group}; type {group}=NAME{names}")
 
 
 def list_values(override: str) -> list[str] | None:

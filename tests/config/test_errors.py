@@ -27,7 +27,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "+seed=1": ("seed: ", "type it without the +"),
     "foo.bar=1": ("foo.bar: no such setting", "ast-train --cfg job"),
     "~recipe.lr": ("recipe.lr: is missing",),
-    "~controller": ("controller: None is not a choice", "pi, quantile"),
+    "~controller": ("~controller: every run needs a controller; type controller=NAME", "pi, quantile"),
     "model=timm model.arch=resnet5000": ("model.arch: timm has no model 'resnet5000'", "nearest: resnet50"),
     "controller.kp=1,2": ("controller.kp=1,2: several values make a sweep", "ast-train -m"),
     "controller=pi,quantile": ("controller=pi,quantile: several values make a sweep",),
