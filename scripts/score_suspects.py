@@ -3,8 +3,8 @@
     python scripts/score_suspects.py RUN_DIRECTORY... [--json docs/measurements/wrong_labels.json]
 
 The runs may be on clean data too, for the estimate. Prints a row for each run: true share of wrong labels, estimate and
-interval, suspected samples, and the share of wrong labels among the first 100, 1000, and all of them. A file keeps this
-with the commands, in the order of the arguments.
+interval, number of suspects, and the share of wrong labels among the first 100 and 1000 of the list and among the
+suspects. A file keeps this with the commands, in the order of the arguments.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def score(run: Path) -> dict[str, Any]:
         "accuracy": round(result["final_accuracy"], 3),
         "wrong": float(wrong.mean()),
         **{f"estimate_{key}": round(estimate[key], 5) for key in ("share", "low", "high")},
-        "suspects": len(listed),
+        "suspects": estimate["suspects"],
         **({key: round(value, 5) for key, value in precision.items()} if wrong.any() else {}),
-        **({"precision_all": round(float(wrong[listed].mean()), 5)} if wrong.any() and len(listed) else {}),
+        **({"precision_all": round(float(wrong[listed[: estimate["suspects"]]].mean()), 5)} if wrong.any() else {}),
     }
 
 

@@ -97,7 +97,7 @@ def sample_section(record: SampleRecord, *, salt: str = "") -> dict[str, Any]:
         "lines": [line for line in (*_spread(record), *_noise(record)) if line],
         "classes": class_rows(record),
         "more": max(0, len(_sizes(record)) - MOST_CLASSES),
-        "suspected": "predicted" in record.columns,
+        "suspected": bool(record.estimate),
         "visits": Markup(chart(lambda axes: _visits(axes, record), f"visits{salt}", height=1.9)),
         "galleries": shown(record),
     }
@@ -172,10 +172,11 @@ def _sizes(record: SampleRecord) -> np.ndarray:
 
 
 def _suspected(record: SampleRecord) -> np.ndarray:
+    """Counts the suspects of each class: as many as the estimate says, the most suspicious ones."""
     columns, classes = record.columns, len(_sizes(record))
-    if "predicted" not in columns:
+    if not record.estimate:
         return np.zeros(classes)
-    rows = suspects(columns["label"], columns["predicted"], columns["margin"])
+    rows = suspects(columns["label"], columns["predicted"], columns["margin"])[: record.estimate["suspects"]]
     return np.bincount(columns["label"][rows], minlength=classes)
 
 
@@ -210,7 +211,7 @@ def _noise(record: SampleRecord) -> list[str]:
     truth = "" if known is None else f" The regime gave {known.mean():.1%} a wrong label."
     return [
         f"Estimated wrong labels: {found['share']:.1%}, between {found['low']:.1%} and {found['high']:.1%}, if they "
-        f"are spread over all classes; {found['suspects']:,} samples are suspected.{truth}"
+        f"are spread over all classes. The {found['suspects']:,} most suspicious samples are called suspected.{truth}"
     ]
 
 

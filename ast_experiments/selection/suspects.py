@@ -92,9 +92,10 @@ def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstim
         classes: Number of classes.
 
     Returns:
-        The estimate from the last 40 % of the places. The interval covers those from the last 50 % and 20 %, and two
-        standard errors of the draw. None with fewer than 5 classes, if less than half of the samples were visited, or
-        if the network never predicts a third of the labels.
+        The estimate from the last 40 % of the places. The interval covers those from the last 50 % and 20 %, those of
+        the last epoch, by which wrong labels may be known by heart, and two standard errors of the draw. None with
+        fewer than 5 classes, if less than half of the samples were visited, or if the network never predicts a third
+        of the labels.
     """
     counts = counts[counts[:, 0] >= MIN_VISITED * samples] if len(counts) else counts
     if classes < MIN_CLASSES or not len(counts) or not samples:
@@ -102,16 +103,23 @@ def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstim
     predicted = counts[:, 1] / counts[:, 0]
     if predicted.max() < LEAST_PREDICTED:
         return None
-    visited, _, *ends = counts[np.argmax(predicted >= LEARNED * predicted.max())].tolist()
-    found, errors = [], []
+    early = _shares(counts[np.argmax(predicted >= LEARNED * predicted.max())], classes)
+    late = _shares(counts[-1], classes)
+    low = min(share - error for share, error in (*early, *late))
+    high = max(share + error for share, error in early)
+    return NoiseEstimate(early[1][0], max(0.0, low), min(1.0, high))
+
+
+def _shares(counts: np.ndarray, classes: int) -> list[tuple[float, float]]:
+    """Returns the share of wrong labels that each end of the ranking tells, and two standard errors of it."""
+    visited, _, *ends = counts.tolist()
+    found = []
     for cut, end in zip(CUTS, ends, strict=True):
         scale = (classes - 1) / (classes - _first(cut, classes))
         share = end / visited
-        found.append(min(1.0, scale * share))
-        errors.append(2 * scale * math.sqrt(max(share, 1 / visited) * (1 - share) / visited))
-    low = min(each - error for each, error in zip(found, errors, strict=True))
-    high = max(each + error for each, error in zip(found, errors, strict=True))
-    return NoiseEstimate(found[1], max(0.0, low), min(1.0, high))
+        error = 2 * scale * math.sqrt(max(share, 1 / visited) * (1 - share) / visited)
+        found.append((min(1.0, scale * share), error))
+    return found
 
 
 def _first(cut: float, classes: int) -> int:

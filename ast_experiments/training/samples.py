@@ -79,7 +79,7 @@ class SampleTable:
             return {}
         columns = self.columns()
         listed = suspects(columns["label"], columns["predicted"], columns["margin"])
-        return {**estimate._asdict(), "suspects": len(listed)}
+        return {**estimate._asdict(), "suspects": min(len(listed), round(estimate.share * len(columns["label"])))}
 
     def write(self, folder: Path) -> Path:
         """Writes the columns to samples.npz in a run directory, atomically and not compressed, which would be slow."""
