@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from run_tools import run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 pytestmark = pytest.mark.slow
@@ -68,3 +69,32 @@ def test_save_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     (folders[1] / "result.json").write_text((folders[1] / "result.json").read_text().replace("=x", "=y"))
     with pytest.raises(SystemExit, match="another command"):
         table("save_measurement.py", arguments, monkeypatch, capsys)
+
+
+def test_bench_samples(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    arguments = [
+        "--samples",
+        "500",
+        "--classes",
+        "10",
+        "--batch",
+        "20",
+        "--steps",
+        "3",
+        "--rounds",
+        "1",
+        "--size",
+        "32",
+    ]
+    out = table("bench_samples.py", arguments, monkeypatch, capsys)
+    assert re.search(r"^with predictions +[\d.]+ us a step +[\d.]+ s an epoch$", out, re.MULTILINE)
+    assert "report.html" in out
+
+
+def test_score_suspects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    result = run(tmp_path / "run", ["method=dense", "dataset.label_noise=0.2", "dataset.train_rows=1200"])
+    table("score_suspects.py", [str(tmp_path / "run"), "--json", str(tmp_path / "a.json")], monkeypatch, capsys)
+    (row,) = json.loads((tmp_path / "a.json").read_text())["runs"]
+    assert row["wrong"] == 0.2
+    assert row["estimate_share"] == pytest.approx(result["label_noise_estimate"]["share"], abs=1e-4)
+    assert row["precision_100"] > 0.5
