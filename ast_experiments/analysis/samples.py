@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ast_experiments.analysis.draw import INKS, chart
-from ast_experiments.core.errors import DataError
 from ast_experiments.core.files import read_json
+from ast_experiments.runs.checked import clean_gallery
 from ast_experiments.runs.record import GALLERY, SAMPLES
 from ast_experiments.selection.suspects import suspects
 
@@ -72,10 +72,11 @@ def read_samples(directory: Path, result: Mapping[str, Any]) -> SampleRecord | N
     try:
         with np.load(directory / SAMPLES, allow_pickle=False) as file:
             columns = {key: file[key] for key in file.files if key != "name"}
-        pictures = read_json(directory / GALLERY) or {}
+        _check(columns)
+        pictures = clean_gallery(read_json(directory / GALLERY))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, DataError) as error:
+    except Exception as error:  # a damaged archive brings about errors of many kinds
         logger.warning("%s cannot be read (%s); its samples are not shown.", directory / SAMPLES, error)
         return None
     epochs = int(result.get("epochs") or columns["last_epoch"].max(initial=-1) + 1)
@@ -87,6 +88,25 @@ def read_samples(directory: Path, result: Mapping[str, Any]) -> SampleRecord | N
         pictures.get("samples", {}),
         result.get("label_noise_estimate") or {},
     )
+
+
+def _check(columns: Mapping[str, np.ndarray]) -> None:
+    """Checks that the columns are those of one table.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    for key in ("label", "visits", "last_epoch"):
+        if key not in columns or columns[key].dtype.kind not in "iu":
+            raise ValueError(f"it has no column {key} of whole numbers")
+    wrong = [
+        key for key, each in columns.items() if each.shape != columns["label"].shape or each.dtype.kind not in "biuf"
+    ]
+    if columns["label"].ndim != 1 or wrong:
+        raise ValueError(f"its columns are not one table: {', '.join(wrong[:3])}")
+    bounds = [(columns["label"], 0, 2**24), (columns["visits"], 0, 2**31), (columns["last_epoch"], -1, 2**31)]
+    if any(len(each) and (each.min() < low or each.max() > high) for each, low, high in bounds):
+        raise ValueError("its labels, visits or epochs are impossible")
 
 
 def sample_section(record: SampleRecord, *, salt: str = "") -> dict[str, Any]:

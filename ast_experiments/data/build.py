@@ -67,7 +67,7 @@ def replace_labels(dataset: Dataset, file: str) -> Dataset:
     """
     try:
         soft = np.load(file).astype(np.float32)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # numpy parses the header as a line of Python, with errors of many kinds
         raise ConfigError(f"recipe.soft_labels: {file} cannot be read as a .npy file ({error})") from error
     wanted = (len(dataset.train), len(dataset.classes))
     if soft.shape != wanted or (soft < 0).any() or not np.allclose(soft.sum(axis=1), 1, atol=1e-3):

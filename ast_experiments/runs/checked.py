@@ -46,6 +46,13 @@ class _Budget(_Entries):
     of: Number
 
 
+class _NoiseEstimate(_Entries):
+    share: Number
+    low: Number
+    high: Number
+    suspects: Amount
+
+
 class _Carbon(_Entries):
     gco2e: Number
     g_per_kwh: Number
@@ -135,6 +142,7 @@ class Result(_Entries):
     flops: dict[str, Amount | None] | None = None
     seconds: dict[str, Amount | None] | None = None
     budget: _Budget | None = None
+    label_noise_estimate: _NoiseEstimate | None = None
     selection: _Selection | None = None
     control: dict[str, Number | None] | None = None
     energy: _Energy | None = None
@@ -164,6 +172,26 @@ class Row(_Entries):
     samples_offered: Number | None = None
 
 
+class _Sample(_Entries):
+    label: StrictInt | None = None
+    predicted: StrictInt | None = None
+    confidence: Number | None = None
+    visits: StrictInt | None = None
+    last_loss: Number | None = None
+    margin: Number | None = None
+    where: Text = ""
+    picture: Text = ""
+    altered: list[Text] = []
+
+
+class Gallery(_Entries):
+    """Entries of samples.json."""
+
+    classes: list[Text] = []
+    galleries: dict[str, list[Annotated[int, Strict(), Field(ge=0)]]] = {}
+    samples: dict[str, _Sample] = {}
+
+
 class Event(_Entries):
     """A line of a study's journal."""
 
@@ -173,7 +201,7 @@ class Event(_Entries):
     took_s: Amount = 0.0
 
 
-RESULT, ROW, EVENT = TypeAdapter(Result), TypeAdapter(Row), TypeAdapter(Event)
+RESULT, ROW, EVENT, GALLERY = (TypeAdapter(schema) for schema in (Result, Row, Event, Gallery))
 
 
 def clean_result(result: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -196,6 +224,11 @@ def clean_row(row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         kept, wrong = _pruned(ROW, {key: value for key, value in row.items() if _shallow(value)})
     no_figures = [key for key, value in kept.items() if "/" in key and isinstance(value, str | list)]
     return ({k: v for k, v in kept.items() if k not in no_figures} if no_figures else kept), wrong + no_figures
+
+
+def clean_gallery(gallery: Any) -> dict[str, Any]:
+    """Returns the entries of samples.json that are what they should be."""
+    return _pruned(GALLERY, gallery)[0] if isinstance(gallery, dict) and _shallow(gallery) else {}
 
 
 def is_event(row: Mapping[str, Any]) -> bool:
