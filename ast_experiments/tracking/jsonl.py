@@ -75,6 +75,8 @@ class JsonlTracker:
         del result
         try:
             self.flush()
+            if self._file is not None:
+                self._opened()
         finally:
             self._close()
 
