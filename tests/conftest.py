@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ pytest_plugins = ["made_runs"]
 os.environ.setdefault("WANDB_MODE", "offline")
 # Small networks gain nothing from threads, and processes beside each other lose much by them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests in other processes are no neighbours of the runs of this one.
+os.environ["AST_MACHINE_DIR"] = tempfile.mkdtemp(prefix="ast-machine-")
 
 
 @pytest.fixture(scope="session")

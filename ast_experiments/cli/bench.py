@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ast_experiments.cli.main import EXIT_FAILED, guarded, parser_of
+from ast_experiments.config.preflight import check_launcher
 from ast_experiments.core.errors import ConfigError, DataError
 from ast_experiments.core.owner import owned
 from ast_experiments.core.text import rough_duration
 from ast_experiments.core.yaml_files import read_yaml
 from ast_experiments.experiments.directory import check_name, default_name
 from ast_experiments.experiments.study.arms import DENSE, arm_config, check_common, parse_methods, with_dense
+from ast_experiments.experiments.study.engines import split_engine
 from ast_experiments.experiments.study.journal import read_journal
 from ast_experiments.experiments.study.plan import (
     COSTS,
@@ -49,6 +51,7 @@ EXAMPLES = f"""\
   lr_trials=3     learning rates to try for each arm, baselines included; default: 0
   cost=flops      unit in which baselines cost the same: joules, seconds, flops, samples;
                   default: joules if they are measured, else FLOPs
+  jobs=2          make several runs at once on this machine; or hydra/launcher=joblib, ray or slurm, as in ast-train -m
   name=NAME       directory below {ROOT}; default: made from the settings
 
 All other arguments are those of ast-train and hold for every arm, e.g. dataset=cifar10 recipe.epochs=10."""
@@ -66,19 +69,24 @@ def _main() -> int:
     if not arguments:
         parser.print_help()
         return 0
+    engine, arguments = split_engine(expanded(arguments))
     plan, folder = planned(arguments)
+    engine.check(plan)
+    check_launcher(engine.name)
     from ast_experiments.core import distributed
+    from ast_experiments.experiments.pool import wait_for_workers
     from ast_experiments.experiments.study.queue import StudyQueue
     from ast_experiments.experiments.study.run import check_study, run_study
 
     if distributed.launched():
         raise ConfigError("ast-bench runs in one process; type ast-bench without torchrun")
     queue = StudyQueue(plan, folder)
-    check_study(queue)
+    check_study(queue, engine.remote)
     with owned(folder):
         plan.write(folder)
         print(f"{plan.study.name}: {_summary(plan)}, in {folder}", flush=True)
-        run_study(queue)
+        wait_for_workers(folder)
+        run_study(queue, engine)
         _compare(plan, folder)
     for run, error in queue.failed.items():
         print(f"{run.title}: {error}", file=sys.stderr)
@@ -87,20 +95,25 @@ def _main() -> int:
     return EXIT_FAILED if queue.failed else 0
 
 
+def expanded(arguments: Sequence[str]) -> list[str]:
+    """Replaces each .yaml file among the arguments by its lines; what is typed comes after them, and so wins."""
+    files = [argument for argument in arguments if argument.endswith((".yaml", ".yml")) and "=" not in argument]
+    return [*(line for file in files for line in _from_file(Path(file))), *(a for a in arguments if a not in files)]
+
+
 def planned(arguments: Sequence[str]) -> tuple[StudyPlan, Path]:
     """Returns the plan that a command line asks for, and its directory.
 
     Raises:
         ConfigError: If an argument is wrong, or contradicts the existing study of that name.
     """
+    arguments = expanded(arguments)
     typed = [argument for argument in arguments if "=" in argument or argument.startswith("~")]
     others = [argument for argument in arguments if argument not in typed]
     given: dict[str, str] = {}
     before: StudyPlan | None = None
     for other in others:
-        if other.endswith((".yaml", ".yml")):
-            typed = [*_from_file(Path(other)), *typed]
-        elif Path(other).is_dir() and (before := read_plan(Path(other))) is not None:
+        if Path(other).is_dir() and (before := read_plan(Path(other))) is not None:
             given["name"] = before.study.name
         else:
             raise ConfigError(f"{other}: expected KEY=VALUE, a .yaml file, or a study's directory (with a {PLAN})")

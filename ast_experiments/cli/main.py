@@ -17,8 +17,8 @@ from importlib.metadata import version
 from types import FrameType
 from typing import NoReturn
 
-from ast_experiments.core.errors import ConfigError, Interrupted, UserError
-from ast_experiments.core.process import is_main_process
+from ast_experiments.core.errors import ConfigError, Interrupted, LostProcess, UserError
+from ast_experiments.core.process import is_main_process, speaks_for_machine
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 75
 """Exit codes. 75 tells batch systems to start the command again (`EX_TEMPFAIL` of sysexits.h)."""
@@ -44,7 +44,8 @@ def guarded(command: Callable[[], int]) -> int:
         with _interruptible():
             return command()
     except UserError as error:
-        for line in str(error).splitlines() if is_main_process() else ():
+        lost = isinstance(error, LostProcess) and speaks_for_machine()
+        for line in str(error).splitlines() if is_main_process() or lost else ():
             print(f"error: {line}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone

@@ -14,7 +14,7 @@ from ast_experiments.cli.help import usage
 from ast_experiments.cli.main import EXIT_FAILED, Parser, guarded
 from ast_experiments.config.compose import Source, adapted, compose
 from ast_experiments.config.groups import CONF
-from ast_experiments.config.naming import LAUNCH, launch_id
+from ast_experiments.config.naming import LAUNCH, keep_launch, kept_launch, launch_id
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.process import is_main_process, launched
 from ast_experiments.core.yaml_files import check_bounds
@@ -141,12 +141,18 @@ def _sweep(sweep: Sweep, overrides: Sequence[str], source: Source) -> int:
 
 
 def _share_launch_id() -> None:
-    """Under torchrun, gives all ranks the launch id of rank 0, so that they use one run directory."""
+    """Under torchrun, gives all ranks one launch id, so that they use one run directory.
+
+    Each machine keeps it as long as its torchrun lives: after an elastic restart, the run goes on in its directory.
+    """
     if launched():
         from ast_experiments.core import distributed
 
         distributed.init()
-        os.environ[LAUNCH] = distributed.broadcast_object(launch_id())
+        known = distributed.gather_objects(kept_launch())
+        chosen = distributed.broadcast_object(next(filter(None, known), "") or launch_id())
+        os.environ[LAUNCH] = chosen
+        keep_launch(chosen)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from ast_experiments.experiments.tuning.search import REQUEST, Search, SearchSes
 from ast_experiments.experiments.tuning.space import check_space, parse_space
 
 ROOT = Path("outputs") / "tune"
-OWN = ("trials", "goal", "prune", "name")
+OWN = ("trials", "goal", "prune", "name", "parallel")
 TRIALS, GOAL = 30, "final_accuracy"
 
 DESCRIPTION = """\
@@ -37,6 +37,7 @@ EXAMPLES = f"""\
   trials=30            how many, including failed and pruned ones; you can ask for more later
   goal={GOAL}  a figure of result.json, KEY, KEY:max or KEY:min; two with a comma search for trade-offs
   prune=true           end a trial early if its validation curve is below the median of the trials so far
+  parallel=2           run several trials at once, in processes on this machine
   name=NAME            directory below {ROOT}; default: made from the settings
 
 All other arguments are those of ast-train and hold for every trial; `seed` also seeds the search."""
@@ -57,7 +58,10 @@ def _main() -> int:
     if importlib.util.find_spec("optuna") is None:
         raise ConfigError("ast-tune needs Optuna, which is not installed; type uv sync --inexact --extra tune")
     search, folder = asked(arguments)
+    at_once = _at_once(arguments)
     from ast_experiments.core import distributed
+    from ast_experiments.experiments.pool import wait_for_workers
+    from ast_experiments.experiments.tuning.parallel import run_trials
     from ast_experiments.experiments.tuning.report import conclude, write_files
     from ast_experiments.runs.build import build_dataset
 
@@ -66,12 +70,13 @@ def _main() -> int:
     typed, common = parse_space(search.arguments)
     space = check_space(typed, common)
     with owned(folder):
+        wait_for_workers(folder)
         session = SearchSession(search, folder, common, space)
         build_dataset(session.base)
         search.write(folder)
         print(f"{search.name}: {session.remaining} of {search.trials} trials left, in {folder}", flush=True)
         try:
-            for _ in session.run():
+            for _ in run_trials(session, at_once) if at_once > 1 else session.run():
                 write_files(session)
         finally:
             conclude(session)
@@ -116,6 +121,13 @@ def asked(arguments: Sequence[str]) -> tuple[Search, Path]:
 def _count(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,4}", text):
         raise ConfigError(f"trials={text}: expected a number of trials, such as trials={TRIALS}")
+    return int(text)
+
+
+def _at_once(arguments: Sequence[str]) -> int:
+    text = next((a.partition("=")[2] for a in reversed(arguments) if a.startswith("parallel=")), "1")
+    if not re.fullmatch(r"[1-9]\d{0,2}", text):
+        raise ConfigError(f"parallel={text}: expected how many trials at once, such as parallel=2")
     return int(text)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ast_experiments.comparison.arms import ArmRuns
-from ast_experiments.comparison.runs import MEASURED, METERS, axis_name
+from ast_experiments.comparison.runs import MEASURED, METERS, Run, axis_name
 
 SEEDS = 3
 """Minimum number of seeds that two arms must share."""
@@ -88,7 +88,16 @@ def arm_blockers(arm: ArmRuns, axis: str, seeds: int) -> list[str]:
     unknown = [run for run in having if run.hardware.get("device") == "cuda" and "GPU UUID" not in run.hardware]
     if axis in MEASURED and unknown:
         found.append("the GPU's UUID is unknown")
+    if axis in MEASURED and (text := _shared_machine(having)):
+        found.append(text)
     return found
+
+
+def _shared_machine(runs: Sequence[Run]) -> str:
+    """Says how many runs shared the machine with others; empty if none did."""
+    together = [run for run in runs if run.shared]
+    what = " and ".join(sorted({f"the {kind}" if kind == "GPU" else kind for run in together for kind in run.shared}))
+    return f"{len(together)} of {len(runs)} runs shared {what} with other runs" if together else ""
 
 
 def shared(arm: ArmRuns, other: ArmRuns, axis: str) -> int:

@@ -59,6 +59,7 @@ class Run:
         source: Source of its joules; empty without a meter.
         why_not: Why energy was not measured; empty if unknown.
         figures: `accuracy`, costs under the keys of `AXES`, rates and savings; figures not measured are absent.
+        shared: What other runs used at the same time, such as "cores"; empty if nothing.
         phases: Costs by phase, under `joules`, `seconds` and `flops`.
         tags: Tags of the config.
         record: Content of the files, without the metric rows.
@@ -75,6 +76,7 @@ class Run:
     source: str
     why_not: str
     figures: Mapping[str, float]
+    shared: tuple[str, ...]
     phases: Mapping[str, Mapping[str, float]]
     tags: tuple[str, ...]
     record: RunRecord
@@ -169,6 +171,7 @@ def _run(name: str, record: RunRecord) -> Run:
         source=str(energy.get("source" if on_gpu else "cpu_source") or ""),
         why_not=str(energy.get("why_not") or ""),
         figures=_figures(result, energy, on_gpu),
+        shared=tuple(map(str, shared)) if isinstance(shared := result.get("shared"), list) else (),
         phases=_phases(result, energy, "gpu_joules" if on_gpu else "cpu_joules"),
         tags=tuple(map(str, tags)) if isinstance(tags := result.get("tags"), list) else (),
         record=record,
@@ -199,10 +202,7 @@ def _figures(result: Mapping[str, Any], energy: Mapping[str, Any], on_gpu: bool)
         "joules_to_accuracy": result.get("joules_to_accuracy"),
     }
     figures = _numbers(raw)
-    for axis in AXES:  # a cost of 0 means unknown
-        if figures.get(axis, 1.0) <= 0:
-            del figures[axis]
-    return figures
+    return {key: value for key, value in figures.items() if key not in AXES or value > 0}  # a cost of 0 means unknown
 
 
 def _phases(result: Mapping[str, Any], energy: Mapping[str, Any], joules: str) -> dict[str, dict[str, float]]:

@@ -15,7 +15,9 @@ GROUPS = (
 )  # fmt: skip
 OPTIONAL = ("experiment", "sweep", "debug")
 """Groups that a run can do without."""
-LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "slurm": "submitit"}
+LAUNCHERS = {
+    "joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "slurm": "submitit", "ray": "ray",
+}  # fmt: skip
 """Launchers that come with an extra, and the name of the extra."""
 REMOTE_LAUNCHERS = frozenset({"slurm", "submitit_slurm"})
 """Launchers whose jobs run on other machines."""

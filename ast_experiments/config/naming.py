@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
+from ast_experiments.core.files import write_atomic
+from ast_experiments.core.process import speaks_for_machine
 from ast_experiments.core.text import slug
 
 LAUNCH = "AST_EXPERIMENTS_LAUNCH"
@@ -23,6 +28,31 @@ def launch_id() -> str:
     if LAUNCH not in os.environ:
         os.environ[LAUNCH] = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
     return os.environ[LAUNCH]
+
+
+def kept_launch() -> str:
+    """Returns the launch id that `keep_launch` kept under the process that started this one; empty if there is none."""
+    try:
+        return _launch_file().read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def keep_launch(chosen: str) -> None:
+    """Keeps a launch id for the processes that the parent of this one starts later."""
+    if speaks_for_machine():
+        with suppress(OSError):
+            write_atomic(_launch_file(), chosen)
+
+
+def _launch_file() -> Path:
+    """A file of the parent process, told apart from others of its number by when it began."""
+    parent = os.getppid()
+    try:
+        began = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except OSError:
+        began = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return Path(tempfile.gettempdir()) / f"ast-launch-{parent}-{slug(began)}"
 
 
 def sweep_name(group: str | None, choice: str | None) -> str:

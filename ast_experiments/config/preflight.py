@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def preflight(overrides: Sequence[str], multirun: bool, source: Source = PACKAGE
         check(validate(_without_hydra(cfg) if len(jobs) == 1 else compose(overrides, source=source)))
         return None
     launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
+    check_launcher(launcher)
     jobs = split_jobs([*_swept_by(cfg), *overrides], source)
     configs = [validate(compose(job, source=source)) for job in jobs]
     for config in configs:
@@ -78,6 +80,16 @@ def _without_hydra(cfg: Any) -> Any:
     from omegaconf import OmegaConf
 
     return OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key != "hydra"])
+
+
+def check_launcher(name: str) -> None:
+    """Refuses the launcher of this package whose library is missing; Hydra itself does not find the others.
+
+    Raises:
+        ConfigError: If Ray is not installed.
+    """
+    if name == "ray" and importlib.util.find_spec("ray") is None:
+        raise ConfigError("hydra/launcher=ray: is not installed; type uv sync --inexact --extra ray")
 
 
 def _swept_by(cfg: Any) -> list[str]:

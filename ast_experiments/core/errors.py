@@ -29,5 +29,9 @@ class EvalOutOfMemory(Exception):
         self.rows = rows
 
 
+class LostProcess(UserError):
+    """Another process of a data-parallel run that has gone or no longer answers."""
+
+
 class Interrupted(BaseException):
     """Training that stopped on a signal, after saving. Not an `Exception`, so that it ends a sweep too."""

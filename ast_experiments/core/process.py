@@ -14,6 +14,11 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def speaks_for_machine() -> bool:
+    """Returns whether this process prints what concerns its machine alone: the first one that torchrun started here."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def launched() -> bool:
     """Returns whether torchrun started several processes, of which this is one."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1

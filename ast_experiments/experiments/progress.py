@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,26 @@ def live_progress(title: str, folder: Path, seconds_left: float | None, *, quiet
         seconds_left: Estimated time of all remaining runs.
         quiet: Show nothing, because the run prints its own progress.
     """
+    begun = time.monotonic()
+
+    def line() -> str:
+        rest = ""
+        if seconds_left is not None:
+            rest = f"; about {rough_duration(max(0.0, seconds_left - (time.monotonic() - begun)))} left"
+        return f"{title}: {position(folder)}{rest}"
+
+    with live_line(line, quiet=quiet):
+        yield
+
+
+@contextmanager
+def live_line(line: Callable[[], str], *, quiet: bool) -> Iterator[None]:
+    """Shows a line on a terminal, twice a second; it disappears when the block ends.
+
+    Args:
+        line: Returns the text.
+        quiet: Show nothing.
+    """
     from rich.console import Console
 
     console = Console()
@@ -33,19 +53,15 @@ def live_progress(title: str, folder: Path, seconds_left: float | None, *, quiet
     from rich.live import Live
     from rich.text import Text
 
-    begun = time.monotonic()
+    def text() -> Text:
+        return Text(line(), overflow="ellipsis", no_wrap=True)
 
-    def line() -> Text:
-        rest = ""
-        if seconds_left is not None:
-            rest = f"; about {rough_duration(max(0.0, seconds_left - (time.monotonic() - begun)))} left"
-        return Text(f"{title}: {_position(folder)}{rest}", overflow="ellipsis", no_wrap=True)
-
-    with Live(get_renderable=line, console=console, refresh_per_second=2, transient=True):
+    with Live(get_renderable=text, console=console, refresh_per_second=2, transient=True):
         yield
 
 
-def _position(folder: Path) -> str:
+def position(folder: Path) -> str:
+    """Says how far the run of a directory is."""
     row = _last_row(folder / "metrics.jsonl")
     return f"epoch {row['epoch']:.1f}, {row['progress']:.0%}" if "progress" in row else "starting"
 

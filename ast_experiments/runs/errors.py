@@ -6,12 +6,18 @@ import errno
 from pathlib import Path
 
 from ast_experiments.config.schema import Config
-from ast_experiments.core.errors import EvalOutOfMemory, OutOfMemory, UserError
+from ast_experiments.core import distributed
+from ast_experiments.core.errors import EvalOutOfMemory, LostProcess, OutOfMemory, UserError
 from ast_experiments.runs.directory import short_path
 from ast_experiments.selection.build import build_method
 from ast_experiments.training.hardware import out_of_memory
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LOST_WORDS = (
+    "Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe", "Socket closed",
+    "Timed out waiting", "timeout", "gloo/transport", "remote process exited", "NCCL",
+)  # fmt: skip
+"""What torch.distributed says when it cannot reach a process."""
 
 
 def explain(error: Exception, config: Config, folder: Path) -> Exception:
@@ -28,6 +34,11 @@ def explain(error: Exception, config: Config, folder: Path) -> Exception:
         whole = config.hardware.auto_batch or method.trains_every_row
         resume = "" if whole else f"go on with: {again} hardware.auto_batch=true, or "
         return OutOfMemory(f"out of memory with {rows}; {resume}start a new run with {less}")
+    if distributed.size() > 1 and _lost(error):
+        return LostProcess(
+            f"another of the {distributed.size()} processes has gone or no longer answers; the run is saved up to its "
+            f"last checkpoint; start all processes again with: torchrun ... -m ast_experiments.cli.resume {folder}"
+        )
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
         said = str(error).splitlines()[0].partition(".")[0]
         return UserError(
@@ -39,3 +50,8 @@ def explain(error: Exception, config: Config, folder: Path) -> Exception:
     if isinstance(error, OSError):
         return UserError(f"{folder}: {error}; fix this, then type {again}")
     return error
+
+
+def _lost(error: Exception) -> bool:
+    """Returns whether torch.distributed could not reach another process."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_WORDS)

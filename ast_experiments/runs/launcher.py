@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ast_experiments.config.schema import Config
 from ast_experiments.core import process
-from ast_experiments.core.errors import Interrupted, UserError
+from ast_experiments.core.errors import Interrupted, LostProcess, UserError
 from ast_experiments.runs.directory import save_config, short_path
 from ast_experiments.training.stop import Stop
 
@@ -54,13 +54,16 @@ def run_ranks(config: Config, folder: Path, overrides: Sequence[str], count: int
                 time.sleep(POLL_S)
             codes = [rank.poll() for rank in ranks]
         raised = [pickle.loads(note.read_bytes()) for note in sorted(Path(notes).glob("*.error"))]
-        for error in sorted(raised, key=lambda error: isinstance(error, Interrupted)):
+        lost = [error for error in raised if isinstance(error, LostProcess)]
+        for error in sorted((e for e in raised if e not in lost), key=lambda error: isinstance(error, Interrupted)):
             raise error
         if signalled is not None and -signalled in codes:  # before a rank could handle the signal
             raise Interrupted(f"{signalled.name}; go on with: ast-resume {short_path(folder)}")
         for rank, code in sorted(enumerate(codes), key=lambda end: end[1] or 0):  # killed processes first
-            if code:
+            if code and not (lost and code > 0):  # those that noticed the loss say less than the one that is lost
                 raise UserError(f"process {rank} of {count} ended with exit code {code}; see {folder / 'train.log'}")
+        if lost:
+            raise lost[0]
 
 
 @contextmanager

@@ -38,6 +38,7 @@ VOLATILE = frozenset(
         "energy",
         "seconds_to_accuracy",
         "joules_to_accuracy",
+        "shared",
     }
 )
 """Fields of result.json that may differ between two runs of one config, or if a run was interrupted."""

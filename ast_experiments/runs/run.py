@@ -7,6 +7,7 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from ast_experiments.core.errors import Interrupted, OutOfMemory
 from ast_experiments.runs import result as results
 from ast_experiments.runs.control_quality import control_quality
 from ast_experiments.runs.directory import RunDirectory, now, short_path
+from ast_experiments.runs.neighbours import Neighbours, neighbours
 from ast_experiments.runs.record import read_result, read_run
 from ast_experiments.tracking.wandb import agent_run_id
 from ast_experiments.training.checkpoint_file import settle
@@ -91,8 +93,12 @@ class Execution:
             "resumed": before.get("resumed", 0) + bool(before),
             **results.environment(),
         }
+        if before.get("shared"):
+            self.result["shared"] = before["shared"]
         self._trackers: Trackers | None = None
         self._unwritable = False  # a file could not be written: the others are tried, but not complained about
+        self._neighbours: Neighbours | None = None
+        self._open = ExitStack()
 
     def announce(self) -> None:
         """Prints what is about to run."""
@@ -125,6 +131,7 @@ class Execution:
             self._finish(trainer)
             if trainer is not None:
                 trainer.close()
+            self._open.close()
 
     def _write_samples(self, trainer: Trainer) -> None:
         """Writes samples.npz, and samples.json for the page."""
@@ -140,6 +147,9 @@ class Execution:
         from ast_experiments.runs.trackers import describe_batches, describe_run, make_trackers
 
         self.result |= facts
+        gpu = facts["hardware"].get("gpu_uuid")
+        self._neighbours = self._open.enter_context(neighbours([gpu] if gpu else []))
+        self._note_shared()
         self._directory.begin(self.result)
         if self._config.tracking.console:
             lines = [*describe_run(self._config, self.result), describe_batches(self._config, **facts["batch"])]
@@ -167,6 +177,7 @@ class Execution:
     def _finish(self, trainer: Trainer | None) -> None:
         """Writes the result and closes the trackers; a failure of one does not stop the rest."""
         self.result["finished"] = now()
+        self._attempt(self._note_shared, "other runs on this machine could not be noticed")
         trackers = self._trackers
         if trackers is not None:
             self._attempt(trackers.flush, "the record could not be completed")
@@ -191,6 +202,11 @@ class Execution:
             logger.info(complaint, exc_info=True)
             if not self._unwritable:
                 print(f"{complaint}: {error}", file=sys.stderr)
+
+    def _note_shared(self) -> None:
+        """Records whether other runs have used the same cores or GPU."""
+        if self._neighbours is not None and (found := self._neighbours.shared()):
+            self.result["shared"] = sorted({*self.result.get("shared", ()), *found})
 
     def _add_control_quality(self) -> None:
         if self._directory.begun:

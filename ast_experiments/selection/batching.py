@@ -79,9 +79,11 @@ class Carry(Staged[Leftover]):
 
     def offered(self, order: np.ndarray) -> np.ndarray:
         """Returns a permutation of all samples without the leftover rows."""
+        if not len(self.now.ids):
+            return order
         waiting = np.zeros(len(order), dtype=bool)
         waiting[self.now.ids] = True
-        return order[~waiting[order]]
+        return np.delete(order, np.flatnonzero(waiting[order]))
 
     def plan(
         self,
@@ -108,10 +110,10 @@ class Carry(Staged[Leftover]):
             return Plan(ids, offered=len(order), load_batch=batch_size, keep_short=True)
         at = np.flatnonzero(picked)
         ids = np.concatenate([now.ids, order[at]])
-        picked_weights = np.ones(len(at)) if weights is None else weights[at]
-        queue = np.concatenate([now.weights, picked_weights.astype(np.float32)])
+        picked_weights = np.ones(len(at), np.float32) if weights is None else weights[at]
+        queue = np.concatenate([now.weights, picked_weights], dtype=np.float32)
         rows = len(ids) // batch_size * batch_size
-        self.next = Leftover(ids[rows:], queue[rows:])
+        self.next = Leftover(ids[rows:].copy(), queue[rows:].copy())  # not a view that keeps the whole plan
         _, offered = batch_trace(at, len(now.ids), batch_size, len(order))
         return Plan(
             ids[:rows],

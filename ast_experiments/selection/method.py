@@ -200,9 +200,9 @@ class Method(ABC):
         """Returns a random stream that depends on the seed and the key alone, e.g. (purpose, epoch)."""
         return generator(self.context.seed, *key)
 
-    def permutation(self, epoch: int) -> np.ndarray:
-        """Returns all samples in an order drawn for the epoch, int64, shape (samples,)."""
-        return self.random(ORDER, epoch).permutation(self.context.samples)
+    def permutation(self, epoch: int, dtype: type[np.integer[Any]] = np.int64) -> np.ndarray:
+        """Returns all samples in an order drawn for the epoch, the same in any `dtype`, shape (samples,)."""
+        return self.random(ORDER, epoch).permutation(np.arange(self.context.samples, dtype=dtype))
 
     def full_batches(self, share: float) -> int:
         """Returns a number of rows in full batches; over the epochs their mean is `share` of the samples."""

@@ -51,23 +51,27 @@ def choose_unit(requested: str, runs: Sequence[Run]) -> tuple[str, str]:
     Raises:
         UserError: If the requested unit was not measured.
     """
+    from ast_experiments.comparison.runs import MEASURED
+
     measured = [unit for unit in UNITS if all(unit in run.figures for run in runs)]
     reason = next((run.why_not for run in runs if run.why_not), "no meter")
+    why = f"energy was not measured ({reason})"
+    if any(run.shared for run in runs):
+        if requested in MEASURED:
+            raise UserError(f"cost={requested}: the runs shared the machine with others; type cost=flops")
+        why = "joules of runs that shared the machine cannot be compared" if "joules" in measured else why
+        measured = [unit for unit in measured if unit not in MEASURED]
     if requested != "auto":
         if requested not in measured:
-            why = (
-                f"energy was not measured ({reason})"
-                if requested == "joules"
-                else f"no {UNITS[requested]} were counted"
-            )
+            missing = why if requested == "joules" else f"no {UNITS[requested]} were counted"
             available = "flops" if "flops" in measured else measured[-1]
-            raise UserError(f"cost={requested}: {why}; type cost={available}")
+            raise UserError(f"cost={requested}: {missing}; type cost={available}")
         return requested, "as requested"
     if "joules" in measured:
         return "joules", f"measured by {runs[0].source}"
     if "flops" in measured:
-        return "flops", f"energy was not measured ({reason}); FLOPs are exact and repeatable"
-    return measured[0], f"energy was not measured ({reason}) and FLOPs could not be counted"
+        return "flops", f"{why}; FLOPs are exact and repeatable"
+    return measured[0], f"{why} and FLOPs could not be counted"
 
 
 def cost_model(run: Run, unit: str) -> CostModel:

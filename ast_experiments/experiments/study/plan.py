@@ -17,9 +17,9 @@ TRIAL_SEED = 1_000_000  # of learning-rate trials; no comparison uses it
 COSTS = ("auto", "joules", "seconds", "flops", "samples")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StudyRun:
-    """One run of a study.
+    """One run of a study. Two are equal if they have one directory: a baseline may come to serve more arms.
 
     Attributes:
         arm: Its arm.
@@ -30,6 +30,12 @@ class StudyRun:
     arm: Arm
     seed: int
     lr: float | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StudyRun) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
 
     @property
     def path(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ast_experiments.core.errors import UserError
 from ast_experiments.experiments.runner import Job
 from ast_experiments.experiments.study import baselines
 from ast_experiments.experiments.study.arms import DENSE, Arm, arm_config, run_config, trial_config
@@ -99,7 +100,28 @@ class StudyQueue:
     def pending(self) -> list[StudyRun]:
         """Returns the runs that can start now, in order; excludes those that failed since the start."""
         wanted = [run for run in self.runs() if run.lr is None or run.arm.label not in self.plan.lrs]
+        if self._matching():  # a baseline's tags name every arm that it serves
+            baselines = {arm.label for arm in self.plan.baselines}
+            wanted = [run for run in wanted if run.arm.label not in baselines]
         return [run for run in wanted if not self.finished(run) and run not in self.failed]
+
+    def batch(self) -> list[StudyRun]:
+        """Returns what can start together: while decisions are open, only the runs that they depend on."""
+        pending = self.pending()
+        undecided = self._matching() or any(not self._lr_known(arm) for arm in self.plan.arms)
+        first = [run for run in pending if run.lr is not None or run.seed == self.plan.study.seeds[0]]
+        return first if undecided and first else pending
+
+    def named(self, path: str) -> StudyRun:
+        """Returns the run of a path below the study's directory.
+
+        Raises:
+            UserError: If there is none.
+        """
+        found = next((run for run in self.runs() if run.path == path), None)
+        if found is None:
+            raise UserError(f"{self.folder} has no run {path}; type ast-bench {self.folder}")
+        return found
 
     def _trials(self, arm: Arm) -> list[StudyRun]:
         grid = lr_grid(self.config(arm).recipe.lr, self.plan.study.lr_trials)
@@ -150,11 +172,24 @@ class StudyQueue:
         """
         lines = [line for arm in self.plan.arms if (line := self._choose_lr(arm))]
         for arm in self._methods():
-            if arm.label not in self.plan.matched:
-                lines += self._match_baselines(arm)
+            if arm.label in self.plan.matched:
+                continue
+            if any(map(self._awaited, (DENSE, arm))):
+                break  # baselines are shared, so methods are matched in their order
+            lines += self._match_baselines(arm)
         if lines:
             self.plan.write(self.folder)
         return lines
+
+    def _matching(self) -> bool:
+        """Tells whether a method still gets its baselines after its run with the first seed."""
+        unmatched = [arm for arm in self._methods() if arm.label not in self.plan.matched]
+        return any(self._awaited(each) for arm in unmatched for each in (DENSE, arm))
+
+    def _awaited(self, arm: Arm) -> bool:
+        """Tells whether the run of an arm with the first seed is still to end."""
+        run = StudyRun(arm, self.plan.study.seeds[0])
+        return not self.finished(run) and run not in self.failed
 
     def _choose_lr(self, arm: Arm) -> str:
         """Chooses the learning rate whose trial is most accurate; of equal ones the nearest to the recipe's."""
@@ -187,9 +222,13 @@ class StudyQueue:
         return [*lines, baselines.describe_match(method.label, matched, baselines.UNITS[self.plan.cost])]
 
     def _finished_run(self, arm: Arm, units: Sequence[str]) -> Run | None:
-        """Returns the first finished run of an arm whose cost is known in these units."""
+        """Returns an arm's run with the first seed whose cost is known in these units; None while one may still end."""
         for run in (StudyRun(arm, seed) for seed in self.plan.study.seeds):
-            if self.finished(run) and run.path not in self._runs:
+            if run in self.failed:
+                continue
+            if not self.finished(run):
+                return None
+            if run.path not in self._runs:
                 self._runs[run.path] = baselines.load_run(self.folder / run.path)
             loaded = self._runs.get(run.path)
             if loaded is not None and all(unit in loaded.figures for unit in units):

@@ -1,4 +1,4 @@
-"""Runs a study: one run after another in this process, until none is left."""
+"""Runs a study, until no run is left: one after another in this process, or several at once elsewhere."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from ast_experiments.core.errors import ConfigError
-from ast_experiments.core.text import rough_duration
 from ast_experiments.experiments.runner import log_to, previous_result, resumable, run_job
 from ast_experiments.experiments.study.arms import DENSE, Arm
-from ast_experiments.experiments.study.journal import append_event
+from ast_experiments.experiments.study.engines import Engine
+from ast_experiments.experiments.study.log import StudyLog
 from ast_experiments.experiments.study.plan import StudyRun
 from ast_experiments.experiments.study.queue import StudyQueue
 
 WARM_UP_STEPS = 4
-JOURNALED = ("final_accuracy", "mean_activation_rate", "rows_trained", "seconds", "flops", "energy", "resumed")
 
 
-def check_study(queue: StudyQueue) -> None:
+def check_study(queue: StudyQueue, remote: bool = False) -> None:
     """Composes and checks every run, and looks for the data; writes nothing.
+
+    Args:
+        queue: Of the study.
+        remote: Whether the runs are made on other machines, so that this one's devices do not matter.
 
     Raises:
         ConfigError: About the first run that is wrong.
@@ -35,8 +38,9 @@ def check_study(queue: StudyQueue) -> None:
         config = queue.config(arm)
         if config.max_steps is not None:
             raise ConfigError("max_steps: a study compares whole runs; type recipe.epochs=N")
-        check(config)
-    _check_unit(queue)
+        check(config, remote)
+    if not remote:
+        _check_unit(queue)
     build_dataset(queue.config(DENSE))
     for run in queue.runs():
         previous_result(queue.job(run))
@@ -64,48 +68,48 @@ def _check_unit(queue: StudyQueue) -> None:
         raise ConfigError("cost=joules: nothing measures joules on this machine; type cost=flops, seconds or samples")
 
 
-def run_study(queue: StudyQueue) -> None:
+def run_study(queue: StudyQueue, engine: Engine | None = None) -> None:
     """Runs everything that remains; a failed run is reported and skipped.
+
+    Args:
+        queue: Of the study.
+        engine: How the runs are made; by default one after another.
 
     Raises:
         Interrupted: On a signal, after everything is saved.
         UserError: If the requested unit of cost was not measured, or the GPU no longer answers.
     """
-    with resumable(f"ast-bench {queue.folder}", lambda: _status(queue)):
-        _warm_up(queue)
-        while True:
-            for line in queue.decide():
-                print(line, flush=True)
-            pending = queue.pending()
-            if not pending:
-                return
-            _run(queue, pending[0])
+    from ast_experiments.experiments.study.parallel import run_in_processes, run_with_launcher
+
+    engine = engine or Engine()
+    log = StudyLog(queue, engine.at_once)
+    log.catch_up()
+    with resumable(f"ast-bench {queue.folder}{engine.typed}", log.status):
+        if engine.launcher:
+            run_with_launcher(log, engine.launcher)
+        elif engine.jobs > 1:
+            run_in_processes(log)
+        else:
+            _one_by_one(log)
 
 
-def _status(queue: StudyQueue) -> str:
-    done, left = queue.done(), queue.remaining()[0] + len(queue.failed)
-    return f"{done} of {done + left} runs are done"
+def _one_by_one(log: StudyLog) -> None:
+    _warm_up(log.queue)
+    while True:
+        log.decide()
+        pending = log.queue.pending()
+        if not pending:
+            return
+        _run(log, pending[0])
 
 
-def _run(queue: StudyQueue, run: StudyRun) -> None:
-    left, seconds = queue.remaining()
-    done = queue.done() + len(queue.failed)
-    job = queue.job(run)
-    job = dataclasses.replace(job, title=f"[{done + 1}/{done + left}] {job.title}")
-    append_event(queue.folder, "started", run)
-    outcome = run_job(job, seconds_left=seconds)
-    queue.reload(run)
-    facts = {key: value for key, value in queue.result(run).items() if key in JOURNALED}
-    facts["took_s"] = round(outcome.seconds, 3)
-    if outcome.error is not None:
-        queue.failed[run] = outcome.error
-        append_event(queue.folder, "failed", run, error=outcome.error, **facts)
-        return
-    append_event(queue.folder, "finished", run, **facts)
-    left, seconds = queue.remaining()
-    rest = f"; about {rough_duration(seconds)} left" if left and seconds is not None else ""
-    accuracy = outcome.result["final_accuracy"]
-    print(f"{job.title}: {accuracy:.2f} % in {rough_duration(outcome.seconds)}{rest}", flush=True)
+def _run(log: StudyLog, run: StudyRun) -> None:
+    ended, total = log.counts()
+    job = log.queue.job(run)
+    job = dataclasses.replace(job, title=f"[{ended + 1}/{total}] {job.title}")
+    log.started(run)
+    outcome = run_job(job, seconds_left=log.seconds_left())
+    log.ended(run, outcome.seconds, outcome.error)
 
 
 def _warm_up(queue: StudyQueue) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,12 +116,13 @@ class SearchSession:
             Interrupted: On a signal, after everything is saved.
             UserError: If results lack the figure of an objective, or the GPU no longer answers.
         """
-        with resumable(f"ast-tune {self.folder}", self._status):
-            while (trial := self._next_trial()) is not None:
-                self._run_trial(trial)
+        with resumable(f"ast-tune {self.folder}", self.status):
+            while (trial := self.next_trial()) is not None:
+                self.run_trial(trial)
                 yield self.study.trials[trial.number]
 
-    def _status(self) -> str:
+    def status(self) -> str:
+        """Says how far the search is."""
         trials = self.study.trials
         done = sum(trial.state.is_finished() for trial in trials)
         return f"{done} of {self.search.trials} trials are done"
@@ -146,21 +147,28 @@ class SearchSession:
         """Formats the figures of a trial with their names."""
         return ", ".join(f"{goal.key} {value:.5g}" for goal, value in zip(self.search.goals, figures, strict=True))
 
-    def _next_trial(self) -> Trial | None:
-        """Returns the trial that was interrupted, else a new one; None if there are enough."""
+    def next_trial(self, running: Collection[int] = ()) -> Trial | None:
+        """Returns a trial that was interrupted, else a new one; None if there are enough.
+
+        Args:
+            running: Numbers of the trials that go on elsewhere.
+        """
         from optuna.samplers import TPESampler
         from optuna.trial import Trial
 
         trials = self.study.trials
-        open_trial = next((trial for trial in trials if not trial.state.is_finished()), None)
+        waiting = (trial for trial in trials if not trial.state.is_finished() and trial.number not in running)
+        open_trial = next(waiting, None)
         if open_trial is None and len(trials) >= self.search.trials:
             return None
         # Draws depend on the seed and the trial's number only, so an interrupted search continues unchanged.
         number = len(trials) if open_trial is None else open_trial.number
-        self.study.sampler = TPESampler(seed=int(np.random.SeedSequence([self.base.seed, number]).generate_state(1)[0]))
+        self.study.sampler = TPESampler(
+            seed=int(np.random.SeedSequence([self.base.seed, number]).generate_state(1)[0]), constant_liar=bool(running)
+        )
         return self.study.ask() if open_trial is None else Trial(self.study, open_trial._trial_id)
 
-    def _run_trial(self, trial: Trial) -> None:
+    def run_trial(self, trial: Trial) -> None:
         """Runs or resumes a trial and records how it ended."""
         from optuna.trial import TrialState
 
@@ -169,7 +177,7 @@ class SearchSession:
         try:
             config = self._config(trial.number, values)
         except UserError as error:  # values that are valid alone may contradict each other
-            self._fail(trial, str(error))
+            self.fail(trial, str(error))
             print(f"error: {title}: {error}", file=sys.stderr, flush=True)
             return
         job = Job(title, self.path(trial), config, trial_overrides(self.common, values))
@@ -181,17 +189,23 @@ class SearchSession:
             print(f"{title}: pruned after epoch {callback.epoch}, {took}", flush=True)
             return
         if outcome.error is not None:
-            self._fail(trial, outcome.error)
+            self.fail(trial, outcome.error)
             return
         figures = [goal.value(outcome.result) for goal in self.search.goals]
         known = [figure for figure in figures if figure is not None and math.isfinite(figure)]
         if len(known) < len(figures):
             error = "the run did not reach the figure that the search needs"
-            self._fail(trial, error)
+            self.fail(trial, error)
             print_failure(title, error, job.folder)
             return
         self.study.tell(trial, known)
         print(f"{title}: {self.describe(known)}, {took}", flush=True)
+
+    def trial(self, number: int) -> Trial:
+        """Returns a trial that was drawn, to be run or recorded."""
+        from optuna.trial import Trial
+
+        return Trial(self.study, self.study.trials[number]._trial_id)
 
     def _config(self, number: int, values: Mapping[str, str]) -> Config:
         config = trial_config(self.common, values)
@@ -203,7 +217,8 @@ class SearchSession:
             tracking=dataclasses.replace(config.tracking, console=console),
         )
 
-    def _fail(self, trial: Trial, error: str) -> None:
+    def fail(self, trial: Trial, error: str) -> None:
+        """Records a trial as failed, with the error."""
         from optuna.trial import TrialState
 
         trial.set_user_attr("error", error)

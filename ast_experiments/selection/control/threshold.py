@@ -114,7 +114,10 @@ class ThresholdController(Controller[L]):
         """Counts by bisection in sorted windows, then compares all scores at once: no array operation per window."""
         del rng
         scores = self.condition(scores)
-        ordered = np.concatenate([np.sort(block, axis=1).ravel() for block in windows.blocks(scores)]).data
+        ordered = scores.copy()
+        for block in windows.blocks(ordered):
+            block.sort(axis=1)
+        ordered = ordered.data
         states: list[L] = []
         counts, thresholds, begin = [], [], 0
         for end in windows.ends.tolist():
@@ -126,9 +129,13 @@ class ThresholdController(Controller[L]):
             counts.append(count)
             begin = end
         limits = np.array(thresholds)
-        return GateTrace(
-            scores > np.repeat(limits, windows.sizes), np.array(counts, dtype=np.int64), limits, states, state
+        mask = np.concatenate(
+            [
+                (block > limit[:, None]).ravel()
+                for block, limit in zip(windows.blocks(scores), (limits[:-1], limits[-1:]), strict=True)
+            ]
         )
+        return GateTrace(mask, np.array(counts, dtype=np.int64), limits, states, state)
 
 
 class LogThresholdController(ThresholdController[L]):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+AT_ONCE = 4096
+"""Windows in which rows are drawn together: more would only take memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
@@ -103,12 +106,18 @@ def explore(
     if not windows.count or share <= 0:
         return np.zeros_like(mask), remainder
     wanted = np.floor(share * windows.ends + remainder + 1e-9).astype(np.int64)
-    others = np.cumsum(~mask)[windows.ends - 1]
+    others = np.cumsum(np.add.reduceat(~mask, windows.ends - windows.sizes, dtype=np.int64))
     # Rows drawn by the end of a window: what was wanted by the end of this window or an earlier one, plus all rows to
     # draw from since then; the minimum over these windows and the start, where nothing was wanted.
     drawn = others + np.minimum(0, np.minimum.accumulate(wanted - others))
-    keys = np.where(mask, 2.0, rng.random(len(mask)))
-    chosen, _ = windows.lowest(keys, np.diff(drawn, prepend=0))
+    quota = np.diff(drawn, prepend=0)
+    chosen = np.empty_like(mask)
+    for first in range(0, windows.count, AT_ONCE):
+        last = min(first + AT_ONCE, windows.count)
+        rows = slice(first * size, int(windows.ends[last - 1]))
+        keys = rng.random(rows.stop - rows.start)
+        keys[mask[rows]] = 2.0
+        chosen[rows], _ = Windows(len(keys), size).lowest(keys, quota[first:last])
     left = share * windows.rows + remainder - float(drawn[-1])
     return chosen, min(max(0.0, left), max(1.0, share * windows.rows))
 

@@ -160,7 +160,7 @@ class AST(Method):
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Picks rows at the target rate, in full batches."""
         self._epoch = epoch
-        order = self.carry.offered(self.permutation(epoch))
+        order = self.carry.offered(self.permutation(epoch, np.int32))  # half of the memory; ids of a plan are int64
         unseen, scores = history.unseen, history.scores[order]
         if unseen.any() and unseen[order].any():
             choice = self._uniform(unseen[order], target)
