@@ -53,17 +53,18 @@ def run_ranks(config: Config, folder: Path, overrides: Sequence[str], count: int
                     break  # the others wait for a rank that has gone
                 time.sleep(POLL_S)
             codes = [rank.poll() for rank in ranks]
-        raised = [pickle.loads(note.read_bytes()) for note in sorted(Path(notes).glob("*.error"))]
-        lost = [error for error in raised if isinstance(error, LostProcess)]
-        for error in sorted((e for e in raised if e not in lost), key=lambda error: isinstance(error, Interrupted)):
+        raised = {int(note.stem): pickle.loads(note.read_bytes()) for note in sorted(Path(notes).glob("*.error"))}
+        lost = {rank: error for rank, error in raised.items() if isinstance(error, LostProcess)}
+        told = [error for rank, error in raised.items() if rank not in lost]
+        for error in sorted(told, key=lambda error: isinstance(error, Interrupted)):
             raise error
         if signalled is not None and -signalled in codes:  # before a rank could handle the signal
             raise Interrupted(f"{signalled.name}; go on with: ast-resume {short_path(folder)}")
         for rank, code in sorted(enumerate(codes), key=lambda end: end[1] or 0):  # killed processes first
-            if code and not (lost and code > 0):  # those that noticed the loss say less than the one that is lost
+            if code and rank not in lost:
                 raise UserError(f"process {rank} of {count} ended with exit code {code}; see {folder / 'train.log'}")
-        if lost:
-            raise lost[0]
+        for error in lost.values():
+            raise error
 
 
 @contextmanager
