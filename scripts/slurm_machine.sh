@@ -77,9 +77,9 @@ NodeName=$machine NodeAddr=127.0.0.1 CPUs=$cores State=UNKNOWN
 PartitionName=main Nodes=$machine Default=YES MaxTime=INFINITE State=UP
 CONF
 export SLURM_CONF="$state/slurm.conf"
-slurmctld -D >/dev/null 2>&1 &
+setsid slurmctld -D >/dev/null 2>&1 &
 started+=($!)
-slurmd -D -N "$machine" >/dev/null 2>&1 &
+setsid slurmd -D -N "$machine" >/dev/null 2>&1 &
 started+=($!)
 for _ in $(seq 120); do
     [[ "$(sinfo -h -o %T 2>/dev/null)" == idle ]] && break

@@ -1,0 +1,67 @@
+"""Searches whose trials are run by several processes at once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ast_experiments.cli.tune import _at_once
+from ast_experiments.core.errors import ConfigError
+
+TUNE = [sys.executable, "-m", "ast_experiments.cli.tune"]
+SEARCH = [
+    "recipe.lr=1e-3..1e-1:log",
+    "method.rate=0.2..0.6",
+    "trials=12",
+    "parallel=2",
+    "name=s",
+    "dataset.train_rows=200",
+    "recipe.epochs=2",
+    "tracking=jsonl",
+    "tracking.report=false",
+    "hardware.threads=1",
+]
+
+
+def tune(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([*TUNE, *SEARCH], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_killed_search_makes_each_trial_once(tmp_path: Path) -> None:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    search = tmp_path / "outputs/tune/s"
+    process = tune(tmp_path)
+    while len(list(search.glob("trials/*/result.json"))) < 4 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    process = tune(tmp_path)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = JournalStorage(JournalFileBackend(str(search / "trials.log")))
+    trials = optuna.load_study(study_name="s", storage=storage).trials
+    assert len(trials) == 12
+    assert all(trial.state.is_finished() for trial in trials)
+    assert len({tuple(trial.params.items()) for trial in trials}) == 12
+    made = [json.loads(path.read_text()) for path in sorted(search.glob("trials/*/result.json"))]
+    assert len(made) == 12
+    assert {result["status"] for result in made} <= {"finished", "interrupted"}  # pruned ones are interrupted
+
+
+def test_how_many_at_once() -> None:
+    assert _at_once(["trials=3"]) == 1
+    assert _at_once(["parallel=4", "trials=3"]) == 4
+    with pytest.raises(ConfigError, match="parallel=0: expected how many trials at once, such as parallel=2"):
+        _at_once(["parallel=0"])
