@@ -106,7 +106,7 @@ train() {
 
 # The name of a job's directory holds its seed.
 run_of() {
-    find "$folder/outputs/sweeps/slurm" -maxdepth 1 -name "*seed=$1-*" -print -quit 2>/dev/null
+    find "$folder/outputs/sweeps/slurm" -maxdepth 1 -name "*seed=$1-*" -print -quit 2>/dev/null || true
 }
 
 entry() {
