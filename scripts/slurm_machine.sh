@@ -113,18 +113,15 @@ entry() {
     "$python" -c 'import json, sys; print(json.load(open(sys.argv[1] + "/result.json")).get(sys.argv[2]))' "$@"
 }
 
+# The owner of a run's directory is the process of its job.
 job_of() {
-    for id in $(squeue -h -o %A); do
-        scontrol show job "$id" >/dev/null 2>&1 || continue
-        if grep -qs "seed=$1-" "$folder/outputs/sweeps/slurm/.submitit/"*"/${id}"_*_log.out; then
-            echo "$id"
-            return
-        fi
-    done
+    local pid
+    pid="$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1] + "/.owner"))["pid"])' "$(run_of "$1")")"
+    tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^SLURM_JOB_ID=//p'
 }
 
 echo "== a sweep: seed 1 is requeued in the middle, the time limit takes who reaches it"
-train -m group=slurm "seed=$seeds" "${settings[@]}" "${launcher[@]}" &
+train -m group=slurm "seed=$seeds" "${settings[@]}" "${launcher[@]}" 2> >(grep -v -e sacct -e "accounting storage" >&2) &
 sweep=$!
 for _ in $(seq 600); do
     place="$(run_of 1)"
