@@ -49,7 +49,7 @@ def guarded(command: Callable[[], int]) -> int:
             print(f"error: {line}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - python flushes it at its end
+        _drop_output()
         return EXIT_FAILED
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -93,6 +93,12 @@ def _note_thread(failed: threading.ExceptHookArgs) -> None:
     """Logs an error that ended a thread; what the thread was for notices its end."""
     error = failed.exc_value
     logging.getLogger(__name__).info("a thread ended with an error", exc_info=error or True)
+
+
+def _drop_output() -> None:
+    """Sends what is left to print nowhere: Python flushes the output at its end, which would fail again."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @contextmanager
