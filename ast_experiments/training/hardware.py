@@ -150,13 +150,13 @@ def worker_count(workers: int | None, device: str) -> int:
     """Returns the number of loader workers of this process.
 
     None means one for each available core of this rank, except one core if there are many: the GPU waits whenever the
-    process that feeds it waits. On a CPU, None means 2.
+    process that feeds it waits. On a CPU, None means 2, or 1 with one core.
     """
     if workers is not None:
         return workers
-    if device == "cpu":
-        return CPU_WORKERS
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if device == "cpu":
+        return min(CPU_WORKERS, cores)  # torch warns about more workers than cores
     own = cores // distributed.size()
     return max(1, min(MOST_WORKERS, own - 1 if own > FEW_CORES else own))
 

@@ -90,7 +90,7 @@ def test_check_processes(
     [
         (3, "cuda", 8, 1, 3), (0, "cuda", 8, 1, 0), (None, "cuda", 8, 1, 7), (None, "cuda", 64, 2, 16),
         (None, "cuda", 1, 2, 1), (None, "cuda", 4, 1, 4), (None, "cuda", 8, 2, 4),
-        (None, "cpu", 8, 1, 2), (5, "cpu", 8, 1, 5),
+        (None, "cpu", 8, 1, 2), (None, "cpu", 1, 1, 1), (5, "cpu", 8, 1, 5),
     ],
 )  # fmt: skip
 def test_worker_count(
