@@ -140,7 +140,7 @@ def read_json(path: Path) -> Any:
         if path.stat().st_size > MAX_JSON:
             raise ValueError(f"more than {MAX_JSON // 1_000_000} MB")
         return json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON ({error}); restore the file, or delete it") from error

@@ -70,6 +70,8 @@ def find(group: str, name: str) -> Callable[..., Any]:
         found = points[0].load()
         found = _of_module(group, name, found) if isinstance(found, ModuleType) else found
     elif "." in name:
+        if not all(part.isidentifier() for part in name.replace(":", ".").split(".")):
+            raise ConfigError(f"{group}={name}: is no name of a module; type e.g. {group}=my_package.my_module")
         module, _, attribute = name.partition(":")
         there = _imported(group, name, module)
         if attribute and not hasattr(there, attribute):

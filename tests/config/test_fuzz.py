@@ -26,7 +26,7 @@ from ast_experiments.config.preflight import preflight
 from ast_experiments.config.schema import CHOICES, SHARED, RunConfig
 from ast_experiments.core.errors import ConfigError
 
-DIRECT, TYPED = 1850, 150
+DIRECT, TYPED, STUDIES, SEARCHES = 1750, 130, 60, 60
 DELETE, NEAR = object(), object()
 ended: Counter[str] = Counter()
 
@@ -207,6 +207,61 @@ def test_command_lines_of_any_kind(empty: Path, case: tuple[Sequence[str], bool]
     overrides, multirun = case
     try:
         preflight(overrides, multirun)
+    except ConfigError as error:
+        judge(error)
+    else:
+        judge(None)
+
+
+OF_STUDIES = ("methods", "seeds", "lr_trials", "cost", "name")
+OF_SEARCHES = ("trials", "goal", "prune", "name")
+METHODS = ["[ast]", "[ast,random:rate=0.2]", "[dense]", "ast:", "[ast:rate=]", "[,]", "[[", "ast:recipe.lr=1", "[é]"]
+
+
+@st.composite
+def asked_for(draw: st.DrawFn, own: Sequence[str]) -> list[str]:
+    """Arguments of ast-bench or ast-tune."""
+    given = ["methods=" + draw(st.sampled_from(METHODS))] if "methods" in own else []
+    for _ in range(draw(st.integers(1, 3))):
+        given.append(f"{draw(st.sampled_from([*own, 'recipe.lr', 'seed', 'é']))}={draw(RAW)}")
+    return given + draw(st.sampled_from([[], [], ["/etc/passwd"], ["x.yaml"], [""], ["~recipe"]]))
+
+
+@ways(STUDIES)
+@given(asked_for(OF_STUDIES))
+def test_arguments_of_studies(empty: Path, arguments: list[str]) -> None:
+    from ast_experiments.cli.bench import planned
+
+    try:
+        planned(arguments)
+    except ConfigError as error:
+        judge(error)
+    else:
+        judge(None)
+
+
+@ways(SEARCHES)
+@given(asked_for(OF_SEARCHES))
+def test_arguments_of_searches(empty: Path, arguments: list[str]) -> None:
+    from ast_experiments.cli.tune import asked
+    from ast_experiments.experiments.tuning.space import check_space, parse_space
+
+    try:
+        search, _ = asked(arguments)
+        check_space(*parse_space(search.arguments))
+    except ConfigError as error:
+        judge(error)
+    else:
+        judge(None)
+
+
+@ways(SEARCHES)
+@given(st.lists(st.tuples(st.sampled_from(["seed", "hardware.threads", "é", ""]), RAW), max_size=3))
+def test_changes_of_a_resume(empty: Path, changes: list[tuple[str, str]]) -> None:
+    from ast_experiments.runs.resume import _parsed
+
+    try:
+        _parsed([f"{key}={value}" for key, value in changes])
     except ConfigError as error:
         judge(error)
     else:
