@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ast_experiments.config.schema import Config
 from ast_experiments.core import distributed
-from ast_experiments.core.errors import Interrupted, OutOfMemory
+from ast_experiments.core.errors import Interrupted, LostProcess, OutOfMemory
 from ast_experiments.runs import result as results
 from ast_experiments.runs.control_quality import control_quality
 from ast_experiments.runs.directory import RunDirectory, now, short_path
@@ -168,7 +168,7 @@ class Execution:
             self.result |= {"status": "interrupted", "error": AT_ONCE}
             return KeyboardInterrupt(f"{AT_ONCE}; go on with: ast-resume {short_path(self._folder)}")
         explained = explain(error, self._config, self._folder) if isinstance(error, Exception) else error
-        recorded = explained if isinstance(explained, OutOfMemory) else error
+        recorded = explained if isinstance(explained, OutOfMemory | LostProcess) else error
         self.result["error"] = f"{type(recorded).__name__}: {recorded}"
         self._unwritable = isinstance(error, OSError)
         logger.info("the run failed", exc_info=error)  # below a warning: the terminal shows one line
