@@ -43,7 +43,7 @@ class RayLauncher(Launcher):
             job_overrides: Overrides of each job.
             initial_job_idx: Number of the first one.
         """
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
 
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
