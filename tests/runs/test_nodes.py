@@ -52,7 +52,8 @@ class Nodes:
     def start(self, number: int) -> subprocess.Popen[bytes]:
         command = [
             sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2",
-            "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{self.port}", "--rdzv-id=nodes", f"--rdzv-conf=is_host={number == 0}", *self.options,
+            "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{self.port}", "--rdzv-id=nodes",
+            f"--rdzv-conf=is_host={number == 0}", *self.options,
             "-m", "ast_experiments.cli.train", *RUN, f"hydra.run.dir={self.folder}",
         ]  # fmt: skip
         with self.said(number).open("wb") as output:
