@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ast_experiments.cli.main import guarded, parser_of
 from ast_experiments.core.errors import ConfigError, UserError
+from ast_experiments.core.files import write_atomic
 
 if TYPE_CHECKING:
     from ast_experiments.comparison.compare import Comparison
@@ -154,7 +155,7 @@ def report_comparisons(
     for note in dict.fromkeys(note for comparison in comparisons for note in comparison.notes):
         print_line(note, console)
     page, table, content = (folder / f"{name}.{ending}" for ending in ("html", "csv", "json"))
-    page.write_text(render_page(comparisons, across=across), encoding="utf-8")
+    write_atomic(page, render_page(comparisons, across=across))
     write_csv(comparisons, table)
     write_json(comparisons, content)
     return [page, table, content]

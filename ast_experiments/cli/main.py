@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -74,7 +75,7 @@ def unexpected(error: Exception) -> str:
     message = f"error: {type(error).__name__}{f': {text}' if text else ''}"
     where = ""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
+        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).is_file():
             logging.getLogger(__name__).info("the command failed", exc_info=error)
             where = os.path.relpath(handler.baseFilename)
     if not where:

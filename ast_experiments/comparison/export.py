@@ -15,6 +15,7 @@ from ast_experiments.comparison.runs import AXES, Run
 from ast_experiments.comparison.stats import CONFIDENCE, Interval, interval
 from ast_experiments.comparison.verdicts import ArmResult
 from ast_experiments.comparison.wording import join, remarks
+from ast_experiments.core.files import write_atomic
 
 COSTS = (*AXES, "joules_above_idle", "cpu_joules")
 SHARES = ("rate", "nominal_savings", "skipped_share", "compute_savings")
@@ -50,7 +51,7 @@ def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
         }
         for comparison in comparisons
     ]
-    path.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_atomic(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
 
 
 def figures(comparison: Comparison, result: ArmResult) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -28,10 +29,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ast_experiments.core.errors import UserError
-from ast_experiments.core.files import PART, remove_parts
+from ast_experiments.core.files import remove_parts
 
 NAME = ".owner"
 BEAT_S, DEAD_S = 10.0, 120.0
+RIVAL = ".rival"
+"""Ending of files of processes that want to own a directory at this moment."""
 NO_LINKS = frozenset((errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES))
 """Errors of a link on file systems that have no hard links."""
 
@@ -81,6 +84,7 @@ def owned(folder: Path) -> Iterator[None]:
     Raises:
         UserError: If another process owns it; it names the holder.
     """
+    shown, folder = folder, folder.resolve()  # the working directory may change
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     own = Owner(
@@ -91,8 +95,9 @@ def owned(folder: Path) -> Iterator[None]:
         _begun(os.getpid()) or "",
         secrets.token_hex(8),
     )
-    _acquire(folder, own)
+    _acquire(folder, own, shown)
     remove_parts(folder)
+    _remove_rivals(folder)
     ended = threading.Event()
     heart = threading.Thread(target=_beat, args=(folder, own, ended), name="owner", daemon=True)
     heart.start()
@@ -126,13 +131,13 @@ def _parsed(content: bytes) -> Owner | None:
         return None
 
 
-def _acquire(folder: Path, own: Owner) -> None:
-    path, part = folder / NAME, folder / f"{NAME}.{own.token}{PART}"
+def _acquire(folder: Path, own: Owner, shown: Path) -> None:
+    path, part = folder / NAME, folder / f"{NAME}.{own.token}{RIVAL}"
     try:
         part.write_text(json.dumps(asdict(own)) + "\n", encoding="utf-8")
         with _guarded(folder):
             while not _created(path, part):
-                _bury(folder, _judged_dead(folder, part), own)
+                _bury(folder, _judged_dead(folder, part, shown), own)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -156,7 +161,7 @@ def _created(path: Path, part: Path) -> bool:
         return False
 
 
-def _judged_dead(folder: Path, part: Path) -> bytes:
+def _judged_dead(folder: Path, part: Path, shown: Path) -> bytes:
     """Returns what the file of a dead owner holds. `part` was written just now, by the clock of the file system.
 
     Raises:
@@ -168,27 +173,35 @@ def _judged_dead(folder: Path, part: Path) -> bytes:
     except FileNotFoundError:
         return b""
     owner = _parsed(content)
-    who = f"{folder} is in the hands of another process"
+    who = f"{shown} is in the hands of another process"
     if owner is not None and owner.here:
         if owner.alive:
             raise UserError(f"{who} ({owner}); wait until it ends, or end it")
     elif silent < DEAD_S:
         raise UserError(
             f"{who} ({owner or 'which says nothing of itself'}), alive {max(0.0, silent):.0f} s ago; if it is gone, "
-            f"type the same in {DEAD_S - silent:.0f} s, or delete {folder / NAME} first"
+            f"type the same in {DEAD_S - silent:.0f} s, or delete {shown / NAME} first"
         )
     return content
 
 
 def _bury(folder: Path, dead: bytes, own: Owner) -> None:
     """Removes the file of a dead owner. If another process was faster, its file is put back."""
-    grave = folder / f"{NAME}.{own.token}.dead{PART}"
+    grave = folder / f"{NAME}.{own.token}.dead{RIVAL}"
     with suppress(FileNotFoundError):
         (folder / NAME).rename(grave)
         if grave.read_bytes() != dead:
             with suppress(OSError):
                 os.link(grave, folder / NAME)
         grave.unlink(missing_ok=True)
+
+
+def _remove_rivals(folder: Path) -> None:
+    """Removes what processes left that were killed as they looked for an owner; those at work are younger."""
+    with suppress(OSError):
+        for rival in folder.glob(f"{NAME}.*{RIVAL}"):
+            if time.time() - rival.stat().st_mtime > DEAD_S:
+                rival.unlink(missing_ok=True)
 
 
 @contextmanager

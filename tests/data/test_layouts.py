@@ -290,3 +290,15 @@ def test_imagenette(data_dir, tmp_path):
     assert dataset.facts["class_list"] == "imagenette"
     assert np.bincount(dataset.train.labels).min() >= 18
     assert whole(dataset.val).images.shape == (50, 3, 64, 64)
+
+
+def test_names_that_are_no_utf8_are_one_line(tmp_path):
+    from ast_experiments.data.encoded.layouts import class_folders
+
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"dataset\.class_list: .*list\.txt is no text in UTF-8"):
+        read_list(str(tmp_path / "list.txt"))
+    for split in ("train", "val"):
+        os.makedirs(os.fsencode(tmp_path / "images" / split) + b"/caf\xe9")
+    with pytest.raises(DataError, match=r"caf.*: the name of this class is no UTF-8; rename the folder"):
+        class_folders(tmp_path / "images", lambda found: found)

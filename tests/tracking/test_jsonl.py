@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ast_experiments.core.errors import DataError
 from ast_experiments.tracking.jsonl import JsonlTracker
 
 KILLED = """
 import os, signal, sys
+from ast_experiments.core.errors import DataError
 from ast_experiments.tracking.jsonl import JsonlTracker
 tracker = JsonlTracker(sys.argv[1])
 for step in range(1000):
@@ -114,3 +117,52 @@ def test_state_is_json(path: Path) -> None:
     tracker = JsonlTracker(path)
     state: dict[str, Any] = tracker.state_dict()
     assert state == {"offset": 0}
+
+
+@pytest.mark.parametrize("harm", ["removed", "replaced", "removed at the end"])
+def test_a_record_that_is_taken_away_is_written_back(path: Path, harm: str, caplog: pytest.LogCaptureFixture) -> None:
+    tracker = JsonlTracker(path)
+    for step in range(3):
+        tracker.log({"step": step})
+        tracker.flush()
+    path.unlink()
+    if harm == "replaced":
+        path.write_text('{"step": 9}\n')
+    if harm != "removed at the end":
+        tracker.log({"step": 3})
+        tracker.flush()
+    tracker.finish({})
+    assert steps(path) == [0, 1, 2] + [3] * (harm != "removed at the end")
+    (line,) = caplog.messages
+    assert f"was {harm.partition(' ')[0]} while the run writes it; it is written back" in line
+
+
+def test_a_record_that_is_cut_stops_the_run(path: Path) -> None:
+    tracker = JsonlTracker(path)
+    for step in range(3):
+        tracker.log({"step": step})
+        tracker.flush()
+    path.write_text('{"step": 0}\n')
+    tracker.log({"step": 3})
+    with pytest.raises(DataError, match=r"was cut from 36 to 12 bytes .*; restore it if you can, then type ast-resume"):
+        tracker.flush()
+    assert steps(path) == [0]
+
+
+def test_a_full_disk_leaves_no_part_of_a_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = JsonlTracker(path)
+    tracker.log({"step": 0})
+    tracker.flush()
+    tracker.log({"step": 1, "text": "x" * 100_000})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            tracker.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert steps(path) == [0]
+    tracker.flush()
+    assert steps(path) == [0, 1], "the rows waited"
