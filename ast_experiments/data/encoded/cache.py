@@ -136,20 +136,16 @@ def _bounds(path: Path, count: int) -> np.ndarray | None:
     index = path.with_suffix(".npy")
     if not path.is_file() or not index.is_file():
         return None
+    size = path.stat().st_size
     try:
         bounds = np.load(index)
         whole = bounds.shape == (2, count) and bounds.dtype == np.int64 and (bounds >= 0).all()
-        whole = (
-            whole
-            and int(bounds[1].sum()) == path.stat().st_size
-            and int(bounds.sum(0).max(initial=0)) <= path.stat().st_size
-        )
+        if whole and int(bounds[1].sum()) == size and int(bounds.sum(0).max(initial=0)) <= size:
+            return bounds
     except Exception:  # numpy parses the header as a line of Python, with errors of many kinds
-        whole = False
-    if not whole:
-        logger.warning("%s is damaged; the images are copied again.", path)
-        return None
-    return bounds
+        logger.debug("%s", index, exc_info=True)
+    logger.warning("%s is damaged; the images are copied again.", path)
+    return None
 
 
 def _write(store: ParquetRows, path: Path) -> np.ndarray:
