@@ -13,7 +13,7 @@ import pytest
 from ast_experiments.config.compose import compose, split_jobs
 from ast_experiments.config.groups import CONF
 from ast_experiments.config.naming import LAUNCH, job_name, launch_id, sweep_name
-from ast_experiments.config.preflight import preflight
+from ast_experiments.config.preflight import check_launcher, preflight
 from ast_experiments.core.errors import ConfigError
 
 
@@ -107,6 +107,13 @@ def test_every_sweep_is_checked_whole(choice: str) -> None:
     sweep = preflight([f"sweep={choice}"], multirun=False)
     assert sweep is not None
     assert len({job_name(overrides) for overrides in sweep.jobs}) == len(sweep.jobs) >= 5
+
+
+def test_ray_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check_launcher("joblib")
+    with pytest.raises(ConfigError, match="hydra/launcher=ray: is not installed; type uv sync --inexact --extra ray"):
+        check_launcher("ray")
 
 
 def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
