@@ -34,16 +34,15 @@ def serve(make: Callable[[Path], Handler]) -> None:
     Args:
         make: Given the directory, returns what carries out an order and returns the reply.
     """
-    folder, number, replies_to = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    folder, number, replies = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     with (
-        os.fdopen(replies_to, "w", encoding="utf-8") as replies,
         exclusive_lock(folder / LOCK.format(number=number), wait=True),
         suppress(KeyboardInterrupt, BrokenPipeError),  # stopped while idle; nobody is left to reply to
     ):
         _carry_out(Orders(sys.stdin), make(folder), replies)
 
 
-def _carry_out(orders: Orders, handle: Handler, replies: TextIO) -> None:
+def _carry_out(orders: Orders, handle: Handler, replies: int) -> None:
     _reply(replies, ready=True)
     for order in orders:
         try:
@@ -86,6 +85,5 @@ class Orders:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _reply(replies: TextIO, **facts: Any) -> None:
-    replies.write(json.dumps(facts) + "\n")
-    replies.flush()
+def _reply(replies: int, **facts: Any) -> None:
+    os.write(replies, (json.dumps(facts) + "\n").encode())
