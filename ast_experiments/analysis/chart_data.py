@@ -54,7 +54,7 @@ def _lines(axes: Any) -> list[dict[str, Any]]:
     return [
         {"name": label, "kind": "points" if line.get_linestyle() == "None" else "line"} | _columns(line)
         for line in axes.lines
-        if not (label := line.get_label()).startswith("_") and len(line.get_xdata())
+        if not (label := str(line.get_label())).startswith("_") and len(line.get_xdata())
     ]
 
 
@@ -64,7 +64,7 @@ def _points(axes: Any) -> list[dict[str, Any]]:
 
     found = []
     for container in axes.containers:
-        if isinstance(container, ErrorbarContainer) and not container.get_label().startswith("_"):
+        if isinstance(container, ErrorbarContainer) and not str(container.get_label()).startswith("_"):
             one = {"name": container.get_label(), "kind": "points"} | _columns(container[0])
             if container.has_yerr:
                 ends = container[2][-1].get_segments()  # those of x come first
@@ -80,7 +80,7 @@ def _bars(axes: Any) -> list[dict[str, Any]]:
     return [
         {"name": container.get_label(), "kind": "bars", "x": _rounded(bar.get_width() for bar in container)}
         for container in axes.containers
-        if isinstance(container, BarContainer) and not container.get_label().startswith("_")
+        if isinstance(container, BarContainer) and not str(container.get_label()).startswith("_")
     ]
 
 

@@ -64,8 +64,8 @@ def trace(record: RunRecord) -> Trace | None:
     before = [
         [row[key] for key in keys] for row in record.epochs if all(key in row for key in keys) and row["epoch"] <= first
     ]
-    columns = [column(f"control/{key}") for key in ("target", "kp", "ki")]
-    return Trace(column("epoch"), rate, *columns, np.array(before, dtype=np.float64).reshape(-1, 3))
+    target, kp, ki = (column(f"control/{key}") for key in ("target", "kp", "ki"))
+    return Trace(column("epoch"), rate, target, kp, ki, np.array(before, dtype=np.float64).reshape(-1, 3))
 
 
 @dataclass(frozen=True, slots=True)
