@@ -40,7 +40,7 @@ BASE = (
     "energy=nominal", "checkpoint_every_s=0.05", "dataset.train_rows=400", "recipe.epochs=12",
 )  # fmt: skip
 FOLDER = (
-    "dataset=folder", "dataset.size=16", "model=resnet18_cifar", "model.width=0.125", "recipe=sgd",
+    "dataset=folder", "dataset.size=16", "model=simple_cnn", "recipe=sgd",
     "recipe.batch_size=16", "recipe.warmup_epochs=0", "recipe.lr=0.01", "recipe.epochs=6",
 )  # fmt: skip
 CONFIGS: dict[str, tuple[str, ...]] = {

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from filelock import FileLock
 
 from ast_experiments.cli.train import main
 from ast_experiments.config.naming import LAUNCH
 from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.owner import owned
 
 SHORT = ["recipe.epochs=4", "dataset.train_rows=300", "tracking=jsonl", "tracking.report=false"]
 BROKEN = ["recipe.optimizer=sgd", "recipe.lr=1e30,1e-3", *SHORT]
@@ -87,10 +87,14 @@ def test_a_job_in_use_and_one_of_another_config_are_left_alone(train: Callable[.
     command = ["-m", "seed=0,1", *SHORT, "group=mine"]
     assert train(*command).code == 0
     first, second = sorted(Path("outputs/sweeps/mine").glob("*/result.json"))
-    with FileLock(first.parent / ".lock"):
+    with owned(first.parent):
         done = train(*command)
     assert done.code == 0  # both have finished before
-    assert "is in use by another process; wait until it ends" in done.err
+    assert "is in the hands of another process (host " in done.err
+    with owned(Path("outputs/sweeps/mine")):
+        done = train(*command)
+    assert done.code == 1
+    assert "outputs/sweeps/mine is in the hands of another process (host " in done.err
     changed = json.loads(second.read_text()) | {"config_hash": "other"}
     second.write_text(json.dumps(changed))
     done = train(*command)
