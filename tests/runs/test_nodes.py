@@ -128,11 +128,13 @@ def test_the_other_node_ends_with_one_line_and_the_run_resumes(tmp_path: Path, w
     assert_same_run(whole, folder)
 
 
+@pytest.mark.skipif("AST_NODE_KILLS" not in os.environ, reason="run by hand, with AST_NODE_KILLS=N")
 def test_elastic_restart_goes_on_from_the_checkpoint(tmp_path: Path, whole: Path) -> None:
     folder = tmp_path / "broken"
     with nodes(folder, "--max-restarts=3") as both:
         wait_for(folder / "checkpoints/last.pt", 1, both)
         both.kill(1)
+        time.sleep(40)  # until the rendezvous has noticed: a node that comes back sooner finds its dead self in it
         both.agents[1] = both.start(1)
         assert both.wait(0, 1, seconds=900) == [0, 0], both.said(0).read_text()
     assert json.loads((folder / "result.json").read_text())["resumed"] >= 1
