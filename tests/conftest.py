@@ -19,6 +19,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["AST_MACHINE_DIR"] = tempfile.mkdtemp(prefix="ast-machine-")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips tests that take minutes unless they are asked for."""
+    for item in items:
+        if item.get_closest_marker("long") and not os.environ.get("AST_LONG"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes; type AST_LONG=1 before pytest"))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The real data sets; skips the test where they are not there."""

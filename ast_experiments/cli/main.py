@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import os
 import re
@@ -19,7 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ast_experiments.core.errors import ConfigError, Interrupted, LostProcess, UserError
-from ast_experiments.core.process import is_main_process, speaks_for_machine
+from ast_experiments.core.process import ignore_signal, is_main_process, speaks_for_machine
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 75
 """Exit codes. 75 tells batch systems to start the command again (`EX_TEMPFAIL` of sysexits.h)."""
@@ -104,7 +105,10 @@ def _drop_output() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets SIGTERM end the block as Ctrl-C does; a run handles both itself, once its imports are made."""
+    """Lets SIGTERM end the block as Ctrl-C does; a run handles both itself, once its imports are made.
+
+    Once it has ended the block, another SIGTERM is ignored: the command is about to exit with its own code.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del frame
@@ -116,6 +120,11 @@ def _interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except (Interrupted, KeyboardInterrupt):
+        before = ignore_signal
+        # The interpreter gives a signal its default back before the process is gone, unless it is ignored altogether.
+        atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -56,17 +57,31 @@ def compose(overrides: Sequence[str], *, hydra: bool = False, source: Source = P
         ConfigError: If they do not compose.
     """
     from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
 
     check_deletions(overrides)
     register_resolvers()
     register(overrides)
     overrides = adapted(overrides, source)
     try:
-        with initialize_config_dir(str(source.folder.resolve()), version_base="1.3"):
+        with _initialized(source.folder):
             return hydra_compose(source.name, overrides=list(overrides), return_hydra_config=hydra)
     except Exception as error:  # of Hydra, OmegaConf and YAML: the overrides and the files that they name are the cause
         raise ConfigError(explain(error, overrides, partial(compose, source=source))) from error
+
+
+@contextmanager
+def _initialized(folder: Path) -> Iterator[None]:
+    """Initialises Hydra with a directory of configs, also within a job that Hydra launched."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    state = GlobalHydra.instance()
+    before, state.hydra = state.hydra, None
+    try:
+        with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+            yield
+    finally:
+        state.hydra = before
 
 
 def adapted(overrides: Sequence[str], source: Source) -> list[str]:

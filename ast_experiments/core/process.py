@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from types import FrameType
 
 STARTED = float(os.environ.get("AST_EXPERIMENTS_STARTED", time.monotonic()))
 """When this process, or the one that started it as a rank, began, in seconds of `time.monotonic`."""
@@ -22,3 +23,11 @@ def speaks_for_machine() -> bool:
 def launched() -> bool:
     """Returns whether torchrun started several processes, of which this is one."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def ignore_signal(number: int, frame: FrameType | None) -> None:
+    """Does nothing: the handler of a signal that repeats one on which the process already ends.
+
+    Unlike `signal.SIG_IGN`, it is not inherited by processes that are started later.
+    """
+    del number, frame

@@ -105,10 +105,12 @@ def is_run(names: Collection[str]) -> bool:
     return any(name in names for name in (METRICS, RESULT, CONFIG))
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path, *, figures: bool = True) -> list[dict[str, Any]]:
     """Reads a JSONL file. Lines that are not JSON objects are skipped, with a warning unless it is the last line.
 
-    Entries that are no figures are left out of their rows, with one warning.
+    Args:
+        path: The file.
+        figures: Leave entries that are no figures out of their rows, with one warning.
     """
     if not path.exists():
         return []
@@ -124,8 +126,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
-            row, wrong = clean_row(row)
-            damaged |= dict.fromkeys(wrong)
+            if figures:
+                row, wrong = clean_row(row)
+                damaged |= dict.fromkeys(wrong)
             rows.append(row)
         elif number < len(lines):
             logger.warning("%s, line %d: not a JSON object; skipped.", path, number)

@@ -65,9 +65,11 @@ class Stop:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        ending = kind is not None and issubclass(kind, Interrupted)
         for number, handler in self._before.items():
-            signal.signal(number, handler)
-        if self._signal in WARNINGS and self._signal and kind and issubclass(kind, Interrupted):
+            repeated = ending and number == self._signal == signal.SIGTERM
+            signal.signal(number, process.ignore_signal if repeated else handler)
+        if self._signal in WARNINGS and self._signal and ending:
             waiting = self._before[self._signal]
             if callable(waiting):
                 waiting(self._signal, None)

@@ -120,7 +120,7 @@ def test_measured_energy_is_shown(
 def test_why_nothing_was_measured(tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make) -> None:
     energy = {"source": None, "cpu_source": None, "why_not": "CPU: rapl: no counters"}
     html = page(run_in(tmp_path, controlled_rows, result_of(controlled_rows, energy=energy)))
-    assert "not joules (CPU: rapl: no counters)" in html
+    assert "not measured on this machine (CPU: rapl: no counters)" in html
     assert "<div>energy</div><strong>not measured</strong>" in html
 
 

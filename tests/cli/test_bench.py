@@ -52,4 +52,4 @@ def test_wrong_flags_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert "unrecognized arguments: -m" in capsys.readouterr().err
+    assert "error: -m: no such flag" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def test_experiment_runs_two_steps(tmp_path: Path, tiny_cifar10: Path, tiny_fold
     config = load_config([f"experiment={name}", *QUIET])
     limits = ["max_steps=2"]
     if isinstance(config.dataset, EncodedConfig):
-        limits += [f"dataset.root={tiny_folder}", "dataset.size=32", "recipe.batch_size=4", "hardware.workers=0"]
+        limits += [f"dataset.root={tiny_folder}", "dataset.size=64", "recipe.batch_size=4", "hardware.workers=0"]
         # All but the weights; test_config_groups composes and checks the network itself.
         limits += ["model.arch=test_resnet", "model.pretrained=false"]
     else:

@@ -18,7 +18,7 @@ import pytest
 from run_tools import assert_same_run
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for the ranks in /proc"),
 ]

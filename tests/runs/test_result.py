@@ -67,7 +67,7 @@ def run_of(history: EpochHistory, *, trained: int, offered: int, scored: int = 0
     meter, selector = Meter(ProbeResult(None, "off"), ProbeResult(None, "off")), SimpleNamespace(facts=dict)
     return SimpleNamespace(
         history=history, ledger=ledger, progress=progress, cost=RowCost(), selector=selector, meter=meter,
-        goal=TimeToAccuracy(80.0), target=TargetRate(RateSchedule(0.3), 8),
+        goal=TimeToAccuracy(80.0), target=TargetRate(RateSchedule(0.3), 8), samples=SimpleNamespace(noise=lambda: None),
     )  # fmt: skip
 
 
@@ -155,7 +155,10 @@ def test_exit_codes(error: BaseException, code: int, said: str, capsys: pytest.C
     assert (out, err) == ("", said)
 
 
-def test_other_errors_are_not_hidden() -> None:
+def test_other_errors_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(failing(ZeroDivisionError("by 0"))) == 1
+    assert capsys.readouterr().err.startswith("error: ZeroDivisionError: by 0")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(ZeroDivisionError):
         guarded(failing(ZeroDivisionError()))
     assert guarded(lambda: 0) == 0

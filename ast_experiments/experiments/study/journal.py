@@ -24,4 +24,4 @@ def append_event(folder: Path, event: str, run: StudyRun, **facts: Any) -> None:
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:
     """Reads the journal; skips lines that a crash cut short, and those that are no events."""
-    return [row for row in read_rows(folder / JOURNAL) if is_event(row)]
+    return [row for row in read_rows(folder / JOURNAL, figures=False) if is_event(row)]

@@ -50,7 +50,7 @@ def wait_until(condition: Any, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_at_once_give_the_same_table(tmp_path: Path) -> None:
     tables = {}
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
@@ -73,7 +73,7 @@ def test_several_at_once_give_the_same_table(tmp_path: Path) -> None:
     assert tables["pool"] == tables["joblib"] == tables["serial"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_a_stopped_study_resumes_and_repeats_nothing(tmp_path: Path, sent: signal.Signals) -> None:
     study = tmp_path / "outputs/studies/s"
@@ -98,7 +98,7 @@ def test_a_stopped_study_resumes_and_repeats_nothing(tmp_path: Path, sent: signa
     assert not [path for path in before if made[path]["resumed"]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for the workers in /proc")
 def test_a_worker_that_is_killed_fails_its_run_alone(tmp_path: Path) -> None:
     study = tmp_path / "outputs/studies/s"

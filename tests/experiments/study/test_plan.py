@@ -64,7 +64,7 @@ def test_dense_is_always_there_and_first() -> None:
         ("methods=[ast] hydra.run.dir=x", "type name=NAME"),
         ("methods=[ast] max_steps=5", "type recipe.epochs=N"),
         ("methods=[ast] infobatch", "infobatch: expected KEY=VALUE"),
-        ("nothing.yaml", "nothing.yaml: cannot be read"),
+        ("nothing.yaml", "nothing.yaml cannot be read"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def tune(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([*TUNE, *SEARCH], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_killed_search_makes_each_trial_once(tmp_path: Path) -> None:
     import optuna
