@@ -57,7 +57,7 @@ def test_several_at_once_give_the_same_table(tmp_path: Path) -> None:
     joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     for name, how in (("serial", []), ("pool", ["jobs=2"]), ("joblib", joblib)):
         process = bench(tmp_path, f"name={name}", *STUDY, *how)
-        output, errors = process.communicate()
+        _, errors = process.communicate()
         assert process.returncode == 0, errors
         study = tmp_path / "outputs/studies" / name
         made = results(study)
@@ -68,8 +68,6 @@ def test_several_at_once_give_the_same_table(tmp_path: Path) -> None:
         tables[name] = (verdicts, figures)
         shared = [path for path in made if "cores" in made[path].get("shared", [])]
         assert not shared if name == "serial" else shared
-        if name == "pool":
-            assert "runs shared cores with other runs" in output
     assert tables["pool"] == tables["joblib"] == tables["serial"]
 
 
