@@ -1,4 +1,4 @@
-"""Studies in joules on one NVIDIA GPU, and the cost of this project's loop there; half an hour on an H100.
+"""Studies in joules on one NVIDIA GPU, and the cost of this project's loop there.
 
     python scripts/study_gpu.py                     everything; typed again, it goes on where it stopped
     python scripts/study_gpu.py airnet loop         some parts

@@ -120,27 +120,21 @@ def varied_keys(given: Sequence[Mapping[str, str]]) -> list[str]:
     return [key for key in keys if len({own.get(key) for own in overridden}) > 1]
 
 
-def print_leaderboard(rows: Sequence[LeaderboardRow], console: Console | None = None, top: int | None = None) -> None:
-    """Prints rows as a table; with `top`, only the first ones and no errors of failed runs."""
+def print_leaderboard(rows: Sequence[LeaderboardRow], console: Console | None = None) -> None:
+    """Prints rows as a table, and the errors of failed runs."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    shown = rows[:top]
-    part = f": {len(shown)} of {len(rows)} runs" if len(shown) < len(rows) else ""
-    table = Table(
-        title=f"Leaderboard{part}", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
-    )
+    table = Table(title="Leaderboard", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for heading in headings(rows):
         table.add_column(escape(heading), overflow="fold", no_wrap=heading == "status")
-    for row in shown:
+    for row in rows:
         style = {"failed": "red", "finished": None}.get(row.status, "yellow")
         table.add_row(*map(escape, cells(row)), style=style)
     console = console or Console()
     console.print(table)
-    if top is not None:
-        return
     console.print(legend(rows))
     for row in rows:
         if row.error:

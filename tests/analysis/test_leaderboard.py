@@ -71,17 +71,6 @@ def test_printed(sweep: Path) -> None:
     assert out.index("0.0100") < out.index("0.0200")
 
 
-def test_only_the_leaders(sweep: Path) -> None:
-    console = Console(file=io.StringIO(), width=160, color_system=None)
-    print_leaderboard(leaderboard(sweep), console, top=1)
-    assert isinstance(console.file, io.StringIO)
-    out = console.file.getvalue()
-    assert "1 of 5 runs" in out
-    assert "0.0100" in out
-    assert "0.0200" not in out
-    assert "oops" not in out
-
-
 def test_csv(sweep: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(leaderboard(sweep)))))
     assert [row["run"] for row in rows] == ["1", "0", "4", "3", "2"]

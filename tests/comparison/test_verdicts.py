@@ -6,29 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compare_tools import CPU, GPU, write_arm, write_run
+from compare_tools import CPU, DENSE, GPU, SHORTER, compared, study, write_arm, write_run
 
 from ast_experiments.comparison.arms import group
-from ast_experiments.comparison.compare import Comparison, compare
+from ast_experiments.comparison.compare import compare
 from ast_experiments.comparison.criteria import criteria, level
 from ast_experiments.comparison.runs import load
 from ast_experiments.comparison.verdicts import ArmResult
-from ast_experiments.comparison.wording import findings, remarks
-
-DENSE, SHORTER, RS2 = (95.0, 95.1, 94.9), (93.0, 93.1, 92.9), (92.8, 92.9, 92.7)
-
-
-def study(root: Path, accuracies: tuple[float, ...] = (94.0, 94.1, 93.9), cost: float = 40.0, **changes: Any) -> Path:
-    """Dense, dense for 40 % of the epochs, rs2 at 0.4, and a method."""
-    write_arm(root, "dense", DENSE, 100, epochs=10)
-    write_arm(root, "dense", SHORTER, 41, epochs=4, tags=["baseline=dense_shorter:ast"])
-    write_arm(root, "rs2", RS2, 40, rate=0.4, tags=["baseline=rs2:ast"])
-    write_arm(root, "ast", accuracies, cost, **({"rate": 0.4} | changes))
-    return root
-
-
-def compared(root: Path, **options: Any) -> Comparison:
-    return compare(load([root]), "cifar10", **options)
+from ast_experiments.comparison.wording import remarks
 
 
 def judged(root: Path, method: str = "ast", **options: Any) -> ArmResult:
@@ -52,39 +37,6 @@ def test_words(tmp_path: Path, accuracies: tuple[float, ...], word: str, differe
     assert each.verdict.difference is not None
     assert each.verdict.difference.mean == pytest.approx(difference, abs=1e-9)
     assert each.verdict.difference.n == 3
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "begin"),
-    [
-        ((94.0, 94.1, 93.9), "ast beats uniform training: +1.00 ["),
-        ((93.02, 93.12, 92.9), "ast equals uniform training within ± 0.2 points: +0.01 ["),
-        ((92.0, 92.1, 91.9), "ast loses to uniform training: -1.00 ["),
-        ((94.0, 92.0, 93.5), "ast against uniform training: undecided: +0.17 ["),
-    ],
-)
-def test_findings(tmp_path: Path, accuracies: tuple[float, ...], begin: str) -> None:
-    comparison = compared(study(tmp_path, accuracies))
-    (finding,) = findings(comparison.results, comparison.rules)
-    assert finding.startswith(begin)
-    assert "at equal joules" in finding
-    assert "(3 seeds)." in finding
-    assert ("fewer joules" in finding) == ("beats" in finding)
-
-
-def test_findings_without_a_verdict(tmp_path: Path) -> None:
-    write_arm(tmp_path, "ast", [94.0], 40)
-    comparison = compared(tmp_path)
-    assert findings(comparison.results, comparison.rules)[0].startswith("ast: no verdict. ")
-    assert findings((), comparison.rules) == ["There is no method to judge: all runs are uniform baselines."]
-
-
-def test_the_criteria_judge_ast_on_its_own_data_alone(tmp_path: Path) -> None:
-    for dataset in ("cifar10", "digits"):
-        for method in ("ast", "ast_fresh", "infobatch"):
-            write_arm(tmp_path / dataset / method, method, [76.0], 40, rate=0.1, dataset=dataset)
-    assert [met.arm.method for met in compared(tmp_path).criteria] == ["ast", "ast_fresh"]
-    assert compare(load([tmp_path]), "digits").criteria == ()
 
 
 def test_savings_against_dense(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ast_experiments.comparison.compare import Comparison, compare
+from ast_experiments.comparison.runs import load
+
 GPU = {
     "device": "cuda",
     "precision": "bfloat16",
@@ -126,3 +129,19 @@ def _rows(result: dict[str, Any], rate: float, epochs: int, cost: float) -> list
             }
         )
     return rows
+
+
+DENSE, SHORTER, RS2 = (95.0, 95.1, 94.9), (93.0, 93.1, 92.9), (92.8, 92.9, 92.7)
+
+
+def study(root: Path, accuracies: tuple[float, ...] = (94.0, 94.1, 93.9), cost: float = 40.0, **changes: Any) -> Path:
+    """Dense, dense for 40 % of the epochs, rs2 at 0.4, and a method."""
+    write_arm(root, "dense", DENSE, 100, epochs=10)
+    write_arm(root, "dense", SHORTER, 41, epochs=4, tags=["baseline=dense_shorter:ast"])
+    write_arm(root, "rs2", RS2, 40, rate=0.4, tags=["baseline=rs2:ast"])
+    write_arm(root, "ast", accuracies, cost, **({"rate": 0.4} | changes))
+    return root
+
+
+def compared(root: Path, **options: Any) -> Comparison:
+    return compare(load([root]), "cifar10", **options)

@@ -112,11 +112,15 @@ def test_a_failed_run_ends_cleanly(terminal: bool, rows: int) -> None:
 
 def test_what_is_over_is_not_shown() -> None:
     file = io.StringIO()
-    tracker = ConsoleTracker(2, "t", console=Console(file=file, width=200))
-    for row in (STEP, EPOCH, {"kind": "step", "step": 30, "train/loss": 1.0}, EPOCH):
-        tracker.log(row)
-    first, second = file.getvalue().splitlines()
-    assert ("target" in first, "target" in second) == (True, "epoch/target" in EPOCH)
+    console = Console(file=file, force_terminal=True, width=200, color_system=None)
+    tracker = ConsoleTracker(2, "t", console=console, interval=0.0)
+    tracker.log(STEP)
+    assert "threshold 0.7123" in file.getvalue()
+    shown = len(file.getvalue())
+    tracker.log({"kind": "step", "step": 30, "epoch": 0.6, "train/loss": 1.25})
+    tracker.finish({"status": "finished"})
+    assert "loss 1.2500" in file.getvalue()[shown:]
+    assert "threshold" not in file.getvalue()[shown:]
 
 
 def test_finish_before_any_row() -> None:

@@ -47,7 +47,7 @@ def log_quantile(scores: np.ndarray, target: float) -> tuple[float, float]:
 
 
 def quantiles(values: np.ndarray, shares: list[float]) -> list[float]:
-    """Returns quantiles as `np.quantile` defines them, linear between neighbours, at a quarter of its fixed cost.
+    """Returns quantiles as `np.quantile` defines them, linear between neighbours, at a third of its fixed cost.
 
     Args:
         values: Shape (n,), n >= 1.
