@@ -1,6 +1,6 @@
 """Studies in joules on one NVIDIA GPU, and the cost of this project's loop there.
 
-    python scripts/study_gpu.py                     everything; typed again, it goes on where it stopped
+    python scripts/study_gpu.py                     everything; typed again, it resumes where it stopped
     python scripts/study_gpu.py airnet loop         some parts
     python scripts/study_gpu.py --small             the same with a few rows, to try the script anywhere
 

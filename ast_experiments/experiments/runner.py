@@ -161,7 +161,7 @@ def resumable(command: str, status: Callable[[], str]) -> Iterator[None]:
         yield
     except (Interrupted, KeyboardInterrupt) as signal:
         reason = str(signal).partition(";")[0] or "stopped"
-        raise Interrupted(f"{reason}; {status()}; go on with: {command}") from None
+        raise Interrupted(f"{reason}; {status()}; resume with: {command}") from None
 
 
 def print_failure(title: str, error: str, folder: Path) -> None:

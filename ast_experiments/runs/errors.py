@@ -32,7 +32,7 @@ def explain(error: Exception, config: Config, folder: Path) -> Exception:
             rows, less = f"{rows} hardware.batch_scale={scale:g}", f"hardware.batch_scale={scale / 2:g}"
         method = build_method(config.method, config.controller, config.significance)
         whole = config.hardware.auto_batch or method.trains_every_row
-        resume = "" if whole else f"go on with: {again} hardware.auto_batch=true, or "
+        resume = "" if whole else f"resume with: {again} hardware.auto_batch=true, or "
         return OutOfMemory(f"out of memory with {rows}; {resume}start a new run with {less}")
     if distributed.size() > 1 and _lost(error):
         return LostProcess(

@@ -59,7 +59,7 @@ def run_ranks(config: Config, folder: Path, overrides: Sequence[str], count: int
         for error in sorted(told, key=lambda error: isinstance(error, Interrupted)):
             raise error
         if signalled is not None and -signalled in codes:  # before a rank could handle the signal
-            raise Interrupted(f"{signalled.name}; go on with: ast-resume {short_path(folder)}")
+            raise Interrupted(f"{signalled.name}; resume with: ast-resume {short_path(folder)}")
         for rank, code in sorted(enumerate(codes), key=lambda end: end[1] or 0):  # killed processes first
             if code and rank not in lost:
                 raise UserError(f"process {rank} of {count} ended with exit code {code}; see {folder / 'train.log'}")

@@ -163,10 +163,10 @@ class Execution:
 
         if isinstance(error, Interrupted):
             self.result |= {"status": "interrupted", "error": f"stopped by {error}"}
-            return Interrupted(f"{error}; go on with: ast-resume {short_path(self._folder)}")
+            return Interrupted(f"{error}; resume with: ast-resume {short_path(self._folder)}")
         if isinstance(error, KeyboardInterrupt):
             self.result |= {"status": "interrupted", "error": AT_ONCE}
-            return KeyboardInterrupt(f"{AT_ONCE}; go on with: ast-resume {short_path(self._folder)}")
+            return KeyboardInterrupt(f"{AT_ONCE}; resume with: ast-resume {short_path(self._folder)}")
         explained = explain(error, self._config, self._folder) if isinstance(error, Exception) else error
         recorded = explained if isinstance(explained, OutOfMemory | LostProcess) else error
         self.result["error"] = f"{type(recorded).__name__}: {recorded}"
@@ -226,7 +226,7 @@ def _run_ranks(config: Config, folder: Path, overrides: Sequence[str], count: in
         run_ranks(config, folder, overrides, count)
     except KeyboardInterrupt as error:
         ended = {"status": "interrupted", "error": AT_ONCE}
-        raise KeyboardInterrupt(f"{AT_ONCE}; go on with: ast-resume {short_path(folder)}") from error
+        raise KeyboardInterrupt(f"{AT_ONCE}; resume with: ast-resume {short_path(folder)}") from error
     except Interrupted as error:
         ended = {"status": "interrupted", "error": f"stopped by {str(error).partition(';')[0]}"}
         raise

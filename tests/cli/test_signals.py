@@ -55,6 +55,6 @@ def test_twice_within_a_moment(tmp_path: Path, processes: int) -> None:
     _, errors = started.communicate(timeout=300)
     result = json.loads((folder / "result.json").read_text())
     assert started.returncode == 75
-    assert errors.splitlines()[-1] == "interrupted: SIGTERM; go on with: ast-resume run"
+    assert errors.splitlines()[-1] == "interrupted: SIGTERM; resume with: ast-resume run"
     assert (result["status"], result["error"]) == ("interrupted", "stopped by SIGTERM")
     assert (folder / "checkpoints" / "last.pt").is_file()

@@ -91,14 +91,14 @@ def test_another_config_and_another_process_are_refused(job: Job, monkeypatch: p
 
 def test_a_callback_stops_its_run_and_a_signal_stops_all(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(watch: Any) -> Mapping[str, Any]:
-        raise Interrupted(f"{watch({'kind': 'epoch'}) or 'SIGINT'}; go on with: ast-resume somewhere")
+        raise Interrupted(f"{watch({'kind': 'epoch'}) or 'SIGINT'}; resume with: ast-resume somewhere")
 
     execute_with(monkeypatch, train)
     assert run_job(job, callback=lambda row: "poor").stopped == "poor"
     with pytest.raises(Interrupted, match="SIGINT"):
         run_job(job, callback=lambda row: None)
     with (
-        pytest.raises(Interrupted, match=r"^SIGINT; 1 of 2 are done; go on with: ast-bench s$"),
+        pytest.raises(Interrupted, match=r"^SIGINT; 1 of 2 are done; resume with: ast-bench s$"),
         resumable("ast-bench s", lambda: "1 of 2 are done"),
     ):
         run_job(job, callback=lambda row: None)

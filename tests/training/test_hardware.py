@@ -158,7 +158,7 @@ def test_a_run_whose_time_is_up_is_saved_and_goes_on(tmp_path: Path, monkeypatch
     run(tmp_path / "whole", [])
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_step", late)
-        with pytest.raises(Interrupted, match=r"hardware.max_hours=8.5; go on with: ast-resume"):
+        with pytest.raises(Interrupted, match=r"hardware.max_hours=8.5; resume with: ast-resume"):
             run(tmp_path / "stopped", ["hardware.max_hours=8.5"])
     state = json.loads((tmp_path / "stopped" / "result.json").read_text())
     assert (state["status"], state["steps"]) == ("interrupted", 7)
@@ -278,7 +278,7 @@ def test_out_of_memory_is_told_and_the_run_goes_on_in_parts(
         small_device(patch, 20)
         with pytest.raises(OutOfMemory) as raised:
             run(tmp_path, ["recipe.eval_batch_size=100"])
-        told = f"out of memory with recipe.batch_size=32; go on with: ast-resume {tmp_path} hardware.auto_batch=true"
+        told = f"out of memory with recipe.batch_size=32; resume with: ast-resume {tmp_path} hardware.auto_batch=true"
         assert str(raised.value) == f"{told}, or start a new run with recipe.batch_size=16"
         result = json.loads((tmp_path / "result.json").read_text())
         assert (result["status"], result["error"]) == ("failed", f"OutOfMemory: {raised.value}")
@@ -332,7 +332,7 @@ def test_a_batch_that_fits_is_trained_as_it_is(tmp_path: Path) -> None:
 def test_processes_are_started_stopped_and_resumed(tmp_path: Path) -> None:
     two = ["hardware.processes=2", "dataset.train_rows=600", "hardware.threads=1"]
     folder = tmp_path / "two"
-    with pytest.raises(Interrupted, match=r"hardware.max_hours=1e-06; go on with: ast-resume"):
+    with pytest.raises(Interrupted, match=r"hardware.max_hours=1e-06; resume with: ast-resume"):
         run(folder, [*two, "hardware.max_hours=1e-6"])
     assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
     resume(folder, ["hardware.max_hours=null"])

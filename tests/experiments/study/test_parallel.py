@@ -84,7 +84,7 @@ def test_a_stopped_study_resumes_and_repeats_nothing(tmp_path: Path, sent: signa
         assert process.returncode == 75
         assert errors.startswith("interrupted: SIGTERM; ")
         assert errors.count("\n") == 1
-        assert "runs are done; go on with: ast-bench outputs/studies/s jobs=2" in errors
+        assert "runs are done; resume with: ast-bench outputs/studies/s jobs=2" in errors
     before = ended(study)
     process = bench(tmp_path, *command)
     _, errors = process.communicate()

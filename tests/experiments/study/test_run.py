@@ -60,10 +60,10 @@ def test_a_study_resumes_and_skips_what_fails(
     command = ["methods=[ast]", "seeds=2", "name=s", *TINY]
     # The second run ends by Ctrl-C.
     with monkeypatch.context() as patch:
-        stop = Interrupted("SIGINT; go on with: ast-resume somewhere")
+        stop = Interrupted("SIGINT; resume with: ast-resume somewhere")
         breaking(patch, lambda config: config.method.name == "ast", stop)
         with pytest.raises(
-            Interrupted, match=r"SIGINT; 1 of 10 runs are done; go on with: ast-bench outputs/studies/s"
+            Interrupted, match=r"SIGINT; 1 of 10 runs are done; resume with: ast-bench outputs/studies/s"
         ):
             bench(patch, *command)
     assert list(results(study)) == ["runs/dense/seed_0"]
@@ -173,6 +173,6 @@ def test_an_interrupt_between_runs_says_how_to_continue(monkeypatch: pytest.Monk
     monkeypatch.setattr(queue, "decide", stop)
     monkeypatch.setattr(queue, "pending", list)
     with pytest.raises(
-        Interrupted, match=r"stopped; 0 of [0-9]+ runs are done; go on with: ast-bench outputs/studies/s"
+        Interrupted, match=r"stopped; 0 of [0-9]+ runs are done; resume with: ast-bench outputs/studies/s"
     ):
         run_study(queue)

@@ -92,7 +92,7 @@ def invent(monkeypatch: pytest.MonkeyPatch, figures: Callable[[Config], Mapping[
             row = {"kind": "epoch", "epoch": float(epoch), "progress": epoch / len(curve), "val/accuracy": accuracy}
             reason = watch and watch(row)
             if reason:
-                raise Interrupted(f"{reason}; go on with: ast-resume somewhere")
+                raise Interrupted(f"{reason}; resume with: ast-resume somewhere")
         results.write(folder, result)
         return result
 
@@ -115,7 +115,8 @@ def test_an_interrupted_search_finds_the_same_as_a_whole_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(launch, "execute", stopped)
-        with pytest.raises(Interrupted, match=r"SIGINT; 1 of 3 trials are done; go on with: ast-tune outputs/tune/cut"):
+        told = r"SIGINT; 1 of 3 trials are done; resume with: ast-tune outputs/tune/cut"
+        with pytest.raises(Interrupted, match=told):
             search(patch, *SPACE, *TINY, "trials=3", "name=cut")
     assert [trial["status"] for trial in trials("cut")] == ["finished", "interrupted"]
     assert search(monkeypatch, *TINY, *SPACE, "trials=3", "name=cut") == 0  # in another order
@@ -315,7 +316,7 @@ def test_a_broken_request_is_refused(tmp_path: Path) -> None:
 
 def test_a_stopped_run_resumes(tmp_path: Path) -> None:
     config = load_config([*TINY, "tracking.console=false"])
-    with pytest.raises(Interrupted, match="enough; go on with: ast-resume"):
+    with pytest.raises(Interrupted, match="enough; resume with: ast-resume"):
         launch.execute(config, tmp_path, watch=lambda row: "enough" if row["kind"] == "epoch" else None)
     stopped = json.loads((tmp_path / "result.json").read_text())
     assert (stopped["status"], stopped["error"], stopped["epochs"]) == ("interrupted", "stopped by enough", 1)
