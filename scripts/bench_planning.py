@@ -5,8 +5,9 @@
 For each size, a process of its own plans and commits epochs of stale AST. Memory is how far the resident set grows, as
 the kernel counts it, from before the sample history is made to the peak of all epochs, so it holds everything: the
 history, the plan, and what planning needs meanwhile. Seconds are processor seconds, because other programs may share
-the machine. `crops` is the plan of an epoch of squares that are kept in memory (`dataset.stored_size`): row and crop of
-each planned sample. Needs Linux.
+the machine. `ranks` are two processes that plan together, over gloo: rank 0 plans, the other one gets its rows.
+`crops` is the plan of an epoch of squares that are kept in memory (`dataset.stored_size`): row and crop of each planned
+sample. Needs Linux.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import platform
+import socket
 import subprocess
 import sys
 import time
@@ -25,7 +28,7 @@ import numpy as np
 import torch
 
 SIZES = (1_280_000, 14_000_000)
-RATE, BATCH, EPOCHS, CHUNK = 0.4, 256, 3, 1 << 16
+RATE, BATCH, EPOCHS, CHUNK, RANKS = 0.4, 256, 3, 1 << 16, 2
 
 
 def resident(key: str) -> int:
@@ -43,6 +46,7 @@ def forget_peak() -> int:
 
 def plan_epochs(samples: int) -> dict[str, Any]:
     """Plans and commits epochs of stale AST; the seconds are those of the last one, which is planned under control."""
+    from ast_experiments.core import distributed
     from ast_experiments.selection.context import Context
     from ast_experiments.selection.control.pi import PI
     from ast_experiments.selection.methods.ast import AST
@@ -57,9 +61,9 @@ def plan_epochs(samples: int) -> dict[str, Any]:
     for epoch in range(EPOCHS):
         begun = time.process_time()
         plan = selector.plan(epoch, RATE)
-        plan_s, rate = time.process_time() - begun, len(plan.ids) / samples
-        for first in range(0, samples, CHUNK):  # every sample has a loss after the first epoch
-            ids = torch.arange(first, min(first + CHUNK, samples))
+        plan_s, rate = time.process_time() - begun, plan.rows / samples
+        for first in range(0, samples, CHUNK):  # every sample has a loss after the first epoch, each from one rank
+            ids = torch.arange(first, min(first + CHUNK, samples))[distributed.rank() :: distributed.size()]
             selector.history.record(ids, torch.from_numpy(rng.lognormal(-1, 1, len(ids)).astype(np.float32)))
         begun = time.process_time()
         selector.end_epoch(nothing)
@@ -93,13 +97,38 @@ def plan_crops(samples: int) -> dict[str, Any]:
     }
 
 
+def measure(command: list[str], ranks: int = 1) -> list[dict[str, Any]]:
+    """Runs the command once for each rank at the same time; returns what each printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(ranks)}
+    environments = [{**group, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+    started = [
+        subprocess.Popen(command, env=os.environ | (own if ranks > 1 else {}), stdout=subprocess.PIPE, text=True)
+        for own in environments
+    ]
+    said = [each.communicate()[0] for each in started]
+    if any(each.returncode for each in started):
+        raise SystemExit("a process failed")
+    return [json.loads(each) for each in said]
+
+
 def main() -> None:
     """Measures each size in a process of its own and writes the file."""
+    from ast_experiments.core import distributed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
+
+    if args.one and distributed.launched():
+        distributed.init()
+        for size in (1000, args.one):
+            found = plan_epochs(size)
+        print(json.dumps(found))
+        return
     if args.one:
         for size in (1000, args.one):  # the first loads what is imported on the way
             found = {"samples": size, **plan_epochs(size), **plan_crops(size)}
@@ -108,7 +137,7 @@ def main() -> None:
     rows = []
     for size in args.sizes:
         command = [sys.executable, __file__, "--one", str(size)]
-        rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+        rows.append({**measure(command)[0], "ranks": measure(command, ranks=RANKS)})
         print(rows[-1], flush=True)
     found = {
         "title": "Planning an epoch of stale AST, by the number of samples",

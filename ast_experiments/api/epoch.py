@@ -20,7 +20,7 @@ class Epoch:
     """The batches of an epoch and how many of them are trained.
 
     Args:
-        plan: Of all ranks.
+        plan: As the selector returns it.
         number: Counted from 0.
         target: Target rate.
         done: Batches that are trained.
@@ -39,6 +39,7 @@ class Epoch:
         own = plan.shard(rank, self._ranks)
         self.plan, self.number, self.target, self.done, self.batches = plan, number, target, done, plan.batches
         self._ids, self._sizes = own.ids, plan.batch_sizes
+        self._any = own.ids[:1] if len(own.ids) else np.zeros(1, np.int64)
         self._weights = None if own.weights is None else torch.from_numpy(own.weights).to(device)
         self._rows = [rows * (rank + 1) // self._ranks - rows * rank // self._ranks for rows in self._sizes]
         self._bounds: list[int] = np.cumsum([0, *self._rows]).tolist()
@@ -64,7 +65,7 @@ class Epoch:
 
     def ids(self, batch: int) -> np.ndarray:
         """Returns this rank's ids of a batch; one sample where it has none, because it steps with the others."""
-        return self._ids[self._bounds[batch] : self._bounds[batch + 1]] if self._rows[batch] else self.plan.ids[:1]
+        return self._ids[self._bounds[batch] : self._bounds[batch + 1]] if self._rows[batch] else self._any
 
     def remaining(self) -> Iterator[list[int]]:
         """Yields this rank's ids of each batch to come."""

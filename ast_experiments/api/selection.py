@@ -147,11 +147,13 @@ class Selection:
         plan = self._selector.plan(self.epoch, target)
         if not plan.batches:
             raise UserError(
-                f"epoch {self.epoch} trains {len(plan.ids)} rows, which fill no batch of {self._batch_size}; "
+                f"epoch {self.epoch} trains {plan.rows} rows, which fill no batch of {self._batch_size}; "
                 f"type batch_size={max(1, int(target * self._size) // 4)} or so"
             )
         resumed, self._resumed = self._resumed or {}, None
-        if resumed.get("ids") is not None and not np.array_equal(plan.ids, resumed["ids"].numpy()):
+        ids = resumed.get("ids")
+        differs = ids is not None and plan.whole is None and not np.array_equal(plan.ids, ids.numpy())
+        if ids is not None and distributed.any_rank(differs):
             raise UserError("the plan of the epoch is not the one in the state: the code or the settings have changed")
         with plain_words():
             self._now = Epoch(plan, self.epoch, target, resumed.get("batch", 0), self.device)

@@ -1,15 +1,17 @@
 """Collective operations between the ranks of a data-parallel run, under torch.distributed's words.
 
 With one process every function returns its argument. A global batch of B rows is cut into consecutive shards, one for
-each rank. All ranks plan the same epoch, so they exchange only what depends on their own rows.
+each rank. All ranks train the same plan, which rank 0 makes or each of them does; beyond that they exchange only what
+depends on their own rows.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -40,12 +42,26 @@ def shard(rows: int) -> slice:
     return slice(rows * rank() // size(), rows * (rank() + 1) // size())
 
 
+def carrier() -> torch.device:
+    """Returns where tensors have to be to travel: on the CPU, or on the GPU if the process group knows no other."""
+    return torch.device("cpu" if "cpu" in dist.get_backend_config() else "cuda")
+
+
 def all_reduce_sum(values: Tensor) -> Tensor:
     """Sums a tensor, of the same shape on every rank, over all ranks."""
     if size() == 1:
         return values
     values = values.clone()
     dist.all_reduce(values)
+    return values
+
+
+def reduce_sum(values: Tensor) -> Tensor:
+    """Sums a tensor, of the same shape on every rank, over all ranks; what other ranks than 0 get has no meaning."""
+    if size() == 1:
+        return values
+    values = values.clone()
+    dist.reduce(values, 0)
     return values
 
 
@@ -69,7 +85,7 @@ def all_reduce_min(count: int, device: torch.device) -> int:
 
 def any_rank(flag: bool) -> bool:
     """Returns whether the flag is set on at least one rank."""
-    return flag if size() == 1 else all_reduce_min(0 if flag else 1, torch.device("cpu")) == 0
+    return flag if size() == 1 else all_reduce_min(0 if flag else 1, carrier()) == 0
 
 
 def all_reduce_mean(values: Tensor) -> Tensor:
@@ -116,6 +132,23 @@ def broadcast_object(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box)
     return box[0]
+
+
+def broadcast_array(values: np.ndarray, rows: int, piece: int) -> Iterator[np.ndarray]:
+    """Yields the first rows of an array of rank 0 on every rank, in pieces, so that no other rank has to hold it whole.
+
+    Args:
+        values: Shape (n,) on rank 0; elsewhere only its dtype counts.
+        rows: At most n.
+        piece: Rows at a time.
+    """
+    device = carrier()
+    for first in range(0, rows, piece):
+        last = min(first + piece, rows)
+        here = values[first:last] if rank() == 0 else np.empty(last - first, values.dtype)
+        there = torch.from_numpy(np.ascontiguousarray(here)).to(device)
+        dist.broadcast(there, 0)
+        yield there.cpu().numpy()
 
 
 def gather_objects(value: Any) -> list[Any]:

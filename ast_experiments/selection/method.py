@@ -1,9 +1,9 @@
 """The selection interface: a base class with one hook to write and no-op defaults for the rest.
 
-In a data-parallel run every rank has a method of its own. `plan` decides for all ranks and must return the same plan on
-each. A loaded batch holds this rank's part of a planned batch; `Batch.rows` counts the rows of all ranks. The sample
-history is merged over the ranks at the end of each epoch. Anything else a method learns it has to exchange itself, with
-the functions of `core.distributed`.
+In a data-parallel run every rank has a method of its own. `plan` decides for all ranks: rank 0 makes the plan and sends
+the others their rows (`planned_on_rank_0`), or every rank makes the same one. A loaded batch holds this rank's part of
+a planned batch; `Batch.rows` counts the rows of all ranks. The sample history is merged over the ranks at the end of
+each epoch. Anything else a method learns it has to exchange itself, with the functions of `core.distributed`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ class Method(ABC):
         keeps_history: Whether the run records a score for each trained row.
         waits_for_scores: Whether rows are drawn uniformly until every sample has a score.
         needs_holdout: Whether samples must be held out from training.
+        planned_on_rank_0: Whether rank 0 plans for all ranks. Only for a method whose `score` uses nothing that `plan`
+            has set: other ranks call neither `plan` nor `rescore`, and keep no history. A method that writes `select`,
+            `weigh`, `observe`, `signals` or `end_epoch` is planned on every rank all the same.
         trains_every_row: Whether every loaded row goes through the training pass, so that a low rate saves no work.
         fills_batches: Whether rows that it chooses from loaded batches wait until they fill one.
         unmixable: Why the method does not work with `mixup`, `cutmix` or `soft_labels`, by setting.
@@ -71,6 +74,7 @@ class Method(ABC):
     keeps_history: ClassVar[bool] = True
     waits_for_scores: ClassVar[bool] = False
     needs_holdout: ClassVar[bool] = False
+    planned_on_rank_0: ClassVar[bool] = False
     trains_every_row: ClassVar[bool] = False
     unmixable: ClassVar[Mapping[str, str]] = {}
     uses_controller: bool = True

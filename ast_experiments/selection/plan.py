@@ -7,6 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ast_experiments.core import distributed
+
+PIECE = 1 << 16
+"""Rows of a plan that travel at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -23,6 +28,7 @@ class Plan:
         trace: Control signals by batch, each of shape (batches,); keys are those of the step log
             (`control/threshold`, ...), and `picked`: how many of the rows offered since the batch before were picked,
             where that is not what the batch holds. Values that are not known in advance are left out.
+        whole: Rows of the plan on all ranks, if `ids` and `weights` hold those of one rank only; None if they hold all.
     """
 
     ids: np.ndarray
@@ -33,23 +39,34 @@ class Plan:
     lr_scale: float = 1.0
     offered_by_batch: np.ndarray | None = None
     trace: Mapping[str, np.ndarray] = field(default_factory=dict)
+    whole: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of planned rows, on all ranks."""
+        return len(self.ids) if self.whole is None else self.whole
 
     @property
     def batches(self) -> int:
         """Number of batches that the plan loads."""
-        full, rest = divmod(len(self.ids), self.load_batch)
+        full, rest = divmod(self.rows, self.load_batch)
         return full + bool(rest and self.keep_short)
+
+    @property
+    def loaded(self) -> int:
+        """Number of rows that the plan loads, on all ranks."""
+        return min(self.batches * self.load_batch, self.rows)
 
     @property
     def batch_sizes(self) -> list[int]:
         """Rows of each batch that the plan loads, on all ranks."""
-        return [min(self.load_batch, len(self.ids) - at * self.load_batch) for at in range(self.batches)]
+        return [min(self.load_batch, self.rows - at * self.load_batch) for at in range(self.batches)]
 
     def offered_by(self, batch: int) -> int:
         """Returns the rows offered by the time the batch of this index is loaded."""
         if self.offered_by_batch is not None:
             return int(self.offered_by_batch[batch])
-        return round(self.offered * min((batch + 1) * self.load_batch, len(self.ids)) / len(self.ids))
+        return round(self.offered * min((batch + 1) * self.load_batch, self.rows) / self.rows)
 
     def shard(self, rank: int, size: int) -> Plan:
         """Returns the plan of the rows that one rank loads.
@@ -63,10 +80,38 @@ class Plan:
         """
         if size == 1:
             return self
-        rows = [
-            np.arange(rows * rank // size, rows * (rank + 1) // size) + at * self.load_batch
-            for at, rows in enumerate(self.batch_sizes)
-        ]
-        own = np.concatenate(rows) if rows else np.empty(0, np.int64)
-        weights = None if self.weights is None else self.weights[own]
-        return replace(self, ids=self.ids[own], weights=weights, load_batch=self.load_batch // size)
+        if self.whole is not None:
+            return replace(self, load_batch=self.load_batch // size, whole=None)
+        ids = cut(self.ids[: self.loaded], self.load_batch, rank, size)
+        weights = None if self.weights is None else cut(self.weights[: self.loaded], self.load_batch, rank, size)
+        return replace(self, ids=ids, weights=weights, load_batch=self.load_batch // size)
+
+
+def cut(values: np.ndarray, batch: int, rank: int, size: int) -> np.ndarray:
+    """Returns one rank's part of each batch of values, shape (n,); the last batch may be short."""
+    whole = len(values) // batch * batch
+    full, rest = values[:whole].reshape(-1, batch), values[whole:]
+    own = full[:, batch * rank // size : batch * (rank + 1) // size].ravel()
+    return np.concatenate([own, rest[len(rest) * rank // size : len(rest) * (rank + 1) // size]])
+
+
+def shared(plan: Plan | None) -> Plan:
+    """Sends each rank its rows of the plan of rank 0, which keeps all of them; the other ranks give None."""
+    frame = None
+    if plan is not None:
+        weights = None if plan.weights is None else plan.weights[:0]
+        frame = replace(plan, ids=plan.ids[:0], weights=weights, whole=plan.rows)
+    own: Plan = distributed.broadcast_object(frame)
+    given = own if plan is None else plan
+    ids = _own_rows(own, given.ids)
+    weights = None if given.weights is None else _own_rows(own, given.weights)
+    return replace(own, ids=ids, weights=weights) if plan is None else plan
+
+
+def _own_rows(plan: Plan, values: np.ndarray) -> np.ndarray:
+    """Sends the rows that a plan loads, in pieces of whole batches; returns those of this rank, on rank 0 none."""
+    own, rank, size = [values[:0]], distributed.rank(), distributed.size()
+    for piece in distributed.broadcast_array(values, plan.loaded, max(1, PIECE // plan.load_batch) * plan.load_batch):
+        if rank:
+            own.append(cut(piece, plan.load_batch, rank, size))
+    return np.concatenate(own)

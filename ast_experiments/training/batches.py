@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import UserError
@@ -16,7 +18,7 @@ def planned_batches(loader: Loader, plan: Plan, epoch: int, start: int = 0) -> I
 
     Args:
         loader: Of training samples.
-        plan: The epoch's plan, of all ranks.
+        plan: The epoch's plan.
         epoch: Counted from 0.
         start: First batch to load.
 
@@ -38,5 +40,5 @@ def planned_batches(loader: Loader, plan: Plan, epoch: int, start: int = 0) -> I
     for rows in plan.batch_sizes[start:]:
         batch = next(loaded, None)
         if batch is None:
-            batch = loader.fetch(plan.ids[:1], epoch).take(slice(0, 0))
+            batch = loader.fetch(np.zeros(1, np.int64), epoch).take(slice(0, 0))
         yield batch.take(slice(None), rows)

@@ -80,12 +80,13 @@ class Trainer(TrainingState):
         target = self.target.of(epoch, self.history.spent) if saved is None else saved["target"]
         with self.ledger.phase("plan"):
             plan = self.selector.plan(epoch, target)
-        if saved is not None and not np.array_equal(plan.ids, saved["ids"].numpy()):
+        differs = saved is not None and plan.whole is None and not np.array_equal(plan.ids, saved["ids"].numpy())
+        if saved is not None and distributed.any_rank(differs):
             raise UserError(
                 "the epoch's plan differs from the one in the checkpoint, because the code or the data changed; "
                 "restore them, or start a new run with ast-train"
             )
-        self.clock.begin(epoch, min(len(plan.ids), target * plan.offered), self.target.later_rows(epoch, target, plan))
+        self.clock.begin(epoch, min(plan.rows, target * plan.offered), self.target.later_rows(epoch, target, plan))
         return plan, target
 
     def _load(self, plan: Plan) -> Iterator[Batch]:

@@ -57,7 +57,7 @@ class TargetRate:
         """
         later = range(epoch + 1, self.epochs)
         if self.setpoint is None:
-            return [float(len(plan.ids))] * len(later)
+            return [float(plan.rows)] * len(later)
         scale = 1.0 if self.budget is None else target / self.setpoint.target(epoch, self.epochs)
         return [scale * self.setpoint.target(each, self.epochs) * plan.offered for each in later]
 

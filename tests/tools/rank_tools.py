@@ -1,6 +1,7 @@
 """Ranks as threads: the package's own `ranks` functions over a stand-in for torch.distributed."""
 
 import threading
+from copy import deepcopy
 
 import torch
 import torch.distributed as dist
@@ -44,6 +45,23 @@ class Threads:
         found = torch.stack(self.exchange(tensor))
         reduce = {dist.ReduceOp.MIN: torch.amin, dist.ReduceOp.MAX: torch.amax}.get(op, torch.sum)
         tensor.copy_(reduce(found, dim=0))
+
+    def reduce(self, tensor, dst):
+        found = torch.stack(self.exchange(tensor))
+        tensor.copy_(found.sum(dim=0) if self.own.rank == dst else torch.full_like(tensor, -7))  # undefined elsewhere
+
+    def broadcast(self, tensor, src):
+        tensor.copy_(self.exchange(tensor)[src])
+
+    def broadcast_object_list(self, box):
+        if self.own.rank == 0:
+            self.slots[0] = box[0]
+        self.barrier.wait()
+        box[0] = deepcopy(self.slots[0])
+        self.barrier.wait()
+
+    def get_backend_config(self):
+        return "cpu:gloo"
 
     def all_gather(self, parts, tensor):
         for part, theirs in zip(parts, self.exchange(tensor), strict=True):

@@ -120,6 +120,7 @@ class AST(Method):
 
     rate_schedule = "falling"
     waits_for_scores = True
+    planned_on_rank_0 = True
     averaged = AVERAGED
 
     def __init__(

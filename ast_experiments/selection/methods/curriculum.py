@@ -32,6 +32,7 @@ class Curriculum(Method):
     """
 
     rate = None
+    planned_on_rank_0 = True
 
     def __init__(self, *, start: Rate = 0.2, ramp: Rate = 0.5) -> None:
         self._start, self._ramp = start, ramp

@@ -11,6 +11,7 @@ class Dense(Method):
     """Trains on all samples in a new order each epoch; keeps the last short batch."""
 
     rate, scoring, uniform, keeps_history = None, None, True, False
+    planned_on_rank_0 = True
 
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Orders all samples at random; ignores the target."""

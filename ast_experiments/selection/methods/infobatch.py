@@ -62,6 +62,7 @@ class InfoBatch(Method):
     """
 
     rate = None
+    planned_on_rank_0 = True
 
     def __init__(self, *, drop: Annotated[float, Ge(0), Lt(1)] = 0.5, full_after: Share = 0.875) -> None:
         self._drop, self._full_after = drop, full_after

@@ -17,6 +17,8 @@ class LossDrop(Method):
     trained keeps its drop: one whose loss rose returns only when the drops of the others fall below its own.
     """
 
+    planned_on_rank_0 = True
+
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Takes the samples with the largest drops, in a random order."""
         order = self.permutation(epoch)

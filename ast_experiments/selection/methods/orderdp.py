@@ -30,6 +30,7 @@ class OrderDP(Method):
     """
 
     rate = None
+    planned_on_rank_0 = True
 
     def __init__(self, *, draw: Rate = 0.75, keep: Rate = 0.85) -> None:
         self._draw, self._keep = draw, keep

@@ -14,6 +14,7 @@ class Random(Method):
     """
 
     scoring, uniform, keeps_history = None, True, False
+    planned_on_rank_0 = True
 
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Draws samples uniformly without replacement."""

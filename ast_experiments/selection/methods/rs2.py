@@ -21,6 +21,7 @@ class RS2(Method):
     """
 
     scoring, uniform, keeps_history = None, True, False
+    planned_on_rank_0 = True
 
     def prepare(self) -> None:
         """Starts at the beginning of the endless sequence of permutations."""

@@ -44,6 +44,7 @@ class SelectiveBackprop(Method):
     """
 
     warmup_epochs = 1
+    planned_on_rank_0 = True
 
     def __init__(self, *, fresh_every: Count = 3) -> None:
         self._fresh_every = fresh_every

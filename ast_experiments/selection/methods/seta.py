@@ -59,6 +59,7 @@ class SeTa(Method):
     """
 
     rate = None
+    planned_on_rank_0 = True
 
     def __init__(
         self,
