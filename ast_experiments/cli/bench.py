@@ -85,6 +85,8 @@ def _main() -> int:
     with owned(folder):
         plan.write(folder)
         print(f"{plan.study.name}: {_summary(plan)}, in {folder}", flush=True)
+        if remark := _few_seeds(plan.study):
+            print(remark, flush=True)
         wait_for_workers(folder)
         run_study(queue, engine)
         _compare(plan, folder)
@@ -166,11 +168,24 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _usual_seeds(common: Sequence[str]) -> tuple[int, ...]:
-    """Returns as many seeds as a claim needs on the data set."""
-    from ast_experiments.comparison.comparability import PROTOCOL_SEEDS, SEEDS
+    return tuple(range(_required_seeds(common)))
 
-    dataset = arm_config(common, DENSE).dataset.name
-    return tuple(range(PROTOCOL_SEEDS.get(dataset, SEEDS)))
+
+def _required_seeds(common: Sequence[str]) -> int:
+    from ast_experiments.comparison.comparability import required_seeds
+
+    return required_seeds(arm_config(common, DENSE).dataset.name)
+
+
+def _few_seeds(study: Study) -> str:
+    """Returns a remark on a study whose seeds are too few for a claim; empty for others."""
+    required = _required_seeds(study.common)
+    if len(study.seeds) >= required:
+        return ""
+    return (
+        f"note: a claim on this data set needs {required} seeds, so the verdicts will be open; stop and type "
+        f"seeds={required}, or add seeds later by the same command: finished runs are not repeated"
+    )
 
 
 def _trials(text: str) -> int:

@@ -266,7 +266,7 @@ def _cut(name: str) -> str:
 
 
 def _half(found: Interval) -> float | None:
-    return found.high - found.mean if np.isfinite(found.high) else None
+    return found.high - found.mean if found.shown else None
 
 
 def _marker(arm: ArmRuns) -> str:

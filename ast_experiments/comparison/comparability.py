@@ -120,10 +120,15 @@ def claim_requirements(arm: ArmRuns, baselines: Sequence[ArmRuns], axis: str) ->
     if not any(arm.trains_like(other) for other in baselines if other.method != "dense"):
         every = "" if arm.constant_rate else " in every epoch"
         found.append(f"an rs2 or random run at the same activation rate{every}")
-    required = PROTOCOL_SEEDS.get(arm.runs[0].dataset, SEEDS)
+    required = required_seeds(arm.runs[0].dataset)
     if len(arm.seeds) < required:
         found.append(f"{required} seeds")
     return found
+
+
+def required_seeds(dataset: str) -> int:
+    """Returns how many seeds a claim about a data set requires."""
+    return PROTOCOL_SEEDS.get(dataset, SEEDS)
 
 
 def _facts(arm: ArmRuns, axis: str) -> dict[str, str]:

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 GRID = 1001
+FEWEST = 3
+"""Values whose interval is worth showing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Interval:
     low: float
     high: float
     n: int
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval is worth showing: from two values it is 13 standard errors wide either way."""
+        return self.n >= FEWEST and bool(np.isfinite(self.low) or np.isfinite(self.high))
 
     @property
     def significant(self) -> bool:

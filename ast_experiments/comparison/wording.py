@@ -32,7 +32,7 @@ def percent(share: float) -> str:
 def spread(arm: ArmRuns, key: str, form: str = ".2f") -> str:
     """Formats a mean and, if known, half of its interval."""
     found = interval(arm.values(key))
-    half = f" ± {found.high - found.mean:{form}}" if math.isfinite(found.high) else ""
+    half = f" ± {found.high - found.mean:{form}}" if found.shown else ""
     return number(found.mean, form) + half
 
 
@@ -40,7 +40,7 @@ def signed(found: Interval | None) -> str:
     """Formats a difference in points with its interval."""
     if found is None or not math.isfinite(found.mean):
         return ""
-    ends = f" [{found.low:+.2f}, {found.high:+.2f}]" if math.isfinite(found.low) else ""
+    ends = f" [{found.low:+.2f}, {found.high:+.2f}]" if found.shown else ""
     return f"{found.mean:+.2f}{ends}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import queue
@@ -150,7 +151,10 @@ class WandbTracker:
         self._finished = True
         try:
             reached = {key: value for key, value in result.items() if key not in ("wandb", "folder")}
-            self._run.summary.update(flat(reached if self._paths else without_places(reached)))
+            summary = flat(reached if self._paths else without_places(reached))
+            # Of lists, W&B asks whether they are a table of pandas, whose import takes longer than a short run.
+            texts = {key: json.dumps(value) for key, value in summary.items() if isinstance(value, list)}
+            self._run.summary.update(summary | texts)
             if self._samples is not None:
                 log_table(self._run, self._samples)
             if self.mode == "online" and result.get("status") == "finished":

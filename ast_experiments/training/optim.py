@@ -1,4 +1,7 @@
-"""Optimiser and learning-rate schedule, both timm's; the schedule's clock is training progress."""
+"""Optimiser and learning-rate schedule; the schedule's clock is training progress.
+
+Both do as timm's do, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,40 @@ from torch import nn
 
 from ast_experiments.training.muon import MuonSGD
 
-FUSED = ("sgd", "momentum", "adam", "adamw")
+TORCH: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "sgd": (torch.optim.SGD, {"nesterov": True}),
+    "momentum": (torch.optim.SGD, {"nesterov": False}),
+    "adam": (torch.optim.Adam, {}),
+    "adamw": (torch.optim.AdamW, {}),
+}
+"""Torch's optimisers with a fused step, by timm's names; importing timm takes longer than a short run."""
+POWERS = {"linear": 1.0, "poly": 2.0}
 _EDGE = 1e-9  # epochs that rounding may lack
 
 
 def build_optimizer(
     model: nn.Module, name: str, *, lr: float, momentum: float, weight_decay: float, decay_norm_and_bias: bool
 ) -> torch.optim.Optimizer:
-    """Builds timm's optimiser of that name; `sgd` has Nesterov momentum, `momentum` classical momentum."""
-    from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
+    """Builds timm's optimiser of that name; `sgd` has Nesterov momentum, `momentum` classical momentum.
 
-    extra: dict[str, Any] = {"fused": True} if name in FUSED else {}
-    return create_optimizer_v2(
-        model,
-        opt=name,
-        lr=lr,
-        weight_decay=weight_decay,
-        momentum=momentum,
-        filter_bias_and_bn=not decay_norm_and_bias,
-        **extra,
-    )
+    Weight decay spares biases and the parameters of norms unless `decay_norm_and_bias`, and what a timm model names.
+    """
+    if name not in TORCH or hasattr(model, "no_weight_decay"):
+        from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
+
+        extra: dict[str, Any] = {"fused": True} if name in TORCH else {}
+        extra |= {"weight_decay": weight_decay, "filter_bias_and_bn": not decay_norm_and_bias}
+        return create_optimizer_v2(model, opt=name, lr=lr, momentum=momentum, **extra)
+    kind, settings = TORCH[name]
+    if kind is torch.optim.SGD:
+        settings = {**settings, "momentum": momentum}
+    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for parameter_name, parameter in model.named_parameters():
+        small = parameter.ndim <= 1 or parameter_name.endswith(".bias")
+        if parameter.requires_grad:
+            groups[bool(weight_decay) and (decay_norm_and_bias or not small)].append(parameter)
+    decaying = [{"params": each, "weight_decay": weight_decay * decays} for decays, each in groups.items() if each]
+    return kind(decaying, lr=lr, weight_decay=0.0, fused=True, **settings)  # pyright: ignore[reportCallIssue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +109,9 @@ class Schedule:
         label_smoothing: float = 0.0,
         first: FirstStage | None = None,
     ) -> None:
-        from timm.scheduler.cosine_lr import CosineLRScheduler
-        from timm.scheduler.multistep_lr import MultiStepLRScheduler
-        from timm.scheduler.poly_lr import PolyLRScheduler
-
         self._before = 0.0 if first is None else first.share * epochs
-        left = epochs - self._before - warmup_epochs
-        warmup: dict[str, Any] = {"warmup_t": warmup_epochs, "warmup_lr_init": warmup_lr}
-        decay: dict[str, Any] = {"t_initial": left, "lr_min": min_lr, "warmup_prefix": True, **warmup}
-        makers = {
-            "constant": lambda: MultiStepLRScheduler(optimizer, decay_t=[math.inf], **warmup),  # pyright: ignore
-            "cosine": lambda: CosineLRScheduler(optimizer, **decay),
-            "poly": lambda: PolyLRScheduler(optimizer, power=2.0, **decay),
-            "linear": lambda: PolyLRScheduler(optimizer, power=1.0, **decay),
-        }
         self._peaks = [group["lr"] for group in optimizer.param_groups]
-        self._scheduler = makers[kind]()
+        self._kind, self._min_lr, self._warmup, self._warmup_lr = kind, min_lr, warmup_epochs, warmup_lr
         self._first, self.label_smoothing, self._later_smoothing = first, label_smoothing, label_smoothing
         self._optimizer, self._epochs, self._by_epoch = optimizer, epochs, by_epoch
 
@@ -121,11 +125,25 @@ class Schedule:
                 group["lr"] = self._first.lr(peak, at, self._before, self._by_epoch)
         else:
             self.label_smoothing = self._later_smoothing
-            self._scheduler.step(max(0, at - self._before))  # pyright: ignore[reportArgumentType]
+            for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+                group["lr"] = self._main(peak, max(0.0, at - self._before))
         if scale != 1.0:
             for group in self._optimizer.param_groups:
                 group["lr"] *= scale
         return self._optimizer.param_groups[0]["lr"]
+
+    def _main(self, peak: float, at: float) -> float:
+        """Returns the rate at epoch `at` of the main schedule, for a group with that peak."""
+        if at < self._warmup:
+            return self._warmup_lr + at * ((peak - self._warmup_lr) / self._warmup)
+        at, epochs = at - self._warmup, self._epochs - self._before - self._warmup
+        if self._kind == "constant":
+            return peak
+        if at >= epochs:
+            return self._min_lr
+        if self._kind == "cosine":
+            return self._min_lr + 0.5 * (peak - self._min_lr) * (1 + math.cos(math.pi * at / epochs))
+        return self._min_lr + (peak - self._min_lr) * (1 - at / epochs) ** POWERS[self._kind]
 
 
 def build_optim(recipe: Any, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:

@@ -237,6 +237,8 @@ def build_mixer(mixup: float, cutmix: float, classes: int) -> Mixer | None:
     Returns:
         The mixer; None if both alphas are 0.
     """
+    if not (mixup or cutmix):
+        return None
     from torchvision.transforms import v2
 
     kinds: list[Any] = []
@@ -245,7 +247,7 @@ def build_mixer(mixup: float, cutmix: float, classes: int) -> Mixer | None:
     if cutmix:
         kinds.append(v2.CutMix(alpha=cutmix, num_classes=classes))
     if len(kinds) < 2:
-        return kinds[0] if kinds else None
+        return kinds[0]
     return v2.RandomChoice(kinds)
 
 

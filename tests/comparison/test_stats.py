@@ -43,6 +43,8 @@ def test_interval() -> None:
     assert np.isnan(one.low)
     assert not one.significant
     assert interval([]).n == 0
+    shown = {n: interval(np.arange(float(n))).shown for n in range(5)}
+    assert shown == {0: False, 1: False, 2: False, 3: True, 4: True}
     np.testing.assert_allclose(half_width(np.array([[1, 2, 3], [4, nan, nan]])), [T2 / sqrt(3), nan])
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from ast_experiments.training.optim import FirstStage, Schedule, build_optimizer
+from ast_experiments.training.optim import TORCH, FirstStage, Schedule, build_optimizer
 
 PEAK, LOW, EPOCHS = 0.4, 0.01, 10
 FORMS: dict[str, Callable[[float], float]] = {
@@ -116,6 +118,63 @@ def test_biases_and_norms_decay_only_if_asked(name: str, everything: bool) -> No
     for key, parameter in model.named_parameters():
         expected = 0.02 if everything or parameter.ndim > 1 else 0.0
         assert decay[id(parameter)] == expected, key
+
+
+@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize("decay", [0.0, 0.02])
+@pytest.mark.parametrize("everything", [False, True])
+def test_torch_optimisers_are_those_that_timm_builds(name: str, decay: float, everything: bool) -> None:
+    from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
+
+    model = Small()
+    model.norm.weight.requires_grad_(False)
+    ours = build_optimizer(model, name, lr=0.1, momentum=0.8, weight_decay=decay, decay_norm_and_bias=everything)
+    theirs = create_optimizer_v2(
+        model, name, lr=0.1, momentum=0.8, weight_decay=decay, filter_bias_and_bn=not everything, fused=True
+    )
+    assert type(ours) is type(theirs)
+    assert ours.defaults == theirs.defaults
+    assert [{**group, "params": list(map(id, group["params"]))} for group in ours.param_groups] == [
+        {**group, "params": list(map(id, group["params"]))} for group in theirs.param_groups
+    ]
+
+
+@pytest.mark.parametrize("kind", FORMS)
+@pytest.mark.parametrize("warmup", [0.0, 2.5])
+def test_the_rate_is_that_of_timm(kind: str, warmup: float) -> None:
+    from timm.scheduler.cosine_lr import CosineLRScheduler
+    from timm.scheduler.poly_lr import PolyLRScheduler
+    from timm.scheduler.step_lr import StepLRScheduler
+
+    settings: dict[str, Any] = {"warmup_t": warmup, "warmup_lr_init": 0.05, "warmup_prefix": True}
+    decay = {"t_initial": EPOCHS - warmup, "lr_min": LOW, **settings}
+    on = optimizer()
+    timm = {
+        "constant": lambda: StepLRScheduler(on, decay_t=1e9, **settings),
+        "cosine": lambda: CosineLRScheduler(on, **decay),
+        "poly": lambda: PolyLRScheduler(on, power=2.0, **decay),
+        "linear": lambda: PolyLRScheduler(on, power=1.0, **decay),
+    }[kind]()
+    ours = schedule(kind, warmup_epochs=warmup, warmup_lr=0.05)
+    for step in range(200):
+        progress = step / 200
+        timm.step(progress * EPOCHS)  # pyright: ignore[reportArgumentType]
+        assert ours.set(progress) == on.param_groups[0]["lr"], step
+
+
+def test_a_short_run_imports_neither_timm_nor_sklearn() -> None:
+    code = """
+import sys
+from torch import nn
+from ast_experiments.data.in_memory.load import load_digits
+from ast_experiments.training.optim import Schedule, build_optimizer
+assert len(load_digits().train) == 1442
+made = build_optimizer(nn.Linear(2, 2), "adamw", lr=0.1, momentum=0.9, weight_decay=0.1, decay_norm_and_bias=False)
+Schedule(made, "cosine", epochs=2, by_epoch=False, warmup_epochs=1, warmup_lr=0, min_lr=0).set(0.5)
+print(*(name for name in ("timm", "sklearn") if name in sys.modules))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
 
 
 @pytest.mark.parametrize(("name", "nesterov"), [("sgd", True), ("momentum", False)])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tarfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ast_experiments.core.errors import DataError
 from ast_experiments.data import parquet
@@ -66,11 +68,9 @@ def load_digits(train_rows: int | None = None, val_rows: int | None = None) -> D
     Raises:
         ConfigError: If a split has fewer rows.
     """
-    from sklearn.datasets import load_digits as load
-
-    values, targets = load(return_X_y=True)
-    labels = np.asarray(targets, np.int64)
-    pixels = np.rint(np.asarray(values) * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    values = _digits()
+    labels = values[:, -1].astype(np.int64)
+    pixels = np.rint(values[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     val = np.zeros(len(labels), bool)
     for label in range(10):
         val[np.flatnonzero(labels == label)[4::5]] = True
@@ -81,6 +81,21 @@ def load_digits(train_rows: int | None = None, val_rows: int | None = None) -> D
         classes=tuple(str(digit) for digit in range(10)),
         source="scikit-learn",
     )
+
+
+def _digits() -> NDArray[np.float64]:
+    """Reads scikit-learn's file of digits, shape (1797, 65): pixels in 0..16, then the label.
+
+    Importing scikit-learn for it takes longer than training on it.
+    """
+    package = find_spec("sklearn")
+    file = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if package else None
+    if file is not None and file.is_file():
+        return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits as load
+
+    pixels, labels = load(return_X_y=True)
+    return np.column_stack([pixels, labels])
 
 
 def load_cifar10(

@@ -120,6 +120,7 @@ def test_trials_of_learning_rates(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         assert f"lr: {plan.lrs[arm.label]}\n" in config
     said = capsys.readouterr().out
     assert "trials of learning rates took" in said
+    assert said.splitlines()[1].startswith("note: a claim on this data set needs 3 seeds")
     assert len(json.loads((study / "compare.json").read_text())[0]["arms"]) == 1
 
 
