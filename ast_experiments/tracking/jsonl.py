@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from ast_experiments.core.errors import DataError
@@ -16,16 +17,35 @@ from ast_experiments.core.files import open_atomic
 from ast_experiments.tracking.rows import plain
 
 _CHUNK = 1 << 20
+PATIENCE_S = 1.0
+"""Seconds that a flush may take before it is taken for that of a slow file system."""
 
 logger = logging.getLogger(__name__)
+
+
+class _Writer(Thread):
+    """Writes lines in a thread of its own, started at once."""
+
+    def __init__(self, write: Callable[[list[str]], None], lines: list[str]) -> None:
+        super().__init__(name="metrics", daemon=True)
+        self._work, self.lines = write, lines
+        self.failure: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._work(self.lines)
+        except BaseException as error:
+            self.failure = error
 
 
 class JsonlTracker:
     """Writes rows to a file; flushed rows survive a crash of the process.
 
-    Rows wait in memory until `flush`. The state is a byte offset: a resumed run cuts the rows written after its
-    checkpoint, then writes them again. Without a state, the first flush starts a new record. Rows may be lost in a
-    power cut: the file is not synced to disk.
+    Rows wait in memory until `flush`, and a thread writes them. A flush waits for it, so that no flushed row is lost in
+    a crash, until one takes longer than `PATIENCE_S`: on a slow file system, rows are written while training goes on.
+    The state is a byte offset: a resumed run cuts the rows written after its checkpoint, then writes them again.
+    Without a state, the first flush starts a new record. Rows may be lost in a power cut: the file is not synced.
 
     The file stays open. If it is removed or replaced while the run writes it, the rows are still there and are written
     back; if it is cut, they are lost and the run stops.
@@ -41,21 +61,53 @@ class JsonlTracker:
         self._waiting: list[str] = []
         self._offset = 0
         self._file: FileIO | None = None
+        self._writer: _Writer | None = None
+        self._slow = False
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Takes one row; `rows.plain` converts its values."""
         self._waiting.append(json.dumps(plain(row), allow_nan=False, default=str))
 
     def flush(self) -> None:
-        """Writes the waiting rows.
+        """Writes the waiting rows, or lets them wait while others are still being written.
 
         Raises:
-            OSError: If the file cannot be written; the rows keep waiting, and none is written in part.
+            OSError: If the file cannot be written, now or by the flush before; the rows keep waiting, and none is
+                written in part.
             DataError: If another process cut the file.
         """
-        if not self._waiting:
-            return
-        data = "".join(f"{line}\n" for line in self._waiting).encode()
+        if self._ended(0.0) and self._waiting:
+            self._writer = _Writer(self._write, list(self._waiting))
+            self._slow = not self._ended(0.0 if self._slow else PATIENCE_S) or self._slow
+
+    def settle(self) -> None:
+        """Writes all rows, however long it takes.
+
+        Raises:
+            OSError: As `flush`.
+            DataError: As `flush`.
+        """
+        self._ended(None)
+        if self._waiting:
+            self._writer = _Writer(self._write, list(self._waiting))
+            self._ended(None)
+
+    def _ended(self, seconds: float | None) -> bool:
+        """Returns whether no write is under way, after so many seconds at most; raises the error of one that failed."""
+        writer = self._writer
+        if writer is None:
+            return True
+        writer.join(seconds)
+        if writer.is_alive():
+            return False
+        self._writer = None
+        if writer.failure is not None:
+            raise writer.failure
+        del self._waiting[: len(writer.lines)]
+        return True
+
+    def _write(self, lines: list[str]) -> None:
+        data = "".join(f"{line}\n" for line in lines).encode()
         file = self._opened()
         try:
             file.seek(self._offset)
@@ -68,21 +120,20 @@ class JsonlTracker:
                 file.truncate(self._offset)
             raise
         self._offset += len(data)
-        self._waiting.clear()
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes the remaining rows and closes the file; the result goes to its own file."""
         del result
         try:
-            self.flush()
+            self.settle()
             if self._file is not None:
                 self._opened()
         finally:
             self._close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Flushes, and returns the length of the record in bytes."""
-        self.flush()
+        """Writes all rows, and returns the length of the record in bytes."""
+        self.settle()
         return {"offset": self._offset}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -8,6 +8,9 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import numpy as np
 import pytest
 
 from ast_experiments.core.errors import DataError
+from ast_experiments.tracking import jsonl
 from ast_experiments.tracking.jsonl import JsonlTracker
 
 KILLED = """
@@ -33,6 +37,12 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def steps(path: Path) -> list[int]:
     return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def flush_until_it_ends(tracker: JsonlTracker) -> None:
+    for _ in range(100):
+        tracker.flush()
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -166,3 +176,38 @@ def test_a_full_disk_leaves_no_part_of_a_line(path: Path, monkeypatch: pytest.Mo
     assert steps(path) == [0]
     tracker.flush()
     assert steps(path) == [0, 1], "the rows waited"
+
+
+def test_a_slow_file_system_does_not_slow_the_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    class Slow(JsonlTracker):
+        def _opened(self) -> FileIO:
+            go.wait()
+            return super()._opened()
+
+    monkeypatch.setattr(jsonl, "PATIENCE_S", 0.01)
+    tracker = Slow(path)
+    began = time.monotonic()
+    for step in range(1000):
+        tracker.log({"step": step})
+        tracker.flush()
+    assert time.monotonic() - began < 5
+    assert not path.exists()
+    go.set()
+    state = tracker.state_dict()  # a checkpoint waits for the rows before it
+    assert steps(path) == list(range(1000))
+    assert state == {"offset": path.stat().st_size}
+
+
+def test_what_fails_in_a_slow_write_is_raised_by_the_next_flush(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonl, "PATIENCE_S", 0.0)
+    tracker = JsonlTracker(path.parent / "later" / "metrics.jsonl")
+    tracker._slow = True
+    tracker.log({"step": 0})
+    with pytest.raises(FileNotFoundError):
+        flush_until_it_ends(tracker)
+    tracker.path.parent.mkdir()
+    tracker.log({"step": 1})
+    tracker.finish({})
+    assert steps(tracker.path) == [0, 1]
