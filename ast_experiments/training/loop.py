@@ -230,6 +230,8 @@ class Trainer(TrainingState):
             self._interrupt()
 
     def _interrupt(self) -> None:
+        at = self.progress
+        logger.info("stopped at epoch %d, batch %d, step %d", at.epoch, at.batch, at.step)
         raise Interrupted(self.stop.received or "another rank's signal")
 
     def _save(self, plan: Plan | None = None, target: float | None = None) -> None:
