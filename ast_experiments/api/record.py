@@ -8,6 +8,7 @@ import platform
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,7 @@ from ast_experiments.api.selection import Selection
 from ast_experiments.core import distributed
 from ast_experiments.core.errors import UserError
 from ast_experiments.core.files import write_atomic, write_json
+from ast_experiments.core.owner import owned
 from ast_experiments.tracking.jsonl import JsonlTracker
 
 
@@ -52,7 +54,7 @@ def record(
         tags: Words to find the run by.
 
     Raises:
-        UserError: If the directory holds a run.
+        UserError: If the directory holds a run, or another process writes into it.
 
     Example:
         >>> with record("outputs/mine/seed_0", dataset="digits", model="mlp", seed=0, selection=selection) as run:
@@ -85,11 +87,20 @@ class Record:
         flops: tuple[float, float] | None,
         data_fingerprint: str | None,
     ) -> None:
-        if (folder / "result.json").exists():
-            raise UserError(f"{folder} holds a run already; name another folder, or delete it")
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._selection, self._meter, self._flops = folder, selection, meter, flops
         self._begin = time.perf_counter()
+        self._accuracies: list[tuple[int, float]] = []
+        self._epochs = self._rows = 0
+        with ExitStack() as stack:
+            stack.enter_context(owned(folder))
+            if (folder / "result.json").exists():
+                raise UserError(f"{folder} holds a run already; name another folder, or delete it")
+            self._start(facts, settings, data_fingerprint)
+            self._owned = stack.pop_all()
+
+    def _start(self, facts: dict[str, Any], settings: dict[str, Any], data_fingerprint: str | None) -> None:
+        """Writes the first files."""
+        folder, selection = self.folder, self._selection
         chosen = isinstance(selection, Selection)
         method = {"name": selection.name, **selection.settings} if chosen else {"name": selection}
         named = {"dataset": {"name": facts["dataset"]}, "model": {"name": facts["model"]}, "method": method}
@@ -113,9 +124,6 @@ class Record:
         }
         write_json(folder / "result.json", self._result)
         self._tracker = JsonlTracker(folder / "metrics.jsonl")
-        self._accuracies: list[tuple[int, float]] = []
-        self._epochs = 0
-        self._rows = 0
 
     def __enter__(self) -> Self:
         return self
@@ -159,12 +167,13 @@ class Record:
         """Writes result.json and report.html; the `with` statement does this."""
         from ast_experiments.analysis.report import write_report
 
-        self._tracker.finish({})
-        self._result |= {"status": status, "finished": _now(), "epochs": self._epochs, **self._reached()}
-        if error is not None:
-            self._result["error"] = error
-        write_json(self.folder / "result.json", {k: v for k, v in self._result.items() if v is not None})
-        write_report(self.folder)
+        with self._owned:
+            self._tracker.finish({})
+            self._result |= {"status": status, "finished": _now(), "epochs": self._epochs, **self._reached()}
+            if error is not None:
+                self._result["error"] = error
+            write_json(self.folder / "result.json", {k: v for k, v in self._result.items() if v is not None})
+            write_report(self.folder)
 
     def _metrics(self) -> dict[str, float]:
         if isinstance(self._selection, Selection):

@@ -112,6 +112,7 @@ class Execution:
     def run(self, stop: Stop, watch: StopCallback | None) -> None:
         """Builds and fits; records the result, whether or not that succeeds."""
         from ast_experiments.runs.build import build_run
+        from ast_experiments.runs.errors import explain  # now: nothing can be imported once a disk is full
         from ast_experiments.tracking.callback import CallbackTracker
         from ast_experiments.training.hardware import algorithms
 
@@ -124,7 +125,7 @@ class Execution:
                 trainer.fit()
             self.result["status"] = "finished"
         except BaseException as error:
-            raise self._failed(error) from (error if isinstance(error, Exception) else None)
+            raise self._failed(error, explain) from (error if isinstance(error, Exception) else None)
         finally:
             if trainer is not None:
                 self.result |= results.reached(trainer)
@@ -157,10 +158,8 @@ class Execution:
         self._trackers = make_trackers(self._config, self._folder, self.result, callbacks)
         return self._trackers
 
-    def _failed(self, error: BaseException) -> BaseException:
+    def _failed(self, error: BaseException, explain: Callable[[Exception, Config, Path], Exception]) -> BaseException:
         """Notes an error in the result; returns the error to raise."""
-        from ast_experiments.runs.errors import explain
-
         if isinstance(error, Interrupted):
             self.result |= {"status": "interrupted", "error": f"stopped by {error}"}
             return Interrupted(f"{error}; resume with: ast-resume {short_path(self._folder)}")

@@ -78,6 +78,27 @@ def test_a_failed_loop_says_so(tmp_path: Path) -> None:
         record(tmp_path / "run", dataset="d", model="m", seed=0)
 
 
+def test_a_folder_has_one_writer(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from ast_experiments import record
+with record(r"{tmp_path / "run"}", dataset="d", model="m", seed=0) as run:
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"ready\n"
+        with pytest.raises(UserError, match=rf"run is in the hands of another process .*, pid {other.pid}, since"):
+            record(tmp_path / "run", dataset="d", model="m", seed=0)
+        other.communicate(b"\n")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"
+    assert not list((tmp_path / "run").glob(".owner*"))
+    with pytest.raises(UserError, match="holds a run already"):
+        record(tmp_path / "run", dataset="d", model="m", seed=1)
+    assert not list((tmp_path / "run").glob(".owner*"))
+
+
 def test_phases_of_a_meter() -> None:
     with Meter() as meter:
         with meter.phase("train", rows=32):

@@ -108,7 +108,7 @@ def test_a_damaged_image_is_decoded_or_refused_in_one_line(kind, cut, flips):
         assert "\n" not in str(error)  # noqa: PT017
 
 
-def test_an_orientation_is_said_and_not_applied(tmp_path):
+def test_an_orientation_is_said_and_not_applied(tmp_path, caplog):
     exif = Image.Exif()
     exif[0x0112] = 6
     pair(tmp_path)
@@ -116,8 +116,20 @@ def test_an_orientation_is_said_and_not_applied(tmp_path):
     layout = find(FOLDER, str(tmp_path), lambda found: found)
     assert scan(layout.splits["train"]).turned == 1
     assert scan(layout.splits["val"]).turned == 0
-    (row,) = np.flatnonzero(load(tmp_path).train.names == b"1.jpg")
-    assert load(tmp_path).train.image(int(row)).height == 24
+    dataset = load(tmp_path)
+    (row,) = np.flatnonzero(dataset.train.names == b"1.jpg")
+    assert dataset.train.image(int(row)).height == 24
+    said = "train: 1 of 3 images looked at have an EXIF orientation, which is ignored"
+    assert said in caplog.text
+    assert dataset.facts["data_turned"].startswith(said)
+
+
+def test_images_looked_at_for_an_orientation_are_few_and_damaged_ones_do_no_harm(tmp_path, caplog):
+    pair(tmp_path, **{f"{n}.jpg": b"damaged" for n in range(2, 300)})
+    train = load(tmp_path).train
+    assert train.turned(len(train)) == (0, 2)
+    assert sum(train.turned(64)) <= 2
+    assert "EXIF" not in caplog.text
 
 
 def test_damaged_metadata_write_nothing_to_the_terminal():

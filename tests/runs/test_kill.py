@@ -1,4 +1,4 @@
-"""kill -9 at random moments: what is resumed ends as a run that was never killed."""
+"""kill -9 at random moments: what is resumed, there or in another place, ends as a run that was never killed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from run_tools import assert_same_run
+
+from ast_experiments.comparison.runs import load
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +64,12 @@ def test_killed_runs_end_bit_equal(tmp_path: Path, request: pytest.FixtureReques
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert json.loads((broken / "result.json").read_text())["status"] == "running", "it had ended"
+        if number == 1:
+            (tmp_path / "far").mkdir()
+            broken = broken.rename(tmp_path / "far" / "away")
         resumed = start("resume", str(broken))
         assert resumed.communicate()[1].decode() == ""
         assert resumed.returncode == 0
         assert_same_run(whole, broken)
+        (run,) = load([broken]).runs
+        assert run.result["status"] == "finished"

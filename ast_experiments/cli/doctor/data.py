@@ -88,6 +88,7 @@ def _photo_findings(settings: Any, quick: bool) -> Iterator[Finding]:
 
 def _content_findings(layout: Any, scans: Any) -> Iterator[Finding]:
     from ast_experiments.data.encoded import checks
+    from ast_experiments.data.encoded.decode import IGNORED
 
     wrong = 0
     found = (
@@ -103,8 +104,7 @@ def _content_findings(layout: Any, scans: Any) -> Iterator[Finding]:
     if others:
         yield Finding("ok", "images", f"{others}: read as RGB")
     if turned := sum(scan.turned for scan in scans.values()):
-        text = "have an EXIF orientation, which is ignored, as in torchvision; turn the files to apply it"
-        yield Finding("note", "images", f"{turned:,} {text}")
+        yield Finding("note", "images", f"{turned:,} have {IGNORED}")
     if not wrong:
         yield Finding("ok", "images", f"all {modes.total():,} can be decoded; none is in both splits or two classes")
 

@@ -19,6 +19,8 @@ _JPEG = b"\xff\xd8\xff"
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF", "AVIF")
 """Formats that are decoded, as Pillow names them, if it was built with them. PostScript would start another program."""
 _ORIENTATION = 0x0112  # EXIF tag
+IGNORED = "an EXIF orientation, which is ignored, as in torchvision; turn the files to apply it"
+"""How an image that is `turned` is described."""
 
 # Pillow's remarks on metadata and sizes would reach the terminal from every worker. It is set here, once for each
 # process: `warnings.catch_warnings` does not work with threads.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,6 +111,19 @@ class EncodedImages:
         yield b"\0".join(self.names.tolist())
         for row in range(0, len(self), max(1, len(self) // HASHED_IMAGES)):
             yield self.read(row)
+
+    def turned(self, most: int) -> tuple[int, int]:
+        """Counts images whose metadata ask viewers to turn them, among at most `most` evenly spread ones.
+
+        Returns:
+            Their number, and how many images were looked at; damaged ones are not.
+        """
+        asked = looked = 0
+        for row in range(0, len(self), -(-len(self) // most)):
+            with suppress(DataError):  # it is reported when it is needed
+                asked += EncodedImage(self.read(row), self.store.where(row)).turned
+                looked += 1
+        return asked, looked
 
     def read(self, row: int) -> bytes:
         """Reads an encoded image.

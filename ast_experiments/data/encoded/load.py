@@ -14,6 +14,7 @@ from ast_experiments.data.encoded import memory
 from ast_experiments.data.encoded.cache import ParquetRows, pack
 from ast_experiments.data.encoded.checks import missing_classes, repeated_names
 from ast_experiments.data.encoded.classes import ClassChoice
+from ast_experiments.data.encoded.decode import IGNORED
 from ast_experiments.data.encoded.image_files import describe_left_out
 from ast_experiments.data.encoded.images import EncodedImages
 from ast_experiments.data.encoded.layouts import ChooseClasses, Layout, class_folders
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 SIZE = 224
 """Height and width of the network's input if neither a setting nor the model gives it."""
+LOOKED_AT = 64
+"""Training images whose metadata are looked at before the training."""
 
 
 class DatasetSpec(NamedTuple):
@@ -134,12 +137,17 @@ def load(
         return replace(made, store=pack(made.store, Path(cache))) if isinstance(made.store, ParquetRows) else made
 
     train, val = samples("train", train_rows), samples("val", val_rows)
+    asked, looked = train.turned(LOOKED_AT)
+    turned = f"train: {asked} of {looked} images looked at have {IGNORED}; ast-doctor counts all" if asked else ""
+    if turned:
+        logger.warning(turned)
     if stored_size is not None:
         kept, note = memory.room(train.decoded_bytes + val.decoded_bytes, f"squares of {stored_size} px")
         notes.append(note)
         train, val = (split.decode_all() if kept else split for split in (train, val))
     facts = choice.facts(layout.classes) | ({"data_caution": what.caution} if what.caution else {})
     facts |= {"data_left_out": "; ".join(left_out)} if left_out else {}
+    facts |= {"data_turned": turned} if turned else {}
     return Dataset(what.name, train, val, layout.classes, "; ".join(notes), facts)
 
 
