@@ -29,46 +29,15 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from soak_configs import CONFIGS, images, overrides
 
 from ast_experiments.cli import resume, train
 from ast_experiments.runs.result import VOLATILE, VOLATILE_ROW
 
-BASE = (
-    "tracking=jsonl", "tracking.console=false", "tracking.report=false", "hardware=cpu", "hardware.threads=1",
-    "energy=nominal", "checkpoint_every_s=0.1", "dataset.train_rows=320", "recipe.epochs=8",
-)  # fmt: skip
-FOLDER = (
-    "dataset=folder", "dataset.size=16", "model=simple_cnn", "recipe=sgd",
-    "recipe.batch_size=16", "recipe.warmup_epochs=0", "recipe.lr=0.01", "recipe.epochs=6",
-)  # fmt: skip
-CONFIGS: dict[str, tuple[str, ...]] = {
-    "dense": ("method=dense",),
-    "random": ("method=random",),
-    "rs2": ("method=rs2", "method.rate=0.7"),
-    "curriculum": ("method=curriculum",),
-    "infobatch": ("method=infobatch",),
-    "selective_backprop": ("method=selective_backprop", "method.fresh_every=2"),
-    "selective_backprop_fresh": ("method=selective_backprop_fresh",),
-    "orderdp": ("method=orderdp",),
-    "loss_drop": ("method=loss_drop",),
-    "seta": ("method=seta",),
-    "kakurenbo": ("method=kakurenbo", "recipe.lr=0.01"),
-    "rho_loss": ("method=rho_loss", "holdout=0.2", "method.rate=0.3", "method.irreducible_epochs=2"),
-    "proxy": ("method=proxy", "method.rate=0.4", "method.proxy_every=2"),
-    "ast": (),
-    "ast, average and clipping": ("recipe.ema_decay=0.9", "recipe.clip_grad=1.0", "tracking.log_every=7"),
-    "ast_fresh": ("method=ast_fresh",),
-    "ast_masked": ("method=ast_masked",),
-    "arrays in workers": ("hardware.data_on_device=false", "hardware.workers=1"),
-    "image files in workers": (*FOLDER, "hardware.workers=2"),
-    "image files, dense": (*FOLDER, "hardware.workers=0", "method=dense"),
-    "W&B": ("tracking.wandb=offline",),
-    "W&B, arrays in workers": ("tracking.wandb=offline", "hardware.data_on_device=false", "hardware.workers=2"),
-}
 FAULTS = ("SIGKILL", "SIGTERM", "full disk", "removed file", "flipped bit", "dead worker", "dead tracker")
 FILES = ("metrics.jsonl", "result.json", "config.yaml", "checkpoints/last.pt", "checkpoints/previous.pt")
 CODES = {"SIGKILL": {-9}, "SIGTERM": {75, -15}, "full disk": {1}, "dead worker": {1}}
@@ -84,6 +53,14 @@ LATE = ("sklearn.datasets", "timm", "torch._dynamo", "wandb", "ast_experiments.r
 
 class Broken(Exception):
     """A run that did not end as it should."""
+
+
+class Whole(NamedTuple):
+    """A run that was left alone: its directory, how long it took, and the bytes of its record."""
+
+    folder: Path
+    seconds: float
+    size: int
 
 
 def start(module: Any, arguments: Sequence[str], log: Path) -> int:
@@ -161,9 +138,25 @@ def strike(fault: str, child: int, folder: Path, rng: random.Random) -> bool:
     return True
 
 
-def harm(child: int, fault: str, folder: Path, rng: random.Random, length: float) -> tuple[int, str]:
+def size(path: Path) -> int:
+    """Returns the size of a file, 0 if there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def await_moment(child: int, folder: Path, rng: random.Random, whole: Whole) -> int | None:
+    """Waits until a random moment of a run: as it starts, or as its record grows; returns its exit code if it ends."""
+    at, record = rng.uniform(-0.25, 0.9), folder / "metrics.jsonl"
+    if at < 0:
+        return ended(child, rng.uniform(0.0, 0.5) * whole.seconds)
+    wanted, code = size(record) + at * (whole.size - size(record)), None
+    while code is None and size(record) < wanted:
+        code = ended(child, 0.005)
+    return code
+
+
+def harm(child: int, fault: str, folder: Path, rng: random.Random, whole: Whole) -> tuple[int, str]:
     """Lets a run suffer a fault at a random moment; returns its exit code and the fault, empty if it came too late."""
-    code = ended(child, rng.uniform(0.0, 0.9) * length)
+    code = await_moment(child, folder, rng, whole)
     while code is None:
         done = strike("SIGKILL" if fault == "flipped bit" else fault, child, folder, rng)
         code = ended(child, PATIENCE_S if done else 0.02)
@@ -182,7 +175,15 @@ def harm(child: int, fault: str, folder: Path, rng: random.Random, length: float
     return code, ""
 
 
-def suffer(name: str, folder: Path, rng: random.Random, length: float, data: Path) -> list[str]:
+def follow_advice(folder: Path, log: Path) -> None:
+    """Resumes a run whose only checkpoint is damaged: it is refused, and its advice is taken."""
+    code, said = ended(start(resume, [str(folder)], log), PATIENCE_S), log.read_text()
+    if code != 1 or not said.endswith(f"delete {folder}/checkpoints and type the same to train from the start\n"):
+        raise Broken(f"exit code {code} without a whole checkpoint, and no advice")
+    shutil.rmtree(folder / "checkpoints")
+
+
+def suffer(name: str, folder: Path, rng: random.Random, whole: Whole, data: Path) -> list[str]:
     """Makes a run with faults to its end; returns the faults."""
     log, met = folder.with_suffix(".log"), list[str]()
     rare = {
@@ -193,16 +194,20 @@ def suffer(name: str, folder: Path, rng: random.Random, length: float, data: Pat
     possible = [fault for fault in FAULTS if rare.get(fault, True)]
     arguments: tuple[Any, list[str]] = (train, [*overrides(name, data), f"hydra.run.dir={folder}"])
     for left in reversed(range(4)):
+        before = size(log)
         child = start(*arguments, log)
         fault = (first.pop() if first else rng.choice(possible)) if left else ""
-        code, done = harm(child, fault, folder, rng, length) if fault else (ended(child, PATIENCE_S), "")
+        code, done = harm(child, fault, folder, rng, whole) if fault else (ended(child, PATIENCE_S), "")
         if done:
             met.append(done)
         if code != 0 and code not in CODES.get("SIGKILL" if done in ("flipped bit", "removed file") else done, ()):
             raise Broken(f"exit code {code} after {met or 'nothing'}")
-        status = json.loads((folder / "result.json").read_text())["status"] if code == 75 else "interrupted"
-        if status != "interrupted":
-            raise Broken(f"status {status} after exit code 75")
+        if "; resume with: " in log.read_text()[before:] and code == 75:
+            status = json.loads((folder / "result.json").read_text())["status"]
+            if status != "interrupted":
+                raise Broken(f"status {status} after exit code 75")
+        if done == "flipped bit" and not (folder / "checkpoints" / "previous.pt").exists():
+            follow_advice(folder, log)
         if code == 0 and not (folder / "result.json").exists():
             code = 1  # removed just before the end
         if code == 0:
@@ -212,12 +217,13 @@ def suffer(name: str, folder: Path, rng: random.Random, length: float, data: Pat
     raise Broken(f"does not finish after {met}")
 
 
-def overrides(name: str, data: Path) -> list[str]:
-    """Returns the overrides of a configuration."""
-    own = list(CONFIGS[name])
-    return [*(o for o in BASE if o.partition("=")[0] not in {o.partition("=")[0] for o in own}
-              and not (own[:1] == ["dataset=folder"] and o.startswith("dataset."))),
-            *own, *([f"dataset.root={data}"] if own[:1] == ["dataset=folder"] else [])]  # fmt: skip
+def leave_alone(name: str, folder: Path, data: Path) -> Whole | None:
+    """Makes a run of a configuration without a fault; returns None if it fails."""
+    begun = time.monotonic()
+    child = start(train, [*overrides(name, data), f"hydra.run.dir='{folder}'"], folder.with_suffix(".log"))
+    if ended(child, PATIENCE_S) != 0:
+        return None
+    return Whole(folder, time.monotonic() - begun, size(folder / "metrics.jsonl"))
 
 
 def compare(whole: Path, folder: Path) -> None:
@@ -247,21 +253,6 @@ def compare(whole: Path, folder: Path) -> None:
         raise Broken(f"differs in {wrong[:5]}, leaves {left}")
 
 
-def images(folder: Path) -> Path:
-    """Writes a small data set of image files: 6 classes, 20 training and 4 validation images each."""
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 20), ("val", 4)):
-        for label in range(6):
-            place = folder / split / f"class{label}"
-            place.mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.normal(40 + 30 * label, 20, (20, 24, 3)).clip(0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(place / f"{number}.png")
-    return folder
-
-
 def main() -> int:
     """Runs the soak; returns 1 if a run did not end as it should."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -277,23 +268,17 @@ def main() -> int:
     sys.dont_write_bytecode = True  # Python leaves a cut file in its cache when a disk is full
     names = args.only or list(CONFIGS)
     root, faults, broken = Path(tempfile.mkdtemp(prefix="soak-")), Counter[str](), 0
-    data, lengths = images(root / "images"), dict[str, float]()
+    data, wholes = images(root / "images"), dict[str, Whole]()
     for number in range(args.runs):
         name, folder = names[number % len(names)], root / f"run{number}"
-        whole = root / f"whole {names.index(name)}"
-        if name not in lengths:
-            begun = time.monotonic()
-            if (
-                code := ended(
-                    start(train, [*overrides(name, data), f"hydra.run.dir='{whole}'"], root / "whole.log"), PATIENCE_S
-                )
-            ) != 0:
-                print(f"{name}: exit code {code} without a fault; see {root / 'whole.log'}")
-                return 1
-            lengths[name] = time.monotonic() - begun
+        if name not in wholes and (whole := leave_alone(name, root / f"whole {names.index(name)}", data)):
+            wholes[name] = whole
+        if name not in wholes:
+            print(f"{name}: fails without a fault; see {root}")
+            return 1
         try:
-            met = suffer(name, folder, random.Random(f"{args.seed} {number}"), lengths[name], data)
-            compare(whole, folder)
+            met = suffer(name, folder, random.Random(f"{args.seed} {number}"), wholes[name], data)
+            compare(wholes[name].folder, folder)
             said = folder.with_suffix(".log").read_text()
             if "Traceback" in said or "Logging error" in said:
                 raise Broken("prints a traceback")
@@ -305,7 +290,7 @@ def main() -> int:
             print(f"{number + 1}/{args.runs} {name}: {type(error).__name__}: {error}; see {folder}", flush=True)
     told = ", ".join(f"{faults[fault]} {fault}" for fault in FAULTS)
     good = args.runs - broken
-    print(f"{good} of {args.runs} runs of {len(lengths)} configurations ended as if left alone; faults: {told}")
+    print(f"{good} of {args.runs} runs of {len(wholes)} configurations ended as if left alone; faults: {told}")
     if not broken:
         shutil.rmtree(root)
     return int(broken > 0)
