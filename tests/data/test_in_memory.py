@@ -7,6 +7,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +252,20 @@ def test_nothing_found_says_what_to_do_in_one_line(tmp_path, download):
         assert part in message
     assert ("downloading failed" if download else "downloading is off") in message
     assert not root.exists() or not list(root.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("whole", "message"),
+    [(True, "is not unpacked .*; type tar -xzf"), (False, "is damaged, or no archive .*; get")],
+)
+def test_an_archive_is_told_from_random_bytes(tmp_path, whole, message):
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    archive.write_bytes(np.random.default_rng(0).bytes(5000))
+    if whole:
+        with tarfile.open(archive, "w:gz"):
+            pass
+    with pytest.raises(DataError, match=f"^{archive} {message}"):
+        load_cifar10(tmp_path, download=False)
 
 
 def test_download_arrives_whole_or_not_at_all(tmp_path, monkeypatch):

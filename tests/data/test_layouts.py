@@ -298,6 +298,9 @@ def test_names_that_are_no_utf8_are_one_line(tmp_path):
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"dataset\.class_list: .*list\.txt is no text in UTF-8"):
         read_list(str(tmp_path / "list.txt"))
+    (tmp_path / "list.txt").write_bytes(b" \n\n")
+    with pytest.raises(DataError, match=r"dataset\.class_list: .*list\.txt names no class; expected one in each line"):
+        read_list(str(tmp_path / "list.txt"))
     for split in ("train", "val"):
         os.makedirs(os.fsencode(tmp_path / "images" / split) + b"/caf\xe9")
     with pytest.raises(DataError, match=r"caf.*: the name of this class is no UTF-8; rename the folder"):

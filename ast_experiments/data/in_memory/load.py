@@ -163,6 +163,8 @@ def _fetch(cifar: Cifar, root: Path, download: bool) -> None:
             reason = f"downloading failed: {said}"
     packed = next((at / kind.filename for at in (root, root / cifar.name) if (at / kind.filename).is_file()), None)
     if packed is not None:
+        if not tarfile.is_tarfile(packed):
+            raise DataError(f"{packed} is damaged, or no archive ({reason}); get {kind.url} again, and unpack it there")
         raise DataError(f"{packed} is not unpacked ({reason}); type tar -xzf {packed} -C {packed.parent}")
     raise DataError(
         f"{cifar.title} is not in {root} ({reason}): unpack {kind.url} there, or put train-*.parquet "
