@@ -79,14 +79,17 @@ def owned(folder: Path) -> Iterator[None]:
     """Owns a directory for the length of a block, before anything in it is written.
 
     Args:
-        folder: Created if missing; removed at the end if this created it and nothing is in it.
+        folder: Created if missing, with its parents; what this created goes at the end if nothing is in it.
 
     Raises:
-        UserError: If another process owns it; it names the holder.
+        UserError: If another process owns it; it names the holder. If it cannot be created.
     """
     shown, folder = folder, folder.resolve()  # the working directory may change
-    new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{shown}: no directory can be made there ({error.strerror}); name another one") from error
     own = Owner(
         socket.gethostname(),
         os.getpid(),
@@ -109,9 +112,9 @@ def owned(folder: Path) -> Iterator[None]:
         if (found := read_owner(folder)) and found.token == own.token:
             with suppress(OSError):
                 (folder / NAME).unlink()
-        if new:
+        for place in new:
             with suppress(OSError):  # something is in it
-                folder.rmdir()
+                place.rmdir()
 
 
 def read_owner(folder: Path) -> Owner | None:

@@ -89,10 +89,20 @@ def test_who_may_take_a_directory(name: str, tmp_path: Path) -> None:
 def test_a_directory_that_stays_empty_goes_again(tmp_path: Path) -> None:
     with owned(tmp_path / "a" / "b"):
         pass
-    assert os.listdir(tmp_path / "a") == []
-    with owned(tmp_path / "a"):
+    assert os.listdir(tmp_path) == []
+    with owned(tmp_path / "a" / "b"):
         (tmp_path / "a" / "file").touch()
     assert os.listdir(tmp_path / "a") == ["file"]
+
+
+def test_where_no_directory_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "a", Path("/proc/a")):
+        with (
+            pytest.raises(UserError, match=f"^{folder}: no directory can be made there .*; name another one"),
+            owned(folder),
+        ):
+            pass
 
 
 def test_one_of_many_that_come_at_once(tmp_path: Path) -> None:
