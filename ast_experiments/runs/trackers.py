@@ -97,7 +97,7 @@ def _wandb(config: Config, folder: Path, result: dict[str, Any]) -> Any:
         group=config.group,
         job_type="train",
         tags=[label for label in (*labels, *config.tags) if label],
-        name=f"{folder.name}",
+        name=f"{result['method']} on {result['dataset']}, {folder.name}",
         config=settings if paths else without_places(settings),
         paths=paths,
         run_id=result["run_id"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ast_experiments.core.errors import ConfigError, UserError
+from ast_experiments.core.text import amount
 from ast_experiments.runs.control_quality import ControlQuality
 
 MAX, MIN = "max", "min"
@@ -19,6 +20,10 @@ DIRECTIONS = {"final_accuracy": MAX, "best_accuracy": MAX, "final_val_loss": MIN
 UNDIRECTED = ("control", "energy", "flops", "seconds", "selection", "budget", "mean_activation_rate",
               "last_quarter_activation_rate", "steps", "epochs", "best_epoch")  # fmt: skip
 """Figures, and groups of figures, whose direction the user must type."""
+
+SHARES = ("compute_savings", "nominal_savings", "skipped_share", "mean_activation_rate", "last_quarter_activation_rate")
+UNITS = {"rows": "rows", "joules": "J", "_j": "J", "flops": "FLOP", "seconds": "s", "_s": "s"}
+"""Units by the beginning or the end of a key."""
 
 CURVES = {"final_accuracy": "val/accuracy", "best_accuracy": "val/accuracy", "final_val_loss": "val/loss"}
 """Validation curves by the figure that they lead to."""
@@ -43,6 +48,16 @@ class Objective:
     def optuna_direction(self) -> str:
         """The direction as Optuna spells it."""
         return f"{self.direction}imize"
+
+    def told(self, value: float) -> str:
+        """Formats a value of the figure with its unit."""
+        first, last = self.key.split(".")[0], self.key.split(".")[-1]
+        if first in ("final_accuracy", "best_accuracy"):
+            return f"{value:.2f} %"
+        if last in SHARES:
+            return f"{100 * value:.2f} %"
+        unit = next((unit for words, unit in UNITS.items() if first.startswith(words) or last.endswith(words)), None)
+        return f"{value:.5g}" if unit is None else amount(value, unit)
 
     def value(self, result: Mapping[str, Any]) -> float | None:
         """Returns the figure of a run; None if this run did not reach it.

@@ -127,7 +127,8 @@ def _cells(session: SearchSession, trial: FrozenTrial) -> list[str]:
     params = [trial.params.get(each.key, "") for each in session.space]
     values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in params]
     missing = [""] * len(session.search.goals)
-    figures = [f"{value:.5g}" for value in trial.values] if charts.complete(trial) else missing
+    goals = zip(session.search.goals, trial.values or (), strict=True) if charts.complete(trial) else ()
+    figures = [goal.told(value) for goal, value in goals] or missing
     return [str(trial.number), *values, *figures, STATES[trial.state.name]]
 
 

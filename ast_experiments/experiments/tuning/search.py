@@ -145,7 +145,9 @@ class SearchSession:
 
     def describe(self, figures: list[float]) -> str:
         """Formats the figures of a trial with their names."""
-        return ", ".join(f"{goal.key} {value:.5g}" for goal, value in zip(self.search.goals, figures, strict=True))
+        return ", ".join(
+            f"{goal.key} {goal.told(value)}" for goal, value in zip(self.search.goals, figures, strict=True)
+        )
 
     def next_trial(self, running: Collection[int] = ()) -> Trial | None:
         """Returns a trial that was interrupted, else a new one; None if there are enough.
@@ -173,7 +175,7 @@ class SearchSession:
         from optuna.trial import TrialState
 
         values = self.values(trial)
-        title = f"[{trial.number + 1}/{self.search.trials}] {format_values(values)}"
+        title = f"[{trial.number + 1}/{self.search.trials}] trial {trial.number}: {format_values(values)}"
         try:
             config = self._config(trial.number, values)
         except UserError as error:  # values that are valid alone may contradict each other

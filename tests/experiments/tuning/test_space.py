@@ -119,3 +119,19 @@ def test_wrong_objectives(text: str, said: str) -> None:
 def test_objectives_that_results_lack(key: str) -> None:
     with pytest.raises(UserError, match=r"expected one of final_accuracy, seconds.train, seconds.val"):
         Objective(key, "min").value(RESULT)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("final_accuracy", 98.3099, "98.31 %"),
+        ("final_val_loss", 0.0226331, "0.022633"),
+        ("compute_savings", 0.6, "60.00 %"),
+        ("rows_trained", 17120.0, "17,120 rows"),
+        ("seconds_to_accuracy", 12.34, "12.3 s"),
+        ("joules_to_accuracy", 12345.0, "12.3 kJ"),
+        ("flops.train", 65.5e9, "65.5 GFLOP"),
+    ],
+)
+def test_figures_have_units(key: str, value: float, told: str) -> None:
+    assert Objective(key, "max").told(value) == told
