@@ -20,7 +20,9 @@ def main() -> None:
 def _main() -> int:
     parser = parser_of("ast-resume", "Continue a run from its last checkpoint.", EXAMPLES)
     parser.add_argument("run", type=Path, metavar="RUN_DIR", help="run directory, below outputs/")
-    parser.add_argument("changes", nargs="*", metavar="key=value", help="settings that do not change the results")
+    parser.add_argument(
+        "changes", nargs="*", default=[], metavar="key=value", help="settings that do not change the results"
+    )
     args = parser.parse_intermixed_args()
     from ast_experiments.analysis.reporting import reporting
     from ast_experiments.runs.resume import resume, saved_config

@@ -171,6 +171,14 @@ def test_an_unknown_flag_is_one_line_in_every_command(
     assert (ended.value.code, lines) == (2, [f"{expected}{name} --help"])
 
 
+def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["ast-resume"])
+    with pytest.raises(SystemExit):
+        resume.main()
+    said = "error: the following arguments are required: RUN_DIR; type ast-resume --help\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_reader_that_is_gone_is_no_error() -> None:
     code = """
 import sys
