@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ast_experiments.cli.main import EXIT_FAILED, guarded, parser_of
+from ast_experiments.cli.main import EXIT_FAILED, completed, guarded, parser_of
 from ast_experiments.config.preflight import check_launcher
 from ast_experiments.core.errors import ConfigError, DataError
 from ast_experiments.core.owner import owned
@@ -63,6 +63,8 @@ def main() -> None:
 
 
 def _main() -> int:
+    if completed():
+        return 0
     parser = parser_of("ast-bench", DESCRIPTION, EXAMPLES)
     parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE | STUDY.yaml | STUDY_DIR")
     arguments = parser.parse_intermixed_args().arguments

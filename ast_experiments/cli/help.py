@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
+
 from ast_experiments.config.groups import CONF, GROUPS
 
 TEXT = """\
 ast-train: train on fewer samples, and measure what that saves.
 
-  ast-train                                  run the quick start: AST on digits, a minute, no download
-  ast-train experiment=cifar10_stale         run an experiment
-  ast-train dataset=cifar10 method.rate=0.2  select choices and set values
-  ast-train -m controller.kp=1,3,10          run a sweep over values
-  ast-train sweep=pi_gains                   run a prepared sweep
+Run:
+  ast-train                                  the quick start: AST on digits, a minute, no download
+  ast-train experiment=cifar10_stale         an experiment
+  ast-train dataset=cifar10 method.rate=0.2  choices and values; every setting: group.setting=value
+  ast-train -m controller.kp=1,3,10          a sweep over values
+  ast-train -m sweep=pi_gains                a prepared sweep
+
+Then:
+  ast-compare outputs/digits                 compare runs: accuracy against cost
   ast-resume RUN_DIR                         continue a run that was stopped
+  ast-bench methods=[ast] seeds=3            a study, with baselines at the same cost
+  ast-tune recipe.lr=3e-4..1e-2:log          a search for settings
+  ast-doctor dataset=folder dataset.root=DIR check data, device, disk and time before a run
 
-Every value can be set: group.setting=value. The files in conf/ explain each of them.
+Show:
+  ast-train --cfg job                        the config that the overrides make
+  ast-train --info                           how the config is composed
+  ast-train --config-dir DIR                 choices of your own too, DIR/GROUP/NAME.yaml
+  ast-train --hydra-help                     Hydra's help, e.g. on tab completion
+  ast-train --version                        the version
 
-  ast-train --cfg job                        show the config that the overrides make
-  ast-train --info                           show how the config is composed
-  ast-train --config-dir DIR                 add your own choices, DIR/GROUP/NAME.yaml
-  ast-train --hydra-help                     show Hydra's help, e.g. on tab completion
-
-Choices (group=choice):
+Choices (group=choice; the files in conf/ explain their settings):
 
 """
+INDENT = 16
 
 
 def usage() -> str:
     """Returns the help text with the choices of each group."""
-    lines = [f"  {group:13} {', '.join(sorted(f.stem for f in (CONF / group).glob('*.yaml')))}" for group in GROUPS]
+    width = max(60, shutil.get_terminal_size().columns)
+    lines = []
+    for group in GROUPS:
+        choices = ", ".join(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+        begin = f"  {group}".ljust(INDENT)
+        lines += textwrap.wrap(begin + choices, width, subsequent_indent=" " * INDENT, break_on_hyphens=False)
     return TEXT + "\n".join(lines)

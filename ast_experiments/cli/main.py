@@ -67,6 +67,16 @@ def guarded(command: Callable[[], int]) -> int:
         return EXIT_FAILED
 
 
+def completed() -> bool:
+    """Answers a shell that asks for completions, whose settings are those of `ast-train`; returns whether it did."""
+    if sys.argv[1:2] != ["-sc"]:
+        return False
+    from ast_experiments.config.hydra_app import show
+
+    show(sys.argv[1:])
+    return True
+
+
 def unexpected(error: Exception) -> str:
     """Describes an error that nobody foresaw, in one line, after its traceback was written to a log.
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ast_experiments.cli.main import EXIT_FAILED, guarded, parser_of
+from ast_experiments.cli.main import EXIT_FAILED, completed, guarded, parser_of
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.owner import owned
 from ast_experiments.experiments.directory import check_name, default_name
@@ -49,6 +49,8 @@ def main() -> None:
 
 
 def _main() -> int:
+    if completed():
+        return 0
     parser = parser_of("ast-tune", DESCRIPTION, EXAMPLES)
     parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE | SEARCH_DIR")
     arguments = parser.parse_intermixed_args().arguments

@@ -68,8 +68,10 @@ def test_looking_writes_nothing(tmp_path: Path, flags: list[str]) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_completion_writes_nothing(tmp_path: Path) -> None:
-    done = call(*TRAIN, "-sc", "query=bash", cwd=tmp_path, COMP_LINE="ast-train model=simp", COMP_POINT="20")
+@pytest.mark.parametrize("program", ["train", "bench"])
+def test_completion_writes_nothing(tmp_path: Path, program: str) -> None:
+    command = [sys.executable, "-m", f"ast_experiments.cli.{program}", "-sc", "query=bash"]
+    done = call(*command, cwd=tmp_path, COMP_LINE=f"ast-{program} model=simp", COMP_POINT="20")
     assert done.stdout.split() == ["model=simple_cnn"]
     assert not list(tmp_path.iterdir())
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ast_experiments.cli.main import EXIT_FAILED, guarded, parser_of
+from ast_experiments.cli.main import EXIT_FAILED, completed, guarded, parser_of
 from ast_experiments.config.checks import check
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.schema import Config
@@ -30,6 +30,8 @@ def main() -> None:
 
 
 def _main() -> int:
+    if completed():
+        return 0
     parser = parser_of("ast-doctor", DESCRIPTION, EXAMPLES)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, as for ast-train")
     parser.add_argument("--quick", action="store_true", help="do not read images, do not time the training")
