@@ -8,6 +8,8 @@ from typing import Any
 from ast_experiments.core.text import duration, joules
 
 NOT_MEASURED = "not measured on this machine"
+NOISY = 0.05
+"""Lower end of the estimated share of wrong labels from which it is mentioned; clean data gave up to 0.003."""
 _JOULES = ("energy/gpu_joules", "energy/gpu_joules_above_idle", "energy/cpu_joules")
 
 
@@ -25,6 +27,7 @@ def result_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("accuracy, best", _best(result)),
         ("activation rate, mean", _number(result.get("mean_activation_rate"))),
         ("activation rate, last quarter", _last_quarter(result)),
+        ("wrong labels, estimate", _wrong_labels(result)),
         ("rows trained", _count(result.get("rows_trained"))),
         ("rows scored", _count(result.get("rows_scored"))),
         ("rows offered", _count(result.get("rows_offered"))),
@@ -71,6 +74,17 @@ def _status(result: Mapping[str, Any]) -> str:
 def _best(result: Mapping[str, Any]) -> str:
     text, epoch = _percent(result.get("best_accuracy")), result.get("best_epoch")
     return f"{text} (epoch {epoch:g})" if text and epoch is not None else text
+
+
+def _wrong_labels(result: Mapping[str, Any]) -> str:
+    """Formats the estimate of wrong labels if it is well above 0, and warns if the method prefers them."""
+    noise = result.get("label_noise_estimate") or {}
+    if noise.get("low", 0.0) < NOISY:
+        return ""
+    text = f"{100 * noise['share']:.0f} % ({100 * noise['low']:.0f} to {100 * noise['high']:.0f} %)"
+    if not result.get("scoring"):
+        return text
+    return f"{text}; {result.get('method')} may train them most often: compare with method=rs2"
 
 
 def _last_quarter(result: Mapping[str, Any]) -> str:

@@ -197,6 +197,16 @@ def test_energy_in_words(energy: dict[str, Any] | None, text: str) -> None:
             {"energy": {"carbon": {"gco2e": 1.234, "g_per_kwh": 380.0, "source": "grid operator, 2025"}}},
             "1.234 g CO2e, at 380 g/kWh (grid operator, 2025)",
         ),
+        (
+            "wrong labels, estimate",
+            {"label_noise_estimate": {"share": 0.22, "low": 0.104, "high": 0.237}, "scoring": None},
+            "22 % (10 to 24 %)",
+        ),
+        (
+            "wrong labels, estimate",
+            {"label_noise_estimate": {"share": 0.22, "low": 0.104, "high": 0.237}, "scoring": "stale", "method": "ast"},
+            "22 % (10 to 24 %); ast may train them most often: compare with method=rs2",
+        ),
         ("target accuracy", {"target_accuracy": 90.0, "target_reached": False}, "90 % was not reached"),
         (
             "target accuracy",
