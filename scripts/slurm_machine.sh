@@ -5,9 +5,11 @@
 #
 # It installs slurmctld, slurmd and munge if they are missing, starts them with their files in a temporary folder, and
 # stops them at the end. Accounting is off. A job of the sweep is requeued with `scontrol requeue` in the middle; every
-# job that reaches its time limit (TIMEOUT_MIN) saves itself SIGNAL_S seconds earlier and is queued again. Then the same
-# command must find everything finished, and every run must equal one that SLURM had nothing to do with, bit for bit. At
-# last a job is ended with `scancel`, and resumed by typing the command again. FOLDER keeps the runs; PYTHON names the
+# job that reaches its time limit (TIMEOUT_MIN) saves itself SIGNAL_S seconds earlier, or up to a minute before that as
+# SLURM looks once a minute, and is queued again: a run must take longer than that to show it. Then the same
+# command must find everything finished, and every run must equal one that SLURM had nothing to do with, bit for bit. A
+# job is ended with `scancel`, and resumed by typing the command again. At last, the batch script of the documentation
+# for two machines runs as two tasks on this one, and is requeued too. FOLDER keeps the runs; PYTHON names the
 # interpreter, EPOCHS the length of the runs, CPUS the cores that SLURM gives out. With `--only-start` it starts SLURM,
 # prints how to use it, and waits for Ctrl-C.
 set -euo pipefail
@@ -97,11 +99,12 @@ seeds="${SEEDS:-0,1,2}"
 settings=(recipe.epochs="${EPOCHS:-400}" dataset.train_rows=300 tracking=jsonl tracking.report=false
     checkpoint_every_s=1 hardware=cpu hardware.threads=1)
 launcher=(hydra/launcher=slurm hydra.launcher.partition=main hydra.launcher.gpus_per_node=null
-    hydra.launcher.cpus_per_task=1 "hydra.launcher.timeout_min=${TIMEOUT_MIN:-2}"
+    hydra.launcher.cpus_per_task=1 "hydra.launcher.timeout_min=${TIMEOUT_MIN:-3}"
     "hydra.launcher.signal_delay_s=${SIGNAL_S:-60}")
+cd "$folder"
 
 train() {
-    (cd "$folder" && "$python" -m ast_experiments.cli.train "$@")
+    "$python" -m ast_experiments.cli.train "$@"
 }
 
 # The name of a job's directory holds its seed.
@@ -113,51 +116,80 @@ entry() {
     "$python" -c 'import json, sys; print(json.load(open(sys.argv[1] + "/result.json")).get(sys.argv[2]))' "$@"
 }
 
-# The owner of a run's directory is the process of its job.
+# The owner of a run's directory is the process of its job. In an array, the number of a job may be that of all.
 job_of() {
     local pid
-    pid="$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1] + "/.owner"))["pid"])' "$(run_of "$1")")"
-    tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^SLURM_JOB_ID=//p'
+    pid="$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1] + "/.owner"))["pid"])' "$1")"
+    "$python" - "/proc/$pid/environ" <<'PYTHON'
+import sys
+
+job = dict(line.partition("=")[::2] for line in open(sys.argv[1]).read().split("\0"))
+array = job.get("SLURM_ARRAY_JOB_ID")
+print(f"{array}_{job['SLURM_ARRAY_TASK_ID']}" if array else job["SLURM_JOB_ID"])
+PYTHON
+}
+
+# Waits until the run in a directory has written a checkpoint, and prints the directory.
+saved() {
+    local place=
+    for _ in $(seq 1200); do
+        place="$("$@")"
+        [[ -n "$place" && -e "$place/checkpoints/last.pt" && -e "$place/.owner" ]] && break
+        sleep 0.5
+    done
+    echo "$place"
+}
+
+# Says where the run stopped each time, and where it went on: from its log.
+verdict() {
+    local place="$1" alone="$2" same=different
+    [[ "$(entry "$place" final_val_loss)" == "$(entry "$alone" final_val_loss)" ]] && same=bit-equal
+    echo "$(entry "$place" status), resumed $(entry "$place" resumed) times, $same to a run without SLURM"
+    grep -oE "(stopped|resumed) at epoch.*" "$place/train.log" | sed 's/^/    /' || true
 }
 
 echo "== a sweep: seed 1 is requeued in the middle, the time limit takes who reaches it"
-train -m group=slurm "seed=$seeds" "${settings[@]}" "${launcher[@]}" 2> >(grep -v -e sacct -e "accounting storage" >&2) &
+train -m group=slurm "seed=$seeds" "${settings[@]}" "${launcher[@]}" &
 sweep=$!
-for _ in $(seq 600); do
-    place="$(run_of 1)"
-    [[ -n "$place" && -e "$place/checkpoints/last.pt" ]] && break
-    sleep 0.5
-done
-job="$(job_of 1)"
+job="$(job_of "$(saved run_of 1)")"
 echo "scontrol requeue $job"
 scontrol requeue "$job"
-wait "$sweep"
+wait "$sweep" || echo "the command ended with exit code $?"
 
-echo "== the same command again: nothing is repeated"
-train -m group=slurm "seed=$seeds" "${settings[@]}" "${launcher[@]}" | grep -c "finished already" || true
+echo "== the same command again: how many jobs are finished already, and how many are run"
+train -m group=slurm "seed=$seeds" "${settings[@]}" "${launcher[@]}" | sed -n '1p'
 
 echo "== against runs without SLURM"
 for seed in ${seeds//,/ }; do
     train "seed=$seed" group=slurm "${settings[@]}" "hydra.run.dir=$folder/alone_$seed" >/dev/null
-    place="$(run_of "$seed")"
-    same=different
-    if [[ "$(entry "$place" final_val_loss)" == "$(entry "$folder/alone_$seed" final_val_loss)" ]]; then
-        same=bit-equal
-    fi
-    echo "seed $seed: $(entry "$place" status), resumed $(entry "$place" resumed) times, $same"
+    echo "seed $seed: $(verdict "$(run_of "$seed")" "$folder/alone_$seed")"
 done
 
 echo "== scancel: saved, ended for good, resumed by the same command"
 again=(-m group=slurm seed=9 "${settings[@]}" "${launcher[@]}")
 train "${again[@]}" &
 sweep=$!
-for _ in $(seq 600); do
-    place="$(run_of 9)"
-    [[ -n "$place" && -e "$place/checkpoints/last.pt" ]] && break
-    sleep 0.5
-done
-scancel "$(job_of 9)"
-wait "$sweep" || echo "the sweep ended with exit code $?"
-echo "after scancel: $(entry "$place" status) $(entry "$place" error)"
-train "${again[@]}"
-echo "after the same command: $(entry "$place" status), resumed $(entry "$place" resumed) times"
+place="$(saved run_of 9)"
+scancel "$(job_of "$place")"
+since=$SECONDS
+wait "$sweep" || echo "the command ended with exit code $? after $((SECONDS - since)) s"
+echo "after scancel: $(entry "$place" status), $(entry "$place" error)"
+train "${again[@]}" >/dev/null
+train seed=9 group=slurm "${settings[@]}" "hydra.run.dir=$folder/alone_9" >/dev/null
+echo "after the same command: $(verdict "$place" "$folder/alone_9")"
+
+echo "== the script for two machines, as two tasks on this one; requeued in the middle"
+cat >two.sh <<BATCH
+#!/bin/bash
+#SBATCH --nodes=1 --ntasks=2 --cpus-per-task=1 --overcommit --requeue --open-mode=append
+first=\$(scontrol show hostnames "\$SLURM_JOB_NODELIST" | head -n 1)
+srun --overcommit "$python" -m torch.distributed.run --nnodes=2 --nproc-per-node=1 --rdzv-backend=c10d \\
+    --rdzv-endpoint="\$first:29400" --rdzv-id="\$SLURM_JOB_ID" -m ast_experiments.cli.train \\
+    hydra.run.dir=$folder/two ${settings[*]}
+BATCH
+job="$(sbatch --parsable two.sh)"
+saved echo "$folder/two" >/dev/null
+scontrol requeue "$job"
+until [[ -z "$(squeue -h -j "$job" 2>/dev/null)" ]]; do sleep 2; done
+train hardware.processes=2 "${settings[@]}" "hydra.run.dir=$folder/alone_two" >/dev/null
+echo "two tasks: $(verdict "$folder/two" "$folder/alone_two")"

@@ -1,8 +1,12 @@
-"""How a sweep sees that its SLURM jobs have ended, without SLURM: `squeue` is a script, results are files."""
+"""How a sweep sees that its SLURM jobs have ended: `squeue` is a script, results are files; and on a real SLURM."""
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +64,16 @@ def test_the_config_names_the_launcher():
     launcher = compose(["hydra/launcher=slurm"], hydra=True).hydra.launcher
     assert launcher._target_ == f"{SlurmLauncher.__module__}.{SlurmLauncher.__name__}"
     assert (launcher.max_num_timeout, launcher.signal_delay_s) == (20, 300)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+@pytest.mark.skipif(not shutil.which("slurmctld") or os.geteuid() != 0, reason="needs SLURM's packages, and root")
+def test_on_a_real_slurm_nothing_is_lost(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts/slurm_machine.sh"
+    environment = os.environ | {"PYTHON": sys.executable, "SEEDS": "0,1"}
+    done = subprocess.run(["bash", script, tmp_path], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ends = [line for line in done.stdout.splitlines() if "to a run without SLURM" in line]
+    assert len(ends) == 4, done.stdout
+    assert all("finished, resumed" in line and "bit-equal" in line for line in ends), done.stdout
