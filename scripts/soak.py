@@ -42,8 +42,6 @@ FAULTS = ("SIGKILL", "SIGTERM", "full disk", "removed file", "flipped bit", "dea
 FILES = ("metrics.jsonl", "result.json", "config.yaml", "checkpoints/last.pt", "checkpoints/previous.pt")
 CODES = {"SIGKILL": {-9}, "SIGTERM": {75, -15}, "full disk": {1}, "dead worker": {1}}
 """Exit codes that a fault may end a run with, besides 0 if the run was faster."""
-
-
 PATIENCE_S = 900.0
 """Seconds after which a run counts as hanging."""
 LATE = ("sklearn.datasets", "timm", "torch._dynamo", "wandb", "ast_experiments.runs.build", "ast_experiments.runs.run",
@@ -186,6 +184,7 @@ def follow_advice(folder: Path, log: Path) -> None:
 def suffer(name: str, folder: Path, rng: random.Random, whole: Whole, data: Path) -> list[str]:
     """Makes a run with faults to its end; returns the faults."""
     log, met = folder.with_suffix(".log"), list[str]()
+    last, flipped = folder / "checkpoints" / "last.pt", b""
     rare = {
         "dead worker": any(o.startswith("hardware.workers=") and o[-1] != "0" for o in CONFIGS[name]),
         "dead tracker": "tracking.wandb=offline" in CONFIGS[name],
@@ -206,11 +205,11 @@ def suffer(name: str, folder: Path, rng: random.Random, whole: Whole, data: Path
             status = json.loads((folder / "result.json").read_text())["status"]
             if status != "interrupted":
                 raise Broken(f"status {status} after exit code 75")
-        if done == "flipped bit" and not (folder / "checkpoints" / "previous.pt").exists():
+        if done == "flipped bit":
+            flipped = last.read_bytes()
+        if flipped and not last.with_name("previous.pt").exists() and last.exists() and last.read_bytes() == flipped:
             follow_advice(folder, log)
-        if code == 0 and not (folder / "result.json").exists():
-            code = 1  # removed just before the end
-        if code == 0:
+        if code == 0 and (folder / "result.json").exists():  # not removed just before the end
             return met
         if (folder / ".hydra" / "overrides.yaml").exists():
             arguments = (resume, [str(folder)])
