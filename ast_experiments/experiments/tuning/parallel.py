@@ -68,7 +68,7 @@ def worker(folder: Path) -> Handler:
     if search is None:
         raise UserError(f"{folder} is not the directory of a search")
     typed, common = parse_space(search.arguments)
-    session = SearchSession(search, folder, common, check_space(typed, common))
+    session = SearchSession(search, folder, common, check_space(typed, common), owner=False)
 
     def carry_out(order: dict[str, Any]) -> dict[str, Any]:
         session.run_trial(session.trial(order["trial"]))

@@ -79,6 +79,7 @@ class SearchSession:
         folder: The search's directory.
         common: Overrides that all trials share.
         space: The search space.
+        owner: Whether this process owns the directory; False in a worker of its owner.
 
     Attributes:
         base: Config with the first value of every dimension.
@@ -86,7 +87,9 @@ class SearchSession:
         study: Optuna's study.
     """
 
-    def __init__(self, search: Search, folder: Path, common: list[str], space: list[Dimension]) -> None:
+    def __init__(
+        self, search: Search, folder: Path, common: list[str], space: list[Dimension], *, owner: bool = True
+    ) -> None:
         import optuna
         from optuna.pruners import MedianPruner, NopPruner
 
@@ -98,6 +101,7 @@ class SearchSession:
         epochs = self.base.recipe.epochs
         self.study: Study = open_study(
             folder / RECORD,
+            owner=owner,
             study_name=search.name,
             directions=[goal.optuna_direction for goal in search.goals],
             pruner=MedianPruner(UNPRUNED_TRIALS, n_warmup_steps=epochs // 4 + 1) if self.curve else NopPruner(),

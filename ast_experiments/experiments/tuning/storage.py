@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from optuna import Study
 
 
-def open_study(path: Path, **options: Any) -> Study:
+def open_study(path: Path, *, owner: bool = True, **options: Any) -> Study:
     """Opens Optuna's study of a log, or begins it.
 
     Args:
-        path: The log; its directory is owned by this process.
+        path: The log.
+        owner: Whether this process owns its directory, and may remove what a killed one has left. Its workers write to
+            the log at the same time.
         options: Of `optuna.create_study`.
 
     Raises:
@@ -28,9 +30,10 @@ def open_study(path: Path, **options: Any) -> Study:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    with suppress(OSError):  # Optuna's own lock, left by a killed process
-        Path(f"{path}.lock").unlink(missing_ok=True)
-    mend(path)
+    if owner:
+        with suppress(OSError):  # Optuna's own lock
+            Path(f"{path}.lock").unlink(missing_ok=True)
+        mend(path)
     try:
         storage = JournalStorage(JournalFileBackend(str(path)))
         study = optuna.create_study(storage=storage, load_if_exists=True, **options)

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from ast_experiments.cli.tune import _at_once
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.experiments.tuning.storage import open_study
 
 TUNE = [sys.executable, "-m", "ast_experiments.cli.tune"]
 SEARCH = [
@@ -58,6 +60,26 @@ def test_a_killed_search_makes_each_trial_once(tmp_path: Path) -> None:
     made = [json.loads(path.read_text()) for path in sorted(search.glob("trials/*/result.json"))]
     assert len(made) == 12
     assert {result["status"] for result in made} <= {"finished", "interrupted"}  # pruned ones are interrupted
+
+
+def test_a_worker_waits_for_the_lock_of_another_process(tmp_path: Path) -> None:
+    log = tmp_path / "trials.log"
+    lock = Path(f"{log}.lock")
+    kind = {"study_name": "s", "directions": ["maximize"]}
+    lock.symlink_to(log)  # left by a killed process: its owner takes it away
+    open_study(log, **kind)
+    lock.symlink_to(log)
+    held = []
+
+    def release() -> None:
+        held.append(lock.is_symlink())
+        lock.unlink()
+
+    later = threading.Timer(0.5, release)
+    later.start()
+    open_study(log, owner=False, **kind)
+    later.join()
+    assert held == [True]
 
 
 def test_how_many_at_once() -> None:
