@@ -37,6 +37,10 @@ def complete(app: Sphinx, page: str, source: list[str]) -> None:
     elif page == "docs/configuration":
         source[0] += reference.tables()
     source[0] = re.sub(r"\[[\w./-]+\.md\]\(", "[](", source[0])
+    # A picture for two themes, which Sphinx would not copy.
+    source[0] = re.sub(
+        r'<picture>.*?<img src="(.*?)" alt="(.*?)">.*?</picture>', r"![\2](\1)", source[0], flags=re.DOTALL
+    )
 
 
 def navigation(readme: str, pages: set[str]) -> str:

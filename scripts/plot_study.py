@@ -30,8 +30,22 @@ NAMES = {
 SHAPES = {"dense": "o", "dense epochs=6": "o", "rs2 rate=0.598": "s", "rs2 with the rates of ast": "D", "ast": "*"}
 KINDS = {"accuracy": "plain accuracy, %", "accuracy_views": "accuracy with six views, %"}
 THEMES = {
-    "light": {"ink": "#1f2328", "rule": "#d0d7de", "dense": "#57606a", "uniform": "#bc4c00", "ast": "#0550ae"},
-    "dark": {"ink": "#e6edf3", "rule": "#3d444d", "dense": "#9198a1", "uniform": "#f0883e", "ast": "#79c0ff"},
+    "light": {
+        "page": "#ffffff",
+        "ink": "#1f2328",
+        "rule": "#d0d7de",
+        "dense": "#57606a",
+        "uniform": "#bc4c00",
+        "ast": "#0550ae",
+    },
+    "dark": {
+        "page": "#0d1117",
+        "ink": "#e6edf3",
+        "rule": "#3d444d",
+        "dense": "#9198a1",
+        "uniform": "#f0883e",
+        "ast": "#79c0ff",
+    },
 }
 
 Arms = Mapping[str, list[dict[str, Any]]]
@@ -64,6 +78,7 @@ def draw(arms: Arms, theme: str, path: Path) -> None:
             size = 13 if arm == "ast" else 6.5
             style = {"marker": SHAPES[arm], "markersize": size, "color": color, "capsize": 2, "linestyle": "none"}
             axes.errorbar(cost[arm] + shift, each.mean, half, label=NAMES[arm], **style)
+        axes.set_facecolor(colors["page"])
         axes.set_xlabel("training, PFLOP", color=colors["ink"])
         axes.set_ylabel(label, color=colors["ink"])
         axes.tick_params(color=colors["rule"], labelcolor=colors["ink"])
@@ -78,7 +93,7 @@ def draw(arms: Arms, theme: str, path: Path) -> None:
         handles, labels, loc="outside lower center", ncols=3, frameon=False, labelcolor=colors["ink"], fontsize=9
     )
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "ast"}):
-        figure.savefig(path, transparent=True, metadata={"Date": None})
+        figure.savefig(path, facecolor=colors["page"], metadata={"Date": None})
 
 
 def table(arms: Arms) -> None:
