@@ -85,14 +85,15 @@ def start(module: Any, arguments: Sequence[str], log: Path) -> int:
 
 def ended(child: int, seconds: float) -> int | None:
     """Waits for a process; returns its exit code, negative for a signal, or None if it still runs."""
-    until = time.monotonic() + seconds
+    waited, before = 0.0, time.monotonic()
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() >= until:
+        if waited >= seconds:
             return None
         time.sleep(0.002)
+        waited += min(1.0, -before + (before := time.monotonic()))  # all may be suspended for a while
 
 
 def children(parent: int, word: str = "") -> list[int]:
