@@ -71,7 +71,7 @@ def rank(own: int, size: int, folder: Path, work: Callable[[Selection], Any], me
 
 
 def shares(selection: Selection) -> dict[str, Any]:
-    """Ids and losses of every batch, and the scores that the history ends with."""
+    """Ids and losses of every batch, and the scores that the history ends with, on a rank that keeps it."""
     values = torch.linspace(0.1, 3.0, ROWS)[torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))]
     ids, losses = [], []
     for epoch in selection.epochs():
@@ -79,4 +79,6 @@ def shares(selection: Selection) -> dict[str, Any]:
             ids.append((epoch, batch))
             losses.append(float(selection.loss(torch.tensor(batch), values[batch] / (epoch + 1))))
     history = selection._selector.history
-    return {"ids": ids, "losses": losses, "scores": history.scores, "visits": history.visits}
+    kept = not history.on_rank_0 or not dist.is_initialized() or dist.get_rank() == 0
+    columns = {"scores": history.scores, "visits": history.visits} if kept else {}
+    return {"ids": ids, "losses": losses, **columns}
