@@ -79,6 +79,5 @@ def shares(selection: Selection) -> dict[str, Any]:
             ids.append((epoch, batch))
             losses.append(float(selection.loss(torch.tensor(batch), values[batch] / (epoch + 1))))
     history = selection._selector.history
-    kept = not history.on_rank_0 or not dist.is_initialized() or dist.get_rank() == 0
-    columns = {"scores": history.scores, "visits": history.visits} if kept else {}
+    columns = {"scores": history.scores, "visits": history.visits} if history.kept else {}
     return {"ids": ids, "losses": losses, **columns}
