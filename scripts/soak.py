@@ -27,13 +27,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from soak_configs import CONFIGS, images, overrides
+from soak_processes import children, ended, holds, start
 
 from ast_experiments.cli import resume, train
 from ast_experiments.runs.result import VOLATILE, VOLATILE_ROW
@@ -61,54 +61,6 @@ class Whole(NamedTuple):
     size: int
 
 
-def start(module: Any, arguments: Sequence[str], log: Path) -> int:
-    """Forks a process that runs a command; returns its number."""
-    sys.stdout.flush()
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        sys.argv = [f"ast-{module.__name__.rpartition('.')[2]}", *arguments]
-        module.main()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def ended(child: int, seconds: float) -> int | None:
-    """Waits for a process; returns its exit code, negative for a signal, or None if it still runs."""
-    waited, before = 0.0, time.monotonic()
-    while True:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        if waited >= seconds:
-            return None
-        time.sleep(0.002)
-        waited += min(1.0, -before + (before := time.monotonic()))  # all may be suspended for a while
-
-
-def children(parent: int, word: str = "") -> list[int]:
-    """Returns the child processes of a process whose command line contains a word."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            ppid = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if ppid == parent and word.encode() in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
-
-
 def strike(fault: str, child: int, folder: Path, rng: random.Random) -> bool:
     """Does harm to a run; returns whether it could."""
     if fault == "SIGKILL":
@@ -129,10 +81,11 @@ def strike(fault: str, child: int, folder: Path, rng: random.Random) -> bool:
         os.kill(victims[0], signal.SIGKILL)
     elif fault == "removed file":
         path = folder / rng.choice(FILES)
-        if not path.exists() or not (folder / ".hydra" / "config.yaml").exists():
+        record = path.name == "metrics.jsonl"
+        if not path.exists() or not (folder / ".hydra" / "config.yaml").exists() or (record and not holds(child, path)):
             return False
         path.unlink()
-        if path.name != "metrics.jsonl":  # the run goes on from what is in memory; what is resumed needs the file
+        if not record:  # whose rows are only in memory until the run has written them back
             os.kill(child, signal.SIGKILL)
     return True
 

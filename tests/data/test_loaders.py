@@ -198,6 +198,12 @@ def test_workers_leave_signals_to_the_main_process(expected, number):
     )  # others take their place
 
 
+@pytest.mark.parametrize(("error", "shown"), [(ConnectionResetError, False), (EOFError, False), (ValueError, True)])
+def test_a_worker_says_nothing_when_its_main_process_is_gone(error, shown, capsys):
+    workers.show_error(error, error("text"), None)
+    assert ("text" in capsys.readouterr().err) == shown
+
+
 def test_a_worker_that_does_not_end_by_itself_ends_some_time_after_sigterm(monkeypatch):
     monkeypatch.setattr(workers, "GRACE_S", 1)
     loader = make("host", workers=1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -120,7 +122,8 @@ def worker_init(worker: int, *, lower_priority: bool) -> None:
     """Makes a worker leave signals to the main process, which stops its workers itself.
 
     Ctrl-C and batch systems signal all processes of a job. A worker ignores these signals, except that SIGTERM ends it
-    after `GRACE_S` seconds, because torch sends SIGTERM to a worker that does not end by itself.
+    after `GRACE_S` seconds, because torch sends SIGTERM to a worker that does not end by itself. When the main process
+    is killed, its workers end without a word.
 
     Args:
         worker: Number of the worker.
@@ -132,5 +135,12 @@ def worker_init(worker: int, *, lower_priority: bool) -> None:
     if CAN_MASK:
         signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_S))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    sys.excepthook = show_error
     if lower_priority and hasattr(os, "nice"):
         os.nice(NICENESS)
+
+
+def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Shows an error of a thread of a worker, unless it is that the main process, which it answers to, has gone."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
