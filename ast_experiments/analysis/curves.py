@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ast_experiments.analysis.draw import Panel, Series, Style
+from ast_experiments.core.text import percent
 from ast_experiments.runs.control_quality import BAND
 from ast_experiments.runs.record import RunRecord
 
@@ -29,7 +30,7 @@ def panels(record: RunRecord) -> list[Panel]:
         ),
         Panel(
             "Activation rate",
-            f"Rows trained / rows offered since the last log row, and smoothed. Band: ±{BAND:.0%} of the target.",
+            f"Rows trained / rows offered since the last log row, and smoothed. Band: target ± {percent(BAND, 0)}.",
             _rates(steps, epochs),
             from_zero=True,
             ceiling=1.05,
@@ -60,7 +61,7 @@ def panels(record: RunRecord) -> list[Panel]:
             "Cumulative, by phase; set-up comes before the first epoch.",
             _times(epochs),
             from_zero=True,
-            ylabel="s",
+            ylabel="seconds",
         ),
         Panel(
             "Savings (nominal)",
@@ -136,8 +137,8 @@ def _energy(epochs: Rows) -> tuple[Panel, ...]:
     power = _curves((epochs, "energy/gpu_power_w", "power", "c4", "line"))
     caption = "Mean power of the GPU since the last epoch."
     return (
-        Panel("Energy (measured)", "Cumulative, as measured.", _joules(epochs), from_zero=True, ylabel="J"),
-        Panel("Power (measured)", caption, power, from_zero=True, ylabel="W"),
+        Panel("Energy (measured)", "Cumulative, as measured.", _joules(epochs), from_zero=True, ylabel="joules"),
+        Panel("Power (measured)", caption, power, from_zero=True, ylabel="watts"),
     )
 
 

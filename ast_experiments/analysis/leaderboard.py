@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ast_experiments.analysis.finding import sweep_finding
 from ast_experiments.analysis.page import REPORT
 from ast_experiments.analysis.report import summary
 from ast_experiments.config.naming import NOT_IN_NAMES
@@ -25,14 +26,14 @@ _FIGURES = {
     "settling_window": ("settled", "d"),
     "overshoot": ("over", ".1%"),
     "rms_error": ("RMS", ".4f"),
-    "last_quarter_rate": ("rate", ".4f"),
+    "last_quarter_rate": ("late rate", ".4f"),
     "target": ("target", ".4g"),
     "final_accuracy": ("acc %", ".2f"),
     "savings": ("saved", ".1%"),
 }
 LEGEND = (
-    "settled: row of the control log; over: overshoot; RMS: error of the rate; rate: last quarter; "
-    "saved: FLOPs, against training every row"
+    "settled: row of the control log; over: overshoot; RMS: error of the rate; late rate, target: means over the last "
+    "quarter; saved: FLOPs, against training every row"
 )
 
 
@@ -48,7 +49,7 @@ class LeaderboardRow:
         overshoot: As a share of the target.
         rms_error: RMS of epoch rate minus target, in units of rate.
         last_quarter_rate: Activation rate over the last quarter of the run.
-        target: Target activation rate.
+        target: Mean target over the same quarter.
         final_accuracy: Percent.
         savings: Counted savings, as a share of the FLOPs of dense training; nominal if not counted.
         error: Error of a failed run; empty otherwise.
@@ -97,6 +98,22 @@ def legend(rows: Sequence[LeaderboardRow]) -> str:
     return f"Order: {order}. {LEGEND}"
 
 
+def finding(rows: Sequence[LeaderboardRow]) -> str:
+    """Returns the finding on accuracy as a sentence; empty if the rows are ordered by the error of the rate."""
+    if not rows or _by_rate(rows[0].overrides):
+        return ""
+    accuracies: dict[str, list[float]] = {}
+    for row in rows:
+        if row.status == "finished" and row.final_accuracy is not None:
+            accuracies.setdefault(setting(row), []).append(row.final_accuracy)
+    return sweep_finding(accuracies)
+
+
+def setting(row: LeaderboardRow) -> str:
+    """Returns what distinguishes a run, apart from its seed, e.g. "rate 0.4"; keys are shortened to their last part."""
+    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in row.overrides.items() if key != "seed")
+
+
 def _by_rate(varied: Iterable[str]) -> bool:
     return any(key.split(".")[0] == "controller" for key in varied)
 
@@ -135,6 +152,8 @@ def print_leaderboard(rows: Sequence[LeaderboardRow], console: Console | None = 
         table.add_row(*map(escape, cells(row)), style=style)
     console = console or Console()
     console.print(table)
+    if found := finding(rows):
+        console.print(found, markup=False, highlight=False)
     console.print(legend(rows))
     for row in rows:
         if row.error:
@@ -178,7 +197,7 @@ def _row(record: RunRecord, name: str, overrides: Mapping[str, str]) -> Leaderbo
     known = {
         **{key: control.get(key) for key in ("settling_window", "overshoot", "rms_error")},
         "last_quarter_rate": figures.get("last_quarter_activation_rate"),
-        "target": figures.get("target"),
+        "target": figures.get("last_quarter_target", figures.get("target")),
         "final_accuracy": figures.get("final_accuracy"),
         "savings": figures.get("compute_savings", figures.get("nominal_savings")),
     }
@@ -212,4 +231,4 @@ def _last_line(error: object) -> str:
 
 
 def _shown(value: float | None, form: str) -> str:
-    return "" if value is None else f"{value:{form}}"
+    return "" if value is None else f"{value:{form}}".replace("%", " %")

@@ -14,6 +14,7 @@ from typing import Any
 
 from ast_experiments.analysis.curves import panels
 from ast_experiments.analysis.draw import svg
+from ast_experiments.analysis.finding import run_finding
 from ast_experiments.analysis.page import REPORT, embed, render
 from ast_experiments.analysis.samples import read_samples, sample_section
 from ast_experiments.core.files import write_atomic
@@ -50,6 +51,7 @@ def render_report(record: RunRecord) -> str:
         title=run_title(figures, record.directory),
         subtitle=_subtitle(figures, record.directory),
         status=record.status,
+        finding=run_finding(figures),
         error=figures.get("error"),
         notes=figures.get("notes") or (),
         cards=_cards(figures),

@@ -12,6 +12,7 @@ import numpy as np
 
 from ast_experiments.analysis.draw import INKS, chart
 from ast_experiments.core.files import read_json
+from ast_experiments.core.text import percent
 from ast_experiments.runs.checked import clean_gallery
 from ast_experiments.runs.record import GALLERY, SAMPLES
 from ast_experiments.selection.suspects import suspects
@@ -27,8 +28,8 @@ UNEQUAL = 1.5
 
 TITLES = {
     "suspects": (
-        "Suspected wrong labels",
-        "Another class was predicted, at the last visit and on average.",
+        "Predicted as another class",
+        "At the last visit and on average, the most suspicious first: wrong labels, or hard to learn.",
     ),
     "most": ("Trained most", "The most visits."),
     "least": ("Trained least", "The fewest visits; ties are drawn."),
@@ -210,8 +211,8 @@ def _spread(record: SampleRecord) -> list[str]:
     ordered = np.sort(visits)[::-1]
     top = ordered[: max(1, len(ordered) // 10)].sum() / max(1, ordered.sum())
     lines = [
-        f"{np.mean(visits == 0):.1%} of the samples were never trained, {np.mean(visits == 1):.1%} once. The tenth "
-        f"that was trained most got {top:.0%} of all visits."
+        f"{percent(np.mean(visits == 0))} of the samples were never trained, {percent(np.mean(visits == 1))} once. The "
+        f"tenth that was trained most got {percent(top, 0)} of all visits."
     ]
     there = np.flatnonzero(sizes)
     if len(there) > 1 and sizes[there].max() >= UNEQUAL * sizes[there].min():
@@ -228,11 +229,11 @@ def _noise(record: SampleRecord) -> list[str]:
     found, known = record.estimate, record.columns.get("label_noise")
     if not found:
         return []
-    truth = "" if known is None else f" The regime gave {known.mean():.1%} a wrong label."
-    return [
-        f"Estimated wrong labels: {found['share']:.1%}, between {found['low']:.1%} and {found['high']:.1%}, if they "
-        f"are spread over all classes. The {found['suspects']:,} most suspicious samples are called suspected.{truth}"
-    ]
+    count = found["suspects"]
+    named = f" The {count:,} most suspicious samples count as suspected." if count else ""
+    truth = "" if known is None else f" The regime gave {percent(known.mean())} a wrong label."
+    share, low, high = (percent(found[key]) for key in ("share", "low", "high"))
+    return [f"Estimated wrong labels: {share}, between {low} and {high}, if spread over all classes.{named}{truth}"]
 
 
 def _visits(axes: Any, record: SampleRecord) -> None:

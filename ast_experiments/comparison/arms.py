@@ -17,6 +17,9 @@ from ast_experiments.comparison.stats import Floats
 SAME_RATE = 0.05
 """Relative difference up to which activation rates count as equal."""
 
+SAME_SCHEDULE = "baseline=rs2_same_schedule:"
+"""Beginning of the tag of a run of rs2 with the rates of a method; the method's label follows."""
+
 _FIRST = (
     "method.scoring",
     "method.pick",
@@ -134,7 +137,7 @@ def labels(arms: Sequence[ArmRuns]) -> list[str]:
     facts: list[dict[str, str]] = [
         {**arm.runs[0].settings, **arm.runs[0].facts, **arm.runs[0].hardware} for arm in arms
     ]
-    names = [[arm.method] for arm in arms]
+    names = [[arm.method, *_follows(arm)] for arm in arms]
     last = Counter(_last(key) for key in varied_keys(facts))
     for key in sorted(varied_keys(facts), key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST)):
         texts = [" ".join(name) for name in names]
@@ -149,6 +152,13 @@ def labels(arms: Sequence[ArmRuns]) -> list[str]:
                     if key in facts[i]:
                         names[i].append(f"{_last(key) if last[_last(key)] == 1 else key}={value}")
     return [" ".join(name) for name in names]
+
+
+def _follows(arm: ArmRuns) -> list[str]:
+    """Returns "as ARM" for a uniform draw that was run only to follow the rates of another arm of a study."""
+    tags = {tag for run in arm.runs for tag in run.tags}
+    followed = sorted(tag.removeprefix(SAME_SCHEDULE) for tag in tags if tag.startswith(SAME_SCHEDULE))
+    return [f"as {' and '.join(followed)}"] if followed else []
 
 
 def _rates(result: Mapping[str, Any]) -> Floats | None:

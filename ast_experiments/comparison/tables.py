@@ -26,6 +26,9 @@ from ast_experiments.core.text import amount
 if TYPE_CHECKING:
     from rich.console import Console
 
+GAP = 2
+"""Characters between two columns on a terminal: the box draws one of them, the padding the others."""
+
 STYLES = {"wins": "green", "loses": "red", "baseline": "dim"}
 
 
@@ -63,15 +66,29 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 def print_table(table: Table, console: Console) -> None:
     """Prints a table."""
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table as Rich
 
-    drawn = Rich(title=table.title, title_justify="left")
-    for heading in table.headings:
-        drawn.add_column(heading, overflow="fold", no_wrap=heading in ("#", "verdict"))
+    drawn = Rich(title=table.title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0))
+    for heading, width in zip(table.headings, _widths(table, console.width), strict=True):
+        drawn.add_column(heading, overflow="fold", width=width)
     for row in table.rows:
         drawn.add_row(*map(escape, row), style=next((STYLES[text] for text in row if text in STYLES), None))
     console.print(drawn)
+
+
+def _widths(table: Table, room: int) -> list[int]:
+    """Returns the widths of the columns: narrowed to fit, the widest first, but not below their longest words."""
+    columns = list(zip(table.headings, *table.rows, strict=True))
+    widths = [max(map(len, texts)) for texts in columns]
+    words = [max(len(word) for text in texts for word in text.split() or [""]) for texts in columns]
+    while sum(widths) + GAP * len(widths) > room:
+        wide = [i for i, width in enumerate(widths) if width > words[i]]
+        if not wide:
+            break
+        widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def print_line(line: str, console: Console) -> None:

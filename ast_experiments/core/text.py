@@ -47,6 +47,11 @@ def _si(value: float, unit: str, digits: int) -> str:
     return f"{value / factor:.{digits}g} {prefix}{unit}"
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """Formats a share as a percentage: "12.3 %"."""
+    return f"{share:.{digits}%}".replace("%", " %")
+
+
 def slug(text: str) -> str:
     """Turns text into a file name: letters, digits and `._=,+-` stay, everything else becomes a hyphen."""
     return re.sub(r"[^A-Za-z0-9._=,+-]+", "-", text)

@@ -137,7 +137,7 @@ def probe_gpu(wanted: str, uuid: str | None, *, nvml: Any = None, sleep: Sleep =
     if wanted == "none":
         return ProbeResult(None, "GPU metering is off")
     if uuid is None:
-        return ProbeResult(None, "training does not run on an NVIDIA GPU")
+        return ProbeResult(None, "no NVIDIA GPU in use")
     try:
         find_gpu(uuid, nvml).close()
     except Exception as error:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ast_experiments.core.text import rough_duration
+from ast_experiments.core.text import percent, rough_duration
 
 TAIL_BYTES = 16384  # enough for the last row of a record
 
@@ -63,7 +63,9 @@ def live_line(line: Callable[[], str], *, quiet: bool) -> Iterator[None]:
 def position(folder: Path) -> str:
     """Says how far the run of a directory is."""
     row = _last_row(folder / "metrics.jsonl")
-    return f"epoch {row['epoch']:.1f}, {row['progress']:.0%}" if "progress" in row else "starting"
+    if "progress" not in row:
+        return "starting"
+    return f"epoch {row['epoch']:.1f}, {percent(row['progress'], 0)}" if row["progress"] < 1 else "writing the results"
 
 
 def _last_row(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.background import BackgroundTracker
 from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.tracking.wandb import disabled, end_service
+
+BUSY = 1.5
+"""Load per core from which threads wait for each other."""
 
 FINISH_S = 10.0  # for a tracker to finish, in addition to the time that W&B has for its upload
 
@@ -66,6 +70,19 @@ def describe_run(config: Config, result: Mapping[str, Any]) -> list[str]:
         f"{data}; {recipe.epochs:g} epochs in batches of {recipe.batch_size}",
         f"{result['model']}, {result['parameters']:,} parameters; {device}, {hardware['precision']}",
     ]
+
+
+def busy_cores(hardware: Mapping[str, Any]) -> str:
+    """Returns what to type if training on the CPU would wait for cores that other programs use; empty if it would not.
+
+    Args:
+        hardware: Of the run's result: `device` and `threads`.
+    """
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if hardware.get("device") != "cpu" or hardware.get("threads", 1) == 1 or load < BUSY * cores:
+        return ""
+    return f"other programs use the cores (load {load:.1f} on {cores}): hardware.threads=1 may be several times faster"
 
 
 def describe_batches(config: Config, *, rows: int, at_once: int, processes: int, lr: float) -> str:

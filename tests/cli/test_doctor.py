@@ -86,7 +86,7 @@ def test_a_sound_set_is_said_to_be_one(layout, tmp_path, monkeypatch, capsys):
     assert "ok     images: all 36 can be decoded; none is in both splits or two classes" in lines
     assert any("for a copy of the train images" in line for line in lines) == (layout is tools.parquet)
     assert "note   time: an estimate from these rates:" in lines[-1]
-    assert " min for a quick test of one dense epoch, " in lines[-1]
+    assert " s for one dense epoch, " in lines[-1]
 
 
 def test_quick_reads_nothing(tmp_path, monkeypatch, capsys):

@@ -85,7 +85,7 @@ def test_nothing_was_measured(
     for text in (capsys.readouterr().out, *written.values()):
         assert "joule" not in text.lower()
     for text in (written["html"], written["json"]):
-        assert "Energy was not measured: GPU: training does not run on an NVIDIA GPU." in text
+        assert "Energy was not measured: GPU: no NVIDIA GPU in use." in text
     assert call(monkeypatch, root, "--x", "joules") == 1
     assert "error: --x joules: cifar10: Energy was not measured" in capsys.readouterr().err
 

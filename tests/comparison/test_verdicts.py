@@ -115,6 +115,8 @@ def test_a_falling_rate_needs_a_uniform_draw_with_the_same_rates(tmp_path: Path)
     each = judged(tmp_path)
     assert each.verdict.word == "equal"
     assert each.verdict.against == "rs2 with a changing rate"
+    labels = {arm.label for arm in compared(tmp_path).arms}
+    assert {"rs2", "rs2 as ast"} <= labels
     assert not any("same activation rate" in need for need in each.verdict.needs)
 
 

@@ -19,7 +19,7 @@ from ast_experiments.energy.probe import ProbeResult, Source, probe_gpu
 from ast_experiments.energy.time_to_accuracy import TimeToAccuracy
 
 NO_CPU = ProbeResult(None, "no counters")
-NO_GPU = ProbeResult(None, "training does not run on an NVIDIA GPU")
+NO_GPU = ProbeResult(None, "no NVIDIA GPU in use")
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_a_gpu_that_reports_no_power_is_not_measured(watts: float) -> None:
 
 
 def test_no_gpu_trains() -> None:
-    assert probe_gpu("auto", None, nvml=object()).why_not == "training does not run on an NVIDIA GPU"
+    assert probe_gpu("auto", None, nvml=object()).why_not == "no NVIDIA GPU in use"
     assert gpu_uuid(torch.device("cpu")) is None
     assert gpu_facts(torch.device("cpu"), nvml=object()) == {}
 
@@ -77,7 +77,7 @@ def test_hidden_gpus(visible: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result == {
         "source": None,
         "cpu_source": None,
-        "why_not": "GPU: training does not run on an NVIDIA GPU; CPU: CPU metering is off",
+        "why_not": "GPU: no NVIDIA GPU in use; CPU: CPU metering is off",
     }
 
 
@@ -110,7 +110,7 @@ def test_pynvml_has_what_is_asked_of_it() -> None:
 @pytest.mark.parametrize(
     ("require", "message"),
     [
-        ("gpu", "energy.require=gpu: training does not run on an NVIDIA GPU; type energy.require=null"),
+        ("gpu", "energy.require=gpu: no NVIDIA GPU in use; type energy.require=null"),
         ("cpu", "energy.require=cpu: CPU metering is off; type energy.require=null"),
     ],
 )

@@ -53,7 +53,7 @@ def write_run(
     energy: dict[str, Any] = {
         "source": None,
         "cpu_source": None,
-        "why_not": "GPU: training does not run on an NVIDIA GPU",
+        "why_not": "GPU: no NVIDIA GPU in use",
     }
     if metered:
         joules = {"gpu_joules": 300 * cost, "gpu_joules_above_idle": 230 * cost}

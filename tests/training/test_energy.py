@@ -138,7 +138,7 @@ def test_nothing_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert result["energy"] == {
         "source": None,
         "cpu_source": None,
-        "why_not": "GPU: training does not run on an NVIDIA GPU; CPU: CPU metering is off",
+        "why_not": "GPU: no NVIDIA GPU in use; CPU: CPU metering is off",
     }
     assert result["joules_to_accuracy"] is None
     assert result["seconds_to_accuracy"] > 0
@@ -146,9 +146,9 @@ def test_nothing_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert not [key for key in row if "joules" in key or "power" in key or "carbon" in key]
     report = (tmp_path / "report.html").read_text()
     assert "not measured on this machine" in report
-    assert "training does not run on an NVIDIA GPU" in report
+    assert "no NVIDIA GPU in use" in report
 
 
 def test_a_meter_that_is_required(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"energy\.require=gpu: training does not run on an NVIDIA GPU"):
+    with pytest.raises(ConfigError, match=r"energy\.require=gpu: no NVIDIA GPU in use"):
         run(tmp_path, ["hardware.device=cpu", "energy.require=gpu"])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ast_experiments.analysis.gains.stability import LAWS, Law, margin
 from ast_experiments.analysis.leaderboard import LeaderboardRow
+from ast_experiments.core.text import percent
 from ast_experiments.runs.control_quality import SMOOTHING_ROWS, moving_mean
 from ast_experiments.runs.record import RunRecord
 
@@ -223,7 +224,7 @@ def _reasons(best: Point, equal: Sequence[Point], held: Sequence[Point], law: Th
         else f"{'All' if len(equal) == len(held) else len(equal)} of the {len(held)} pairs that settled keep the rate "
         f"equally close to its target; this one has {rms}.",
         f"It settles at log row {figures['settling_window']:.0f}"
-        + (f" and overshoots by {overshoot:.0%}." if overshoot is not None else "."),
+        + (f" and overshoots by {percent(overshoot, 0)}." if overshoot is not None else "."),
     ]
     if best.derived:
         found.append("Both gains are derived from the scores: the same setting works for other data and targets.")

@@ -15,6 +15,7 @@ from ast_experiments.analysis.gains.figures import Advice, Point, Theory, advise
 from ast_experiments.analysis.leaderboard import (
     LeaderboardRow,
     cells,
+    finding,
     headings,
     legend,
     print_leaderboard,
@@ -68,6 +69,7 @@ def render_sweep(root: Path, rows: Sequence[LeaderboardRow], records: Mapping[st
     return render(
         "sweep.html.j2",
         title=f"Sweep: {root.resolve().name}",
+        finding=finding(rows),
         subtitle=", ".join(f"{count} {status}" for status, count in counts.items()),
         advice=None if advice is None else (_gains(advice.point), advice.reasons),
         grid=bool(grid),

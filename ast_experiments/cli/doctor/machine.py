@@ -15,6 +15,7 @@ from typing import Any
 from ast_experiments.cli.doctor.data import Finding
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import DataError, UserError
+from ast_experiments.core.text import rough_duration
 
 PROBE_S = 6.0
 """Seconds for which training, and then validation, are timed; at least one batch each."""
@@ -122,11 +123,11 @@ def time_findings(config: Config) -> Iterator[Finding]:
     targets = [1.0 if setpoint is None else setpoint.target(epoch, epochs) for epoch in range(epochs)]
     validations = -(-epochs // run.eval_every)
     scored = sum(run.selector.scored_share(target) for target in targets)
-    first = _hours(samples * train_s + checked * val_s)
-    whole = _hours(samples * (sum(targets) * train_s + scored * val_s) + validations * checked * val_s)
+    first = rough_duration(samples * train_s + checked * val_s)
+    whole = rough_duration(samples * (sum(targets) * train_s + scored * val_s) + validations * checked * val_s)
     rows = f"{1 / train_s:,.0f} rows a second in training and {1 / val_s:,.0f} in validation"
     yield Finding("note", "time", f"{rows}, timed over {batches} batches")
-    runs = f"{first} for a quick test of one dense epoch, {whole} for all {epochs} epochs at a mean rate of "
+    runs = f"{first} for one dense epoch, {whole} for all {epochs} epochs at a mean rate of "
     count = check_processes(config.hardware.device, config.hardware.processes)
     alone = f", in one of its {count} processes" if count > 1 else ""
     yield Finding("note", "time", f"an estimate from these rates: {runs}{sum(targets) / epochs:.2f}{alone}")
@@ -168,10 +169,6 @@ def _probe(run: Any, batch_size: int) -> tuple[float, float, int]:
     run.stepper.model.eval()
     val_s, _ = timed(run.validation.loader, run.validation.batch_size, score)
     return train_s, val_s, batches
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 def _checkpoint_bytes(config: Config) -> int:

@@ -1,0 +1,53 @@
+"""The main finding of a run and of a sweep, in a sentence or two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ast_experiments.core.text import percent
+
+
+def run_finding(figures: Mapping[str, Any]) -> str:
+    """Says what a finished run reached and saved, and what it cannot show; empty for any other run.
+
+    Args:
+        figures: As `analysis.report.summary` returns them.
+    """
+    accuracy, saved, method = (figures.get(key) for key in ("final_accuracy", "compute_savings", "method"))
+    if figures["status"] != "finished" or accuracy is None or method is None:
+        return ""
+    if method == "dense":
+        return f"dense ends at {accuracy:.2f} % accuracy: a reference for methods that train fewer rows."
+    cost = "" if saved is None else f", with {percent(abs(saved))} {'fewer' if saved >= 0 else 'more'} FLOPs than dense"
+    return (
+        f"{method} ends at {accuracy:.2f} % accuracy{cost} over the same epochs. A single run does not show whether "
+        f"choosing helped: compare it with dense training and uniform draws at the same cost (ast-bench)."
+    )
+
+
+def sweep_finding(accuracies: Mapping[str, Sequence[float]]) -> str:
+    """Names the settings with the highest and the lowest mean accuracy; empty for fewer than two runs.
+
+    Args:
+        accuracies: Percent, one value per finished run, by the settings that the run has.
+    """
+    if sum(map(len, accuracies.values())) < 2:
+        return ""
+    order = sorted(accuracies, key=lambda name: float(np.mean(accuracies[name])))
+    if len(order) == 1:
+        return f"{_mean(accuracies[order[0]])}."
+    found = [
+        f"{word}: {name}, {_mean(accuracies[name])}." for word, name in (("Highest", order[-1]), ("Lowest", order[0]))
+    ]
+    if max(map(len, accuracies.values())) == 1:
+        found.append("With one run each, small differences may be chance.")
+    return " ".join(found)
+
+
+def _mean(values: Sequence[float]) -> str:
+    mean = f"{np.mean(values):.2f} % accuracy"
+    spread = f" on average, {min(values):.2f} to {max(values):.2f} over {len(values)} runs"
+    return mean + (spread if len(values) > 1 else "")

@@ -1,0 +1,48 @@
+"""The sentence at the head of a page."""
+
+from __future__ import annotations
+
+import pytest
+
+from ast_experiments.analysis.finding import run_finding, sweep_finding
+
+RUN = {"status": "finished", "method": "ast", "final_accuracy": 91.234, "compute_savings": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("changes", "begin"),
+    [
+        ({}, "ast ends at 91.23 % accuracy, with 60.0 % fewer FLOPs than dense over the same epochs."),
+        ({"compute_savings": -0.25}, "ast ends at 91.23 % accuracy, with 25.0 % more FLOPs than dense"),
+        ({"compute_savings": None}, "ast ends at 91.23 % accuracy over the same epochs."),
+        ({"method": "dense"}, "dense ends at 91.23 % accuracy: a reference"),
+        ({"status": "failed"}, ""),
+        ({"final_accuracy": None}, ""),
+    ],
+)
+def test_of_a_run(changes: dict[str, object], begin: str) -> None:
+    found = run_finding(RUN | changes)
+    assert found.startswith(begin)
+    assert bool(found) == bool(begin)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "said"),
+    [
+        ({}, ""),
+        ({"rate 0.4": [90.0]}, ""),
+        ({"": [90.0, 92.0]}, "91.00 % accuracy on average, 90.00 to 92.00 over 2 runs."),
+        (
+            {"rate 0.2": [80.0], "rate 0.4": [90.0], "rate 0.6": [85.0]},
+            "Highest: rate 0.4, 90.00 % accuracy. Lowest: rate 0.2, 80.00 % accuracy. "
+            "With one run each, small differences may be chance.",
+        ),
+        (
+            {"rate 0.2": [80.0, 82.0], "rate 0.4": [90.0, 91.0]},
+            "Highest: rate 0.4, 90.50 % accuracy on average, 90.00 to 91.00 over 2 runs. "
+            "Lowest: rate 0.2, 81.00 % accuracy on average, 80.00 to 82.00 over 2 runs.",
+        ),
+    ],
+)
+def test_of_a_sweep(accuracies: dict[str, list[float]], said: str) -> None:
+    assert sweep_finding(accuracies) == said
