@@ -118,7 +118,7 @@ def match_baselines(
     rates = [rows / samples for rows in runs[1].record.result.get("rows_by_epoch", ())]
     if len(rates) == epochs and not constant(rates):
         listed = scaled_rates(rates, rate, one_batch, weights)
-        matched["rs2_same_schedule"] = _rs2_same_schedule(plan, method, listed)
+        matched["rs2_same_schedule"] = _rs2_same_schedule(plan, method, listed, config_of)
         matched["rs2_same_schedule_costs"] = dense.cost(epochs, weighted_mean(listed, weights)) / cost
     return matched
 
@@ -182,12 +182,25 @@ def _at_rate(method: Any, rate: float) -> bool:
     )
 
 
-def _rs2_same_schedule(plan: StudyPlan, method: Arm, rates: Sequence[float]) -> str:
+def _rs2_same_schedule(plan: StudyPlan, method: Arm, rates: Sequence[float], config_of: Callable[[Arm], Config]) -> str:
     """Adds a uniform draw that trains as many rows in each epoch as the method."""
     listed = ",".join(f"{rate:.4g}" for rate in rates)
     purpose = f"rs2_same_schedule:{method.label}"
     arm = Arm(f"rs2 as {method.label}", "rs2", (f"method.rate_schedule=[{listed}]", *_length(method)), (purpose,))
-    return _add_baseline(plan, None, arm)
+    same = (
+        other
+        for other in plan.arms
+        if other.method == "rs2"
+        and other.overrides[1:] == arm.overrides[1:]
+        and _at_rates(config_of(other).method, rates)
+    )
+    return _add_baseline(plan, next(same, None), arm)
+
+
+def _at_rates(method: Any, rates: Sequence[float]) -> bool:
+    """Tells whether the settings of rs2 train at about these rates, epoch by epoch."""
+    listed = method.rate_schedule
+    return not isinstance(listed, str) and len(listed) == len(rates) and all(map(close, listed, rates))
 
 
 def _length(method: Arm) -> list[str]:

@@ -163,6 +163,19 @@ def test_a_method_whose_rate_changes_has_a_uniform_draw_with_its_rates(tmp_path:
     assert read_plan(tmp_path) == queue.plan
 
 
+def test_methods_with_the_same_rates_share_their_baselines(tmp_path: Path) -> None:
+    queue = queue_of(tmp_path, "ast,ast:exploration=0.1,ast:rate=0.3")
+    dense, *methods = queue.plan.arms
+    write_result(queue, StudyRun(dense, 0))
+    for method, scale in zip(methods, (1, 1.01, 0.75), strict=True):
+        rows = [round(scale * each) for each in (600, 560, 510, 470, 420, 380, 330, 290, 240, 200)]
+        write_result(queue, StudyRun(method, 0), rate=0.4 * scale, rows_by_epoch=rows)
+    queue.decide()
+    same = [arm for arm in queue.plan.baselines if arm.label.startswith("rs2 as")]
+    assert [arm.label for arm in same] == ["rs2 as ast", "rs2 as ast rate=0.3"]
+    assert same[0].baseline_for == ("rs2_same_schedule:ast", "rs2_same_schedule:ast exploration=0.1")
+
+
 def test_a_constant_rate_needs_no_second_uniform_draw(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "ast")
     dense, ast = queue.plan.arms
