@@ -37,17 +37,17 @@ from ast_experiments import select
 METHODS: dict[str, dict[str, Any]] = {"dense": {}, "ast": {"rate": 0.4, "rate_schedule": "constant"}}
 
 
-def digits() -> tuple[TensorDataset, int]:
-    """Returns scikit-learn's digits, one channel of 8 pixels, and the batch size of the quick start."""
+def digits() -> TensorDataset:
+    """Returns scikit-learn's digits, one channel of 8 pixels."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    return TensorDataset(torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8) / 16, torch.tensor(labels)), 32
+    return TensorDataset(torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8) / 16, torch.tensor(labels))
 
 
-def cifar10(rows: int) -> tuple[TensorDataset, int]:
-    """Returns noise in the shape of CIFAR-10, and a batch size of 128."""
-    return TensorDataset(torch.randn(rows, 3, 32, 32), torch.randint(10, (rows,))), 128
+def cifar10(rows: int) -> TensorDataset:
+    """Returns noise in the shape of CIFAR-10."""
+    return TensorDataset(torch.randn(rows, 3, 32, 32), torch.randint(10, (rows,)))
 
 
 class Net:
@@ -77,14 +77,14 @@ class Net:
         self.seconds += time.process_time() - begin
 
 
-def with_api(net: Net, data: TensorDataset, batch: int, epochs: int, method: str) -> Iterator[list[int] | None]:
+def with_api(net: Net, data: TensorDataset, batch: int, epochs: int, method: str) -> Iterator[torch.Tensor | None]:
     """Trains with selection; yields the ids of each step, and None at the end of each epoch."""
     selection = select(method, dataset_size=len(data), batch_size=batch, epochs=epochs, **METHODS[method])
     loader: DataLoader[Any] = DataLoader(selection.wrap(data), batch_sampler=selection.batches)
     for _ in selection.epochs():
         for ids, (images, labels) in loader:
             net.step(selection.loss(ids, net.losses(images, labels)))
-            yield ids.tolist()
+            yield ids
         yield None
 
 
@@ -104,7 +104,7 @@ def plan(data: TensorDataset, batch: int, epochs: int, method: str) -> list[list
         if ids is None:
             planned.append([])
         else:
-            planned[-1].append(ids)
+            planned[-1].append(ids.tolist())
     return planned[:-1]
 
 
@@ -159,10 +159,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     imports(args.rounds)
-    cases = {"digits": digits(), "CIFAR-10": cifar10(args.rows)}
-    for name, (data, batch) in cases.items():
+    cases = (("digits", digits(), 32), ("digits", digits(), 128), ("CIFAR-10", cifar10(args.rows), 128))
+    for name, data, batch in cases:
         if len(data):
-            print(f"{name}, SimpleCNN:")
+            print(f"{name}, SimpleCNN, batches of {batch}:")
             for method in METHODS:
                 measure(data, batch, args.epochs, method, args.rounds)
 
