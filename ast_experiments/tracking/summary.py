@@ -77,11 +77,14 @@ def _best(result: Mapping[str, Any]) -> str:
 
 
 def _wrong_labels(result: Mapping[str, Any]) -> str:
-    """Formats the estimate of wrong labels if it is well above 0, and warns if the method prefers them."""
+    """Formats the estimate of wrong labels if it is well above 0, and says if the method prefers or avoids them."""
     noise = result.get("label_noise_estimate") or {}
     if noise.get("low", 0.0) < NOISY:
         return ""
     text = f"{100 * noise['share']:.0f} % ({100 * noise['low']:.0f} to {100 * noise['high']:.0f} %)"
+    uniform = (result.get("selection") or {}).get("uniform_share")
+    if uniform is not None:
+        return f"{text}; {100 * uniform:.0f} % of the rows that {result.get('method')} trains are now drawn uniformly"
     if not result.get("scoring"):
         return text
     return f"{text}; {result.get('method')} may train them most often: compare with method=rs2"

@@ -110,12 +110,12 @@ def test_same_samples_as_ast_train(
     """A plain loop and ast-train with the same data, network and seed train the same ids in the same order."""
     from ast_experiments.selection.selector import Selector
 
-    there: list[tuple[Tensor, Tensor]] = []
+    there: list[tuple[Tensor, ...]] = []
     plans: list[tuple[np.ndarray, Any]] = []
     observe, plan = Selector.observe, Selector.plan
 
     def noted(self: Any, batch: Any, outputs: Any) -> None:
-        there.append((batch.ids.clone(), outputs.losses.clone()))
+        there.append(tuple(each.clone() for each in (batch.ids, outputs.losses, outputs.logits, batch.labels)))
         observe(self, batch, outputs)
 
     def planned(self: Any, epoch: int, target: float) -> Plan:
@@ -139,9 +139,9 @@ def test_same_samples_as_ast_train(
         assert (mine.weights is None) == (weights is None)
         assert weights is None or np.array_equal(mine.weights, weights)
         for batch in own.batches:
-            trained, losses = next(steps)
+            trained, losses, logits, targets = next(steps)
             assert batch == trained.tolist()
-            own.loss(trained, losses)
+            own.loss(trained, losses, logits=logits, targets=targets)
     assert next(steps, None) is None
 
 

@@ -91,6 +91,8 @@ def test_resuming_in_the_middle_of_an_epoch(controller, pick, stop):
         np.testing.assert_array_equal(values, b["history"][column])
     a_carried, b_carried = (state["method"].pop("carry") for state in (a, b))
     assert all(torch.equal(a_carried[key], b_carried[key]) for key in ("ids", "weights"))
+    a_trust, b_trust = (state["method"].pop("trust") for state in (a, b))
+    assert torch.equal(a_trust["chances"], b_trust["chances"])
     assert a["method"] == b["method"]
 
 

@@ -60,6 +60,13 @@ class Threads:
         box[0] = deepcopy(self.slots[0])
         self.barrier.wait()
 
+    def gather_object(self, value, box):
+        self.slots[self.own.rank] = value
+        self.barrier.wait()
+        if box is not None:
+            box[:] = deepcopy(self.slots)
+        self.barrier.wait()
+
     def get_backend_config(self):
         return "cpu:gloo"
 

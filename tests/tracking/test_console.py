@@ -204,8 +204,22 @@ def test_energy_in_words(energy: dict[str, Any] | None, text: str) -> None:
         ),
         (
             "wrong labels, estimate",
-            {"label_noise_estimate": {"share": 0.22, "low": 0.104, "high": 0.237}, "scoring": "stale", "method": "ast"},
-            "22 % (10 to 24 %); ast may train them most often: compare with method=rs2",
+            {
+                "label_noise_estimate": {"share": 0.22, "low": 0.104, "high": 0.237},
+                "scoring": "stale",
+                "method": "infobatch",
+            },
+            "22 % (10 to 24 %); infobatch may train them most often: compare with method=rs2",
+        ),
+        (
+            "wrong labels, estimate",
+            {
+                "label_noise_estimate": {"share": 0.12, "low": 0.08, "high": 0.15},
+                "scoring": "stale",
+                "method": "ast",
+                "selection": {"uniform_share": 0.6},
+            },
+            "12 % (8 to 15 %); 60 % of the rows that ast trains are now drawn uniformly",
         ),
         ("target accuracy", {"target_accuracy": 90.0, "target_reached": False}, "90 % was not reached"),
         (

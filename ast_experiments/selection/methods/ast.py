@@ -22,6 +22,7 @@ from ast_experiments.selection.control.stream import control_trace, gate_stream
 from ast_experiments.selection.control.topk import TopK
 from ast_experiments.selection.control.windows import Windows, explore
 from ast_experiments.selection.history import SampleHistory
+from ast_experiments.selection.label_trust import LabelTrust
 from ast_experiments.selection.method import Method
 from ast_experiments.selection.parts import Staged
 from ast_experiments.selection.plan import Plan
@@ -116,6 +117,8 @@ class AST(Method):
         window: Rows that the controller sees at a time.
         temperature: Exponent of `proportional`.
         reweight: Whether `proportional` weighs the losses.
+        noise_robust: Whether wrong labels are allowed for (`LabelTrust`): a score is scaled with the chance that the
+            label is right, and the more labels are wrong, the more rows are drawn uniformly.
     """
 
     rate_schedule = "falling"
@@ -133,6 +136,7 @@ class AST(Method):
         window: Annotated[int, Ge(1), Le(4096)] = 32,
         temperature: Annotated[float, Ge(0), Le(10)] = 1.0,
         reweight: bool = False,
+        noise_robust: bool = True,
     ) -> None:
         if reweight and pick != "proportional":
             raise ConfigError(
@@ -153,6 +157,7 @@ class AST(Method):
         self._significance = significance
         self._pick, self._exploration, self._window = pick, exploration, window
         self._temperature, self._reweight = temperature, reweight
+        self.trust = LabelTrust() if noise_robust else None
 
     def prepare(self) -> None:
         """Starts without control."""
@@ -187,14 +192,19 @@ class AST(Method):
         mask = sampling.choose_by_loss(losses, count, self._stream(EXPLORE))
         return Choice(mask, replace(self.committed.now, remainder=remainder))
 
+    @property
+    def _uniform_share(self) -> float:
+        """Share of the active rows that is drawn uniformly: all of them if a fifth of the labels is wrong."""
+        return max(self._exploration, 0.0 if self.trust is None else self.trust.doubt)
+
     def _exact(self, scores: np.ndarray, target: float) -> Choice:
         now, rows = self.committed.now, len(scores)
         count, remainder = exact_count(target, rows, now.remainder)
-        extra, exploration_remainder = exact_count(self._exploration, count, now.exploration_remainder)
+        extra, exploration_remainder = exact_count(self._uniform_share, count, now.exploration_remainder)
         weights = None
         if self._reweight:
             mask, weights = sampling.choose_with_weights(
-                scores, count, self._stream(PICK), temperature=self._temperature, uniform=self._exploration
+                scores, count, self._stream(PICK), temperature=self._temperature, uniform=self._uniform_share
             )
             exploration_remainder = now.exploration_remainder
         else:
@@ -215,7 +225,7 @@ class AST(Method):
         )
 
     def _threshold(self, scores: np.ndarray, target: float) -> Choice:
-        explored = self._exploration * target
+        explored = self._uniform_share * target
         choice = Choice(np.zeros(len(scores), dtype=bool), self.committed.now)
         if target > explored:
             choice = self._gated(scores, target - explored, explored)
@@ -233,9 +243,12 @@ class AST(Method):
         return Choice(run.mask, replace(now, control=run.final, statistics=statistics), signals=signals)
 
     def score(self, batch: Batch, outputs: Outputs) -> Tensor:
-        """Returns the significance of the trained rows."""
-        return score_batch(self._significance, batch, outputs)
+        """Returns the significance of the trained rows, scaled with the chance that their labels are right."""
+        scores = score_batch(self._significance, batch, outputs)
+        chance = None if self.trust is None else self.trust.of(outputs.logits, batch.labels)
+        return scores if chance is None else scores * chance
 
     def facts(self) -> Mapping[str, Any]:
-        """Returns the controller's guarantee and the rates it held."""
-        return self.committed.now.statistics.facts(self._controller)
+        """Returns the controller's guarantee, the rates it held, and the share that is drawn uniformly by now."""
+        facts = self.committed.now.statistics.facts(self._controller)
+        return facts if self.trust is None else {**facts, "uniform_share": self._uniform_share}
