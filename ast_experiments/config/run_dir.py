@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.errors import ConfigError, DataError
 from ast_experiments.core.files import write_atomic
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ STARTED = ("metrics.jsonl", "checkpoints")
 def run_directory(cfg: DictConfig, folder: Path) -> Iterator[None]:
     """Creates a run directory for the length of a block, and redirects logging to it.
 
-    If the block raises a ConfigError before the run has trained anything, what was written is removed again.
+    If the block raises a ConfigError or a DataError before the run has trained anything, what was written is removed.
 
     Args:
         cfg: Composed, with Hydra's own node.
@@ -46,7 +46,7 @@ def run_directory(cfg: DictConfig, folder: Path) -> Iterator[None]:
         _save(settings, folder / settings.hydra.output_subdir)
     try:
         yield
-    except ConfigError:
+    except (ConfigError, DataError):
         if not any((folder / name).exists() for name in STARTED):
             _remove(folder)
         raise

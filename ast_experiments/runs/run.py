@@ -145,7 +145,7 @@ class Execution:
 
     def _begin(self, facts: dict[str, Any], callbacks: Sequence[Any]) -> Trackers:
         """Writes the first files, now that everything is built, and creates the trackers."""
-        from ast_experiments.runs.trackers import busy_cores, describe_batches, describe_run, make_trackers
+        from ast_experiments.runs.trackers import busy_cores, describe_batches, describe_run, few_steps, make_trackers
 
         self.result |= facts
         gpu = facts["hardware"].get("gpu_uuid")
@@ -154,7 +154,7 @@ class Execution:
         self._directory.begin(self.result)
         if self._config.tracking.console:
             lines = [*describe_run(self._config, self.result), describe_batches(self._config, **facts["batch"])]
-            lines.append(busy_cores(facts["hardware"]))
+            lines += [few_steps(self._config, facts["train_samples"]), busy_cores(facts["hardware"])]
             print(*filter(None, lines), sep="\n", flush=True)
         self._trackers = make_trackers(self._config, self._folder, self.result, callbacks)
         return self._trackers

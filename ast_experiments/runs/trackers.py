@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,14 @@ from ast_experiments.core.privacy import without_places
 from ast_experiments.runs import result as results
 from ast_experiments.runs.directory import short_path
 from ast_experiments.runs.record import GALLERY
+from ast_experiments.selection.build import budget_of, build_rate_schedule
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.background import BackgroundTracker
 from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.tracking.wandb import disabled, end_service
+
+FEW_STEPS = 100
+"""Training steps below which a run says that they are few."""
 
 BUSY = 1.5
 """Load per core from which threads wait for each other."""
@@ -70,6 +75,27 @@ def describe_run(config: Config, result: Mapping[str, Any]) -> list[str]:
         f"{data}; {recipe.epochs:g} epochs in batches of {recipe.batch_size}",
         f"{result['model']}, {result['parameters']:,} parameters; {device}, {hardware['precision']}",
     ]
+
+
+def few_steps(config: Config, samples: int) -> str:
+    """Returns what to type if a run has too few training steps for a network to learn much; empty if it has enough.
+
+    Args:
+        config: Of the run.
+        samples: Number of training samples.
+    """
+    epochs, schedule = config.recipe.epochs, build_rate_schedule(config.method, config.recipe.epochs)
+    if config.max_steps is not None or budget_of(config.method) is not None:
+        return ""
+    shares = sum(schedule.target(epoch, epochs) for epoch in range(epochs)) if schedule else epochs
+    steps = shares * samples / config.recipe.batch_size
+    if steps >= FEW_STEPS:
+        return ""
+    enough = math.ceil(epochs * FEW_STEPS / steps)
+    return (
+        f"about {steps:.0f} training steps in all, too few to learn much: recipe.epochs={enough} makes {FEW_STEPS}; "
+        f"a smaller recipe.batch_size makes more of them in an epoch"
+    )
 
 
 def busy_cores(hardware: Mapping[str, Any]) -> str:

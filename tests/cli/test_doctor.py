@@ -96,7 +96,7 @@ def test_quick_reads_nothing(tmp_path, monkeypatch, capsys):
     assert not any("unreadable" in line or "same image" in line for line in lines)
     code, lines = run(monkeypatch, capsys, "--quick", "dataset=folder", "dataset.root=/nowhere")
     assert code == 1
-    assert any(line.startswith("wrong  data: a folder of images is not in /nowhere") for line in lines)
+    assert any(line.startswith("wrong  data: there is no folder /nowhere") for line in lines)
     code, lines = run(monkeypatch, capsys, "--quick", "dataset=imagenet100", "dataset.class_list=nope")
     assert code == 1
     assert sum("there is no list nope" in line for line in lines) == 1

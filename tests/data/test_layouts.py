@@ -159,6 +159,9 @@ def test_classes_that_are_no_list_are_said_so(tmp_path, imagenet):
     ("spoil", "message"),
     [
         (lambda root: None, "is not in"),
+        (lambda root: root.rmdir(), "there is no folder"),
+        (lambda root: [tools.write(root, name, "1.jpg", b"") for name in "ab"],
+         r"has folders of images \(a, b\), but not in train/ and val/"),
         (lambda root: tools.folders(root, {"train": tools.samples()["train"]}), "no folders of classes in val"),
         (lambda root: tools.parquet(root, {"train": tools.samples()["train"]}), "neither val-"),
         (lambda root: tools.folders(root, tools.samples() | {"val": tools.samples(tools.SYNSETS[1:])["val"]}),
@@ -167,7 +170,7 @@ def test_classes_that_are_no_list_are_said_so(tmp_path, imagenet):
          "n01440764_9.JPEG", b""), tools.write(root / "train.X1", "n01440764", "n01440764_9.JPEG", b"")],
          "remove one of them"),
     ],
-    ids=["nothing", "no val", "no val parquet", "missing class", "file twice"],
+    ids=["nothing", "no folder", "no split", "no val", "no val parquet", "missing class", "file twice"],
 )  # fmt: skip
 def test_what_is_not_a_data_set_is_refused(spoil, message, tmp_path):
     spoil(tmp_path)

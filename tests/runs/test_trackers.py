@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ast_experiments.runs.trackers import busy_cores
+from ast_experiments.config.compose import load_config
+from ast_experiments.runs.trackers import busy_cores, few_steps
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,19 @@ def test_busy_cores_are_said(
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0), raising=False)
     assert ("hardware.threads=1" in busy_cores(hardware)) == said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "begin"),
+    [
+        (["method.rate=0.4"], "about 8 training steps in all, too few to learn much: recipe.epochs=67 makes 100;"),
+        (["method=dense"], "about 19 training steps in all, too few to learn much: recipe.epochs=27 makes 100;"),
+        (["method=dense", "recipe.epochs=27"], ""),
+        (["method=dense", "max_steps=3"], ""),
+        (["method.budget.samples=300"], ""),
+    ],
+)
+def test_few_steps_are_said(overrides: list[str], begin: str) -> None:
+    found = few_steps(load_config(["recipe=finetune", *overrides]), samples=240)
+    assert found.startswith(begin)
+    assert bool(found) == bool(begin)

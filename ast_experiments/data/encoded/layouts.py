@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -93,6 +94,16 @@ def class_folders(base: Path, choose: ChooseClasses) -> Layout | None:
     if listed is not None:
         splits["val"], left_out["val"] = _list_flat(parts["val"][0], listed, classes), Counter()
     return Layout(kind, found, classes, {split: listing.ranked() for split, listing in splits.items()}, left_out)
+
+
+def folders_of_images(base: Path) -> str:
+    """Names the first folders that hold images themselves, as classes without a split do; empty if there are none."""
+    found = []
+    for folder in sorted(base.iterdir()):
+        with suppress(OSError), os.scandir(os.fsencode(folder)) as entries:
+            if any(is_image(entry.name) for entry in entries):
+                found.append(folder.name)
+    return ", ".join(found[:3]) + (", ..." if len(found) > 3 else "") if len(found) > 1 else ""
 
 
 def synset_of(name: str) -> str | None:

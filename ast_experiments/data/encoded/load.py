@@ -17,7 +17,7 @@ from ast_experiments.data.encoded.classes import ClassChoice
 from ast_experiments.data.encoded.decode import IGNORED
 from ast_experiments.data.encoded.image_files import describe_left_out
 from ast_experiments.data.encoded.images import EncodedImages
-from ast_experiments.data.encoded.layouts import ChooseClasses, Layout, class_folders
+from ast_experiments.data.encoded.layouts import ChooseClasses, Layout, class_folders, folders_of_images
 from ast_experiments.data.encoded.tables import hub, parquet_files
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ IMAGENET100 = DatasetSpec(
 IMAGENET1K = DatasetSpec(
     "imagenet1k", "ImageNet-1K", ("imagenet1k", "imagenet-1k", "imagenet"), {"imagenet1k": (1_281_167, 50_000)}
 )
-FOLDER = DatasetSpec("folder", "a folder of images")
+FOLDER = DatasetSpec("folder", "train/CLASS/*.jpg")
 SETS = {what.name: what for what in (IMAGENETTE, IMAGENET100, IMAGENET1K, FOLDER)}
 
 
@@ -168,6 +168,13 @@ def find(what: DatasetSpec, root: str, choose: ChooseClasses) -> Layout:
     for place in (*(base / place for place in what.places), base, base / CLS_LOC):
         if place.is_dir() and (layout := class_folders(place, choose) or parquet_files(place, choose)):
             return layout
+    if not base.is_dir():
+        raise DataError(f"there is no folder {base}; name another one with dataset.root=... or AST_DATA_DIR")
+    if unsplit := folders_of_images(base):
+        raise DataError(
+            f"{base} has folders of images ({unsplit}), but not in train/ and val/: move them into {base / 'train'}, "
+            f"and some images of each class, a tenth say, into {base / 'val'}/CLASS"
+        )
     raise DataError(
         f"{what.title} is not in {base}: expected train/CLASS/*.jpg and val/CLASS/*.jpg, train.X1/CLASS/ and so on, or "
         f"train-*.parquet there{' or in ' + '/, '.join(what.places[:2]) + '/' if what.places else ''}; name another "
