@@ -58,7 +58,7 @@ def render_report(record: RunRecord) -> str:
         facts=result_facts(figures),
         charts=embed(charts),
         samples=None if samples is None else sample_section(samples),
-        config=config.read_text(encoding="utf-8", errors="replace") if config.exists() else "",
+        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         origin=_origin(figures),
         figures=_figures(figures),
     )

@@ -70,13 +70,13 @@ def read_samples(directory: Path, result: Mapping[str, Any]) -> SampleRecord | N
     Returns:
         The record; None without a table of samples, or if the table is damaged.
     """
+    if not (directory / SAMPLES).is_file():
+        return None
     try:
         with np.load(directory / SAMPLES, allow_pickle=False) as file:
             columns = {key: file[key] for key in file.files if key != "name"}
         _check(columns)
         pictures = clean_gallery(read_json(directory / GALLERY))
-    except FileNotFoundError:
-        return None
     except Exception as error:  # a damaged archive brings about errors of many kinds
         logger.warning("%s cannot be read (%s); its samples are not shown.", directory / SAMPLES, error)
         return None

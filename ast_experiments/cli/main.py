@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import io
 import logging
 import os
 import re
@@ -42,6 +43,9 @@ def guarded(command: Callable[[], int]) -> int:
     """
     logging.raiseExceptions = False  # a log on a full disk is not worth a traceback
     threading.excepthook = _note_thread
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
         with _interruptible():
             return command()

@@ -27,8 +27,9 @@ def _main() -> int:
     from ast_experiments.analysis.reporting import reporting
     from ast_experiments.runs.resume import resume, saved_config
 
-    with reporting(args.run, wanted=saved_config(args.run, args.changes).tracking.report):
-        resume(args.run, args.changes)
+    config = saved_config(args.run, args.changes)
+    with reporting(args.run, wanted=config.tracking.report):
+        resume(args.run, config)
     return 0
 
 

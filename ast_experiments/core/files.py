@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -137,7 +138,10 @@ def read_json(path: Path) -> Any:
         DataError: If the file is not valid JSON.
     """
     try:
-        if path.stat().st_size > MAX_JSON:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would wait for ever
+            raise ValueError("it is no file")
+        if found.st_size > MAX_JSON:
             raise ValueError(f"more than {MAX_JSON // 1_000_000} MB")
         return json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -82,7 +82,7 @@ def owned(folder: Path) -> Iterator[None]:
         folder: Created if missing, with its parents; what this created goes at the end if nothing is in it.
 
     Raises:
-        UserError: If another process owns it; it names the holder. If it cannot be created.
+        UserError: If another process owns it; it names the holder. If it cannot be created or written into.
     """
     shown, folder = folder, folder.resolve()  # the working directory may change
     new = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -98,7 +98,12 @@ def owned(folder: Path) -> Iterator[None]:
         _begun(os.getpid()) or "",
         secrets.token_hex(8),
     )
-    _acquire(folder, own, shown)
+    try:
+        _acquire(folder, own, shown)
+    except OSError as error:
+        _remove_empty(new)
+        reason = f"{shown}: nothing can be written there ({error.strerror})"
+        raise UserError(f"{reason}; change that, or name another directory") from error
     remove_parts(folder)
     _remove_rivals(folder)
     ended = threading.Event()
@@ -112,17 +117,19 @@ def owned(folder: Path) -> Iterator[None]:
         if (found := read_owner(folder)) and found.token == own.token:
             with suppress(OSError):
                 (folder / NAME).unlink()
-        for place in new:
-            with suppress(OSError):  # something is in it
-                place.rmdir()
+        _remove_empty(new)
 
 
 def read_owner(folder: Path) -> Owner | None:
     """Reads who owns a directory, dead or alive; None if nobody does, or the file tells nothing."""
     try:
-        return _parsed((folder / NAME).read_bytes())
+        return _parsed(_content(folder / NAME))
     except OSError:
         return None
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""  # a pipe would wait for ever
 
 
 def _parsed(content: bytes) -> Owner | None:
@@ -171,7 +178,7 @@ def _judged_dead(folder: Path, part: Path, shown: Path) -> bytes:
         UserError: If the owner lives.
     """
     try:
-        content = (folder / NAME).read_bytes()
+        content = _content(folder / NAME)
         silent = part.stat().st_mtime - (folder / NAME).stat().st_mtime
     except FileNotFoundError:
         return b""
@@ -197,6 +204,12 @@ def _bury(folder: Path, dead: bytes, own: Owner) -> None:
             with suppress(OSError):
                 os.link(grave, folder / NAME)
         grave.unlink(missing_ok=True)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # something is in it
+            folder.rmdir()
 
 
 def _remove_rivals(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,13 @@ def check_bounds(path: Path) -> None:
     import yaml
 
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path} has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}; move it away")
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            return
+        if not stat.S_ISREG(found.st_mode):  # a pipe would wait for ever
+            raise DataError(f"{path} is no file; move it away")
+        if found.st_size > MAX_BYTES:
+            raise DataError(f"{path} has {found.st_size:,} bytes, more than {MAX_BYTES:,}; move it away")
         _count(yaml.compose(path.read_bytes(), Loader=yaml.SafeLoader), {})
     except (yaml.YAMLError, OSError, AttributeError):  # AttributeError: an empty file has no node
         return

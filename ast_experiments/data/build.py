@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +67,8 @@ def replace_labels(dataset: Dataset, file: str) -> Dataset:
         ConfigError: If the file cannot be read or holds something else.
     """
     try:
+        if not Path(file).is_file():
+            raise ValueError("there is no such file")
         soft = np.load(file).astype(np.float32)
     except Exception as error:  # numpy parses the header as a line of Python, with errors of many kinds
         raise ConfigError(f"recipe.soft_labels: {file} cannot be read as a .npy file ({error})") from error

@@ -169,6 +169,8 @@ def _open(shard: Path) -> Any:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise DataError(f"{shard} needs pyarrow: pip install 'ast-experiments[parquet]'") from error
+    if not shard.is_file():  # a pipe would wait for ever
+        raise _damaged(shard, OSError("it is no file"))
     try:
         return parquet.ParquetFile(shard)
     except (ArrowException, OSError) as error:

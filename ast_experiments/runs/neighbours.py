@@ -10,9 +10,10 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 MACHINE_DIR = "AST_MACHINE_DIR"
 """Environment variable with the directory; the default is below that for temporary files, one for all users."""
@@ -49,45 +50,47 @@ def neighbours(gpus: Iterable[str] = (), folder: Path | None = None) -> Iterator
         gpus: UUIDs of the GPUs that the run uses.
         folder: Directory of the machine; by default that of `AST_MACHINE_DIR`.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield Neighbours(None, "")
-        return
     folder = folder or Path(os.environ.get(MACHINE_DIR) or Path(tempfile.gettempdir()) / "ast-experiments")
     token = secrets.token_hex(8)
     own = {CORES: sorted(_cores()), GPU: sorted(gpus)}
+    with ExitStack() as stack:
+        try:
+            _appear(folder, token, own, stack)
+            stack.callback(_remove, folder, token)
+            noticed = Neighbours(folder, token, _greet(folder, token, own))
+        except (ImportError, OSError):
+            noticed = Neighbours(None, "")
+        yield noticed
+
+
+def _appear(folder: Path, token: str, own: Mapping[str, Any], stack: ExitStack) -> None:
+    """Leaves the file of this run; its lock lasts as long as the stack."""
+    import fcntl
+
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o1777)
     part = folder / f"{token}.part"
     try:
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o1777)
-        file = part.open("w", encoding="utf-8")
-    except OSError:
-        yield Neighbours(None, "")
-        return
-    with file:
-        json.dump(own, file)
-        file.flush()
-        fcntl.flock(file, fcntl.LOCK_EX)
+        part.write_text(json.dumps(own), encoding="utf-8")
+        fcntl.flock(stack.enter_context(part.open("r+b")), fcntl.LOCK_EX)
         part.rename(folder / f"{token}.run")
-        try:
-            yield Neighbours(folder, token, _greet(folder, token, own))
-        finally:
-            _remove(folder, token)
+    except OSError:  # a full disk, or a file system without locks
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _cores() -> Iterable[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
-def _greet(folder: Path, token: str, own: dict[str, list[int] | list[str]]) -> set[str]:
+def _greet(folder: Path, token: str, own: Mapping[str, Any]) -> set[str]:
     """Leaves a note for each run that uses the same; returns what is shared."""
     found = set()
     for entry in folder.glob("*.run"):
-        if entry.stem == token:
+        if entry.stem == token or not entry.is_file():
             continue
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # anybody may write here
             if not _alive(entry):
                 _remove(folder, entry.stem)
                 continue

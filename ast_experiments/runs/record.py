@@ -112,7 +112,9 @@ def read_rows(path: Path, *, figures: bool = True) -> list[dict[str, Any]]:
         path: The file.
         figures: Leave entries that are no figures out of their rows, with one warning.
     """
-    if not path.exists():
+    if not path.is_file():
+        if path.exists():
+            logger.warning("%s cannot be read (it is no file).", path)
         return []
     rows, damaged = [], dict[str, None]()
     try:

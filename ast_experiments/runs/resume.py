@@ -24,18 +24,13 @@ CONFIGS = ("config.yaml", ".hydra/config.yaml")
 """Files with a run's config. A run that was killed at once has only the second, which is not resolved."""
 
 
-def resume(folder: Path, changes: Sequence[str] = ()) -> None:
+def resume(folder: Path, config: Config) -> None:
     """Continues a run; does nothing if it has finished.
 
     Args:
         folder: The run directory.
-        changes: Overrides of settings that do not change the results, such as `hardware.max_hours=8.5`.
-
-    Raises:
-        UserError: If it is not a run directory.
-        ConfigError: If a change would change the results.
+        config: Of the run, from `saved_config`.
     """
-    config = saved_config(folder, changes)
     check(config)
     if line := RunDirectory(folder, config).finished_line():
         print(line)
@@ -70,6 +65,10 @@ def continue_run(config: Config, folder: Path, overrides: Sequence[str]) -> None
 
 def saved_config(folder: Path, changes: Sequence[str] = ()) -> Config:
     """Returns the config of a run directory, with changes.
+
+    Args:
+        folder: The run directory.
+        changes: Overrides of settings that do not change the results, such as `hardware.max_hours=8.5`.
 
     Raises:
         UserError: If it is not a run directory, or its config is damaged.

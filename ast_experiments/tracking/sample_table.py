@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ast_experiments.core.files import read_json
+from ast_experiments.core.privacy import without_places
 
 KEY = "samples"
 COLUMNS = ("gallery", "id", "label", "predicted", "confidence", "visits", "last_loss", "where", "picture")
@@ -35,8 +36,13 @@ def table_rows(content: Mapping[str, Any]) -> list[list[Any]]:
     return rows
 
 
-def log_table(run: Any, path: Path) -> None:
+def log_table(run: Any, path: Path, *, paths: bool = False) -> None:
     """Logs samples.json to a W&B run as a table with pictures; nothing if there is no such file.
+
+    Args:
+        run: The W&B run.
+        path: The file.
+        paths: Keep home directories, user and host names in the places of the samples.
 
     Raises:
         DataError: If the file is damaged.
@@ -50,5 +56,6 @@ def log_table(run: Any, path: Path) -> None:
     def picture(uri: str) -> Any:
         return wandb.Image(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))) if uri else None
 
-    data = [[*row[:-1], picture(row[-1])] for row in table_rows(content)]
+    rows = table_rows(content)
+    data = [[*(row[:-1] if paths else without_places(row[:-1])), picture(row[-1])] for row in rows]
     run.log({KEY: wandb.Table(columns=list(COLUMNS), data=data)})

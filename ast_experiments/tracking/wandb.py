@@ -156,7 +156,7 @@ class WandbTracker:
             texts = {key: json.dumps(value) for key, value in summary.items() if isinstance(value, list)}
             self._run.summary.update(summary | texts)
             if self._samples is not None:
-                log_table(self._run, self._samples)
+                log_table(self._run, self._samples, paths=self._paths)
             if self.mode == "online" and result.get("status") == "finished":
                 self._upload()
         finally:

@@ -107,6 +107,8 @@ def verify(path: Path) -> None:
     Raises:
         DataError: If it is not, or is no checkpoint.
     """
+    if not path.is_file():
+        raise DataError(f"{path} is no file")
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - _COMMENT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from ast_experiments.cli import bench, resume, tune
 from ast_experiments.cli.bench import planned
-from ast_experiments.cli.main import parser_of
+from ast_experiments.cli.main import guarded, parser_of
 from ast_experiments.cli.train import _parser, _search
 from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError, DataError
@@ -105,6 +106,13 @@ def test_a_file_that_grows_beyond_bounds_is_not_read(text: str, tmp_path: Path) 
         planned([str(file)])
 
 
+def test_a_pipe_among_choices_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "mine.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(DataError, match=r"mine\.yaml is no file"):
+        _search(tmp_path)
+
+
 @pytest.mark.parametrize("change", ["hardware.max_hours='", "hardware.threads=[", "hardware.threads={a:"])
 def test_a_change_of_a_resume_that_is_no_yaml(change: str) -> None:
     with pytest.raises(ConfigError, match="cannot be parsed; expected key=value, with quotes") as refused:
@@ -177,6 +185,13 @@ def test_only_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: 
         resume.main()
     said = "error: the following arguments are required: RUN_DIR; type ast-resume --help\n"
     assert capsys.readouterr().err == said
+
+
+def test_what_a_terminal_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii"))
+    assert guarded(lambda: print("é\udcff", flush=True) or 0) == 0
+    assert shown.getvalue() == b"\\xe9\\udcff\n"
 
 
 def test_a_reader_that_is_gone_is_no_error() -> None:

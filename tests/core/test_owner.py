@@ -105,6 +105,19 @@ def test_where_no_directory_can_be_made(tmp_path: Path) -> None:
             pass
 
 
+def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^/proc: nothing can be written there \(.*\)"), owned(Path("/proc")):
+        pass
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match="No space left on device"), owned(tmp_path / "a" / "b"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
 def test_one_of_many_that_come_at_once(tmp_path: Path) -> None:
     leave(tmp_path, json.dumps(asdict(replace(me(), pid=2**22 + 5))), 0)
     command = [sys.executable, "-c", RIVAL, str(tmp_path)]

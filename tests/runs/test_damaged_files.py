@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,25 @@ def test_damaged_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
         (folder / "config.yaml").write_bytes((folder / ".hydra/config.yaml").read_bytes())
     print(f"{done} damaged files of {len(kinds)} kinds: {refused} refused in one line, the others read or left out")
     assert done >= COUNT
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_no_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A pipe is not waited for, and a directory is no file either."""
+    caplog.set_level(logging.CRITICAL)
+    kinds = make(tmp_path)
+    for name, (read, _) in kinds.items():
+        if name.startswith("a."):  # an image that the test itself reads
+            continue
+        path = tmp_path / name
+        whole = path.read_bytes()
+        for put in (os.mkfifo, os.mkdir):
+            path.unlink()
+            put(path)
+            with suppress(UserError, IsADirectoryError):  # a directory may be in the way of a new copy
+                read(tmp_path)
+            path.rmdir() if path.is_dir() else path.unlink()
+            path.write_bytes(whole)
 
 
 def test_a_damaged_result_is_left_out_of_many(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

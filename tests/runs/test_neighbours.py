@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -68,3 +70,25 @@ def test_a_machine_without_such_a_directory_notices_nothing(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with neighbours(["a"], tmp_path / "file" / "below") as found:
         assert found.shared() == []
+
+
+def test_where_files_cannot_be_locked_nothing_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with neighbours(["a"], tmp_path) as found:
+        assert found.shared() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '{"cores": 5, "GPU": null}', '{"cores": [[]]}'])
+def test_what_strangers_leave_is_passed_over(content: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.run")
+    (tmp_path / "folder.run").mkdir()
+    with (tmp_path / "other.run").open("w") as file:
+        file.write(content)
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with neighbours(["a"], tmp_path) as found:
+            assert found.shared() == []

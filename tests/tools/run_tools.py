@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 
 from ast_experiments.config.compose import load_config
 from ast_experiments.runs.result import VOLATILE, VOLATILE_ROW
+from ast_experiments.runs.resume import resume as continued
+from ast_experiments.runs.resume import saved_config
 from ast_experiments.runs.run import execute
 from ast_experiments.training.loop import Trainer
 
@@ -47,6 +50,10 @@ WITHOUT_SYNC = {
 def run(folder: Path, overrides: list[str]) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     return execute(load_config([*BASE, *overrides]), folder)
+
+
+def resume(folder: Path, changes: Sequence[str] = ()) -> None:
+    continued(folder, saved_config(folder, changes))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

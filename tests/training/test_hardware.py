@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from run_tools import assert_same_run, interrupt_at, run, stable_result, stable_rows, weights
+from run_tools import assert_same_run, interrupt_at, resume, run, stable_result, stable_rows, weights
 from torch import nn
 
 from ast_experiments.config.compose import load_config
@@ -21,7 +21,6 @@ from ast_experiments.core import process
 from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import ConfigError, DataError, EvalOutOfMemory, Interrupted, OutOfMemory, UserError
 from ast_experiments.runs.launcher import run_ranks
-from ast_experiments.runs.resume import resume
 from ast_experiments.training import hardware
 from ast_experiments.training import stop as stopping
 from ast_experiments.training.auto_batch import largest_that_fits

@@ -31,7 +31,7 @@ def write_files(session: SearchSession) -> None:
         write_json(session.folder / BEST, _best(session))
         write_atomic(session.folder / REPORT, render_page(session))
     except Exception as error:
-        logger.exception("the report of the search could not be written")
+        logger.info("the report of the search could not be written", exc_info=True)
         print(f"the report of the search could not be written: {error}", file=sys.stderr)
 
 
@@ -58,7 +58,8 @@ def conclude(session: SearchSession) -> None:
         print("best:" if len(best) == 1 else "best; none of these is worse than another in every goal:")
     for entry in best:
         print(f"  {entry['command']}")
-    print(*(session.folder / name for name in (REPORT, CSV, BEST)), sep="\n", flush=True)
+    files = (session.folder / name for name in (REPORT, CSV, BEST))
+    print(*(file for file in files if file.is_file()), sep="\n", flush=True)
 
 
 def ranked(session: SearchSession) -> list[FrozenTrial]:

@@ -51,8 +51,10 @@ def mend(path: Path) -> None:
     Raises:
         DataError: If another line is damaged.
     """
-    if not path.is_file():
+    if not path.exists():
         return
+    if not path.is_file():
+        raise _damaged(path, "it is no file")
     content = path.read_bytes()
     at = 0
     for number, line in enumerate(content.splitlines(keepends=True), start=1):

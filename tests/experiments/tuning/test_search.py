@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import csv
 import dataclasses
+import errno
 import json
+import logging
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -180,6 +182,21 @@ def test_failed_trials_are_recorded_and_skipped(
     # Where every trial fails the exit code says so.
     invent(monkeypatch, lambda config: {"final_accuracy": None})
     assert search(monkeypatch, *SPACE, *TINY, "trials=2", "name=t") == 1
+
+
+def test_a_report_that_cannot_be_written_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    invent(monkeypatch, lambda config: {"final_accuracy": 50.0})
+    monkeypatch.setattr(report, "write_atomic", full)
+    assert search(monkeypatch, "recipe.lr=1e-3..1e-2", "trials=1", "name=s") == 0
+    said = capsys.readouterr()
+    assert "the report of the search could not be written: [Errno 28] No space left on device\n" in said.err
+    assert "s/report.html" not in said.out
+    assert not any(record.levelno > logging.INFO for record in caplog.records)  # shown where nothing handles logs
 
 
 def test_trials_below_the_median_are_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
