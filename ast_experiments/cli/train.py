@@ -17,7 +17,6 @@ from ast_experiments.config.groups import CONF
 from ast_experiments.config.naming import LAUNCH, keep_launch, kept_launch, launch_id
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.process import is_main_process, launched
-from ast_experiments.core.yaml_files import check_bounds
 
 if TYPE_CHECKING:
     from ast_experiments.config.preflight import Sweep
@@ -94,8 +93,6 @@ def _search(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise ConfigError(f"--config-dir: there is no directory {folder}")
-    for file in folder.glob("**/*.yaml"):
-        check_bounds(file)
     return f"hydra.searchpath=['file://{folder.resolve()}']"
 
 

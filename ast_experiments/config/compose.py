@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +18,7 @@ from ast_experiments.config.presets import adapt_overrides
 from ast_experiments.config.sweep_values import check_count, listed_values, searched
 from ast_experiments.config.validate import nearest, validate
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.yaml_files import check_bounds
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -55,10 +56,12 @@ def compose(overrides: Sequence[str], *, hydra: bool = False, source: Source = P
 
     Raises:
         ConfigError: If they do not compose.
+        DataError: If a file of choices that are not the package's is too large to be read.
     """
     from hydra import compose as hydra_compose
 
     check_deletions(overrides)
+    check_files(overrides, source)
     register_resolvers()
     register(overrides)
     overrides = adapted(overrides, source)
@@ -67,6 +70,24 @@ def compose(overrides: Sequence[str], *, hydra: bool = False, source: Source = P
             return hydra_compose(source.name, overrides=list(overrides), return_hydra_config=hydra)
     except Exception as error:  # of Hydra, OmegaConf and YAML: the overrides and the files that they name are the cause
         raise ConfigError(explain(error, overrides, partial(compose, source=source))) from error
+
+
+def check_files(overrides: Sequence[str], source: Source) -> None:
+    """Checks the files of choices that are not the package's before Hydra, which knows no bounds, reads them.
+
+    Raises:
+        DataError: If one is too large.
+    """
+    for folder in (source.folder, *searched(overrides)):
+        if folder != CONF:
+            _check_folder(folder)
+
+
+@cache
+def _check_folder(folder: Path) -> None:
+    for depth in ("", "*/", "*/*/"):  # of choices, of groups, and of groups of groups as in hydra/launcher
+        for file in folder.glob(f"{depth}*.yaml"):
+            check_bounds(file)
 
 
 @contextmanager

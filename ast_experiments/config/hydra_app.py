@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ast_experiments.config.compose import PACKAGED, Source, compose, register_resolvers
+from ast_experiments.config.compose import PACKAGED, Source, check_files, compose, register_resolvers
 from ast_experiments.config.explain import explain
 from ast_experiments.config.plugins import register
 from ast_experiments.core.errors import ConfigError
@@ -32,6 +32,7 @@ def show(arguments: Sequence[str], source: Source = PACKAGED) -> None:
     """
     import hydra
 
+    check_files(arguments, source)
     argv, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         with _explained(arguments):

@@ -15,6 +15,8 @@ from ast_experiments.cli import bench, resume, tune
 from ast_experiments.cli.bench import planned
 from ast_experiments.cli.main import guarded, parser_of
 from ast_experiments.cli.train import _parser, _search
+from ast_experiments.config.compose import Source
+from ast_experiments.config.hydra_app import show
 from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError, DataError
 from ast_experiments.experiments.directory import check_name
@@ -100,8 +102,14 @@ def test_a_file_that_grows_beyond_bounds_is_not_read(text: str, tmp_path: Path) 
     file = tmp_path / "experiment" / "mine.yaml"
     file.parent.mkdir()
     file.write_text(text)
-    with pytest.raises(DataError, match=r"mine\.yaml"):
-        _search(tmp_path)
+    (tmp_path / "config.yaml").write_text(text)
+    for read in (
+        lambda: preflight([_search(tmp_path)], multirun=False),
+        lambda: preflight([], multirun=False, source=Source(tmp_path)),
+        lambda: show(["--cfg", "job"], Source(tmp_path)),
+    ):
+        with pytest.raises(DataError, match=r"\.yaml"):
+            read()
     with pytest.raises(ConfigError, match=r"mine\.yaml cannot be read"):
         planned([str(file)])
 
@@ -110,7 +118,7 @@ def test_a_pipe_among_choices_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "mine.yaml")
     (tmp_path / "folder.yaml").mkdir()
     with pytest.raises(DataError, match=r"mine\.yaml is no file"):
-        _search(tmp_path)
+        preflight([_search(tmp_path)], multirun=False)
 
 
 @pytest.mark.parametrize("change", ["hardware.max_hours='", "hardware.threads=[", "hardware.threads={a:"])
