@@ -36,12 +36,13 @@ def sweep_finding(accuracies: Mapping[str, Sequence[float]]) -> str:
     """
     if sum(map(len, accuracies.values())) < 2:
         return ""
-    order = sorted(accuracies, key=lambda name: float(np.mean(accuracies[name])))
-    if len(order) == 1:
-        return f"{_mean(accuracies[order[0]])}."
-    found = [
-        f"{word}: {name}, {_mean(accuracies[name])}." for word, name in (("Highest", order[-1]), ("Lowest", order[0]))
-    ]
+    if len(accuracies) == 1:
+        return f"{_mean(*accuracies.values())}."
+    means = {name: float(np.mean(values)) for name, values in accuracies.items()}
+    highest, lowest = (choose(means, key=means.__getitem__) for choose in (max, min))
+    if highest == lowest:
+        return f"All settings reach the same accuracy, {means[highest]:.2f} %."
+    found = [f"{end}: {name}, {_mean(accuracies[name])}." for end, name in (("Highest", highest), ("Lowest", lowest))]
     if max(map(len, accuracies.values())) == 1:
         found.append("With one run each, small differences may be chance.")
     return " ".join(found)

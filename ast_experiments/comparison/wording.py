@@ -94,7 +94,7 @@ def _finding(result: ArmResult, rules: Rules) -> str:
         "wins": f"{arm.label} beats uniform training",
         "loses": f"{arm.label} loses to uniform training",
         "equal": f"{arm.label} equals uniform training within ± {rules.margin:g} points",
-    }.get(verdict.word, f"{arm.label} against uniform training: undecided")
+    }.get(verdict.word, f"{arm.label} against uniform training is undecided")
     found = f"{lead}: {signed(verdict.difference)} points at equal {cost}"
     saving = verdict.saving
     if verdict.word == "wins" and saving is not None and saving.significant:

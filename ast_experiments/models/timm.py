@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import nn
 
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.ranges import DropRate
+
+LARGE_HEAD = 3.0
+"""Largest weight of a new head, in units of 1 / sqrt(inputs), from which it is drawn again."""
 
 
 def timm_model(
@@ -41,8 +45,9 @@ def timm_model(
     source = {"file": checkpoint} if checkpoint else None
     try:
         if source is None:
-            return timm.create_model(arch, pretrained=pretrained, **settings)
-        return _with_weights(arch, source, settings)
+            model = timm.create_model(arch, pretrained=pretrained, **settings)
+        else:
+            model = _with_weights(arch, source, settings)
     except ConfigError:
         raise
     except TypeError as error:
@@ -58,6 +63,20 @@ def timm_model(
             f"model.arch={arch}: pretrained weights could not be loaded ({str(error).splitlines()[0]}); "
             "give a local file with model.checkpoint=FILE, or model.pretrained=false"
         ) from error
+    if (pretrained or source is not None) and model.pretrained_cfg.get("num_classes") != classes:
+        calm_head(model)
+    return model
+
+
+def calm_head(model: Any) -> None:
+    """Draws the weights of a new head again, from torch's usual range, if timm drew them from a far larger one.
+
+    EfficientNets draw them from ±1 / sqrt(classes). On pretrained features, a head for three classes then starts at
+    logits of ten and more, and the first steps of fine-tuning unlearn the features.
+    """
+    head = model.get_classifier()
+    if isinstance(head, nn.Linear) and head.weight.abs().max() > LARGE_HEAD / math.sqrt(head.in_features):
+        head.reset_parameters()
 
 
 def _no_weights(checkpoint: str | None, arch: str) -> ConfigError:

@@ -93,7 +93,7 @@ def few_steps(config: Config, samples: int) -> str:
         return ""
     enough = math.ceil(epochs * FEW_STEPS / steps)
     return (
-        f"about {steps:.0f} training steps in all, too few to learn much: recipe.epochs={enough} makes {FEW_STEPS}; "
+        f"about {steps:.0f} training steps in all, which is few: recipe.epochs={enough} makes {FEW_STEPS}; "
         f"a smaller recipe.batch_size makes more of them in an epoch"
     )
 

@@ -31,6 +31,7 @@ def test_of_a_run(changes: dict[str, object], begin: str) -> None:
     [
         ({}, ""),
         ({"rate 0.4": [90.0]}, ""),
+        ({"rate 0.4": [60.6], "rate 0.6": [60.6]}, "All settings reach the same accuracy, 60.60 %."),
         ({"": [90.0, 92.0]}, "91.00 % accuracy on average, 90.00 to 92.00 over 2 runs."),
         (
             {"rate 0.2": [80.0], "rate 0.4": [90.0], "rate 0.6": [85.0]},

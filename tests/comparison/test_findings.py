@@ -18,7 +18,7 @@ from ast_experiments.comparison.wording import findings
         ((94.0, 94.1, 93.9), "ast beats uniform training: +1.00 ["),
         ((93.02, 93.12, 92.9), "ast equals uniform training within ± 0.2 points: +0.01 ["),
         ((92.0, 92.1, 91.9), "ast loses to uniform training: -1.00 ["),
-        ((94.0, 92.0, 93.5), "ast against uniform training: undecided: +0.17 ["),
+        ((94.0, 92.0, 93.5), "ast against uniform training is undecided: +0.17 ["),
     ],
 )
 def test_findings(tmp_path: Path, accuracies: tuple[float, ...], begin: str) -> None:

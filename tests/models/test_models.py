@@ -126,6 +126,16 @@ def test_weights_come_from_a_local_file_with_a_new_head(tmp_path: Path) -> None:
     assert model.fc.weight.shape[0] == 10
 
 
+@pytest.mark.parametrize(("arch", "head"), [("test_efficientnet", "classifier"), ("test_resnet", "fc")])
+def test_a_new_head_on_loaded_weights_starts_small(arch: str, head: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    torch.save(timm_model(1000, 3, 32, arch=arch, **TIMM).state_dict(), file)
+    new: Any = getattr(timm_model(3, 3, 32, arch=arch, **(TIMM | {"checkpoint": str(file)})), head)
+    assert 0 < new.weight.abs().max() < 3 / new.in_features**0.5
+    kept: Any = getattr(timm_model(1000, 3, 32, arch=arch, **(TIMM | {"checkpoint": str(file)})), head)
+    assert torch.equal(kept.weight, torch.load(file)[f"{head}.weight"]), "a head that fits is loaded"
+
+
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
     missing = tmp_path / "none.pt"
     with pytest.raises(ConfigError, match=r"model.checkpoint=.*none\.pt: no such file"):

@@ -30,8 +30,8 @@ def test_busy_cores_are_said(
 @pytest.mark.parametrize(
     ("overrides", "begin"),
     [
-        (["method.rate=0.4"], "about 8 training steps in all, too few to learn much: recipe.epochs=67 makes 100;"),
-        (["method=dense"], "about 19 training steps in all, too few to learn much: recipe.epochs=27 makes 100;"),
+        (["method.rate=0.4"], "about 8 training steps in all, which is few: recipe.epochs=67 makes 100;"),
+        (["method=dense"], "about 19 training steps in all, which is few: recipe.epochs=27 makes 100;"),
         (["method=dense", "recipe.epochs=27"], ""),
         (["method=dense", "max_steps=3"], ""),
         (["method.budget.samples=300"], ""),

@@ -123,7 +123,7 @@ def time_findings(config: Config) -> Iterator[Finding]:
     targets = [1.0 if setpoint is None else setpoint.target(epoch, epochs) for epoch in range(epochs)]
     validations = -(-epochs // run.eval_every)
     scored = sum(run.selector.scored_share(target) for target in targets)
-    first = rough_duration(samples * train_s + checked * val_s)
+    first = rough_duration(max(1.0, samples * train_s + checked * val_s))
     whole = rough_duration(samples * (sum(targets) * train_s + scored * val_s) + validations * checked * val_s)
     rows = f"{1 / train_s:,.0f} rows a second in training and {1 / val_s:,.0f} in validation"
     yield Finding("note", "time", f"{rows}, timed over {batches} batches")
