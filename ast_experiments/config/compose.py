@@ -76,9 +76,16 @@ def check_files(overrides: Sequence[str], source: Source) -> None:
     """Checks the files of choices that are not the package's before Hydra, which knows no bounds, reads them.
 
     Raises:
+        ConfigError: If there is no such directory or primary config.
         DataError: If one is too large.
     """
-    for folder in (source.folder, *searched(overrides)):
+    primary = source.folder / f"{source.name.removesuffix('.yaml')}.yaml"
+    if not primary.is_file():
+        raise ConfigError(f"--config-path, --config-name: there is no file {primary}")
+    added = searched(overrides)
+    if missing := next((folder for folder in added if not folder.is_dir()), None):
+        raise ConfigError(f"hydra.searchpath: there is no directory {missing}")
+    for folder in (source.folder, *added):
         if folder != CONF:
             _check_folder(folder)
 

@@ -130,10 +130,12 @@ def check_batch_size(batch_size: int, samples: int) -> None:
     Raises:
         ConfigError: If they do not.
     """
+    if not samples:
+        raise ConfigError("holdout: no training samples are left; type a smaller one, or a larger dataset.train_rows")
     if batch_size > samples:
         raise ConfigError(
             f"recipe.batch_size: {batch_size} is more than the {samples} training samples; "
-            f"type recipe.batch_size={max(1, samples)} or less"
+            f"type recipe.batch_size={samples} or less"
         )
 
 

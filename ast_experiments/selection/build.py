@@ -123,6 +123,8 @@ def check_rows(built: Method, method: Any, samples: int, batch_size: int) -> Non
     schedule = rate_schedule_of(method)
     share = built.least_share(1.0 if schedule is None else schedule.least)
     rows = int(share * samples)
+    if budget_of(method) is None and not rows:
+        raise ConfigError(f"method.rate: trains none of {samples:,} samples at rate {share:.3g}; type a higher one")
     if budget_of(method) is None and rows < batch_size:
         raise ConfigError(
             f"recipe.batch_size: {batch_size} is more than the {rows} rows that an epoch trains "
