@@ -230,7 +230,8 @@ def _noise(record: SampleRecord) -> list[str]:
     if not found:
         return []
     count = found["suspects"]
-    named = f" The {count:,} most suspicious samples count as suspected." if count else ""
+    samples = "sample counts" if count == 1 else f"{count:,} samples count"
+    named = f" The most suspicious {samples} as suspected." if count else ""
     truth = "" if known is None else f" The regime gave {percent(known.mean())} a wrong label."
     share, low, high = (percent(found[key]) for key in ("share", "low", "high"))
     return [f"Estimated wrong labels: {share}, between {low} and {high}, if spread over all classes.{named}{truth}"]

@@ -32,6 +32,11 @@ SCORINGS = {
     "fresh": "selective_backprop_fresh",
 }
 """Methods that were values of `method.scoring`."""
+SPELLINGS = {
+    "learning_rate": "lr", "num_epochs": "epochs", "batchsize": "batch_size", "bs": "batch_size", "wd": "weight_decay",
+    "num_workers": "workers",
+}  # fmt: skip
+"""Names that other programs have for settings."""
 
 
 def explain(error: Exception, overrides: Sequence[str], compose: Callable[[Sequence[str]], DictConfig]) -> str:
@@ -136,8 +141,9 @@ def _unknown_key(key: str, overrides: Sequence[str], compose: Callable[[Sequence
         return f"{key}: no such setting; type ast-train --cfg job to see all"
     from omegaconf import OmegaConf
 
-    full = _paths(leaf, cast("dict[Any, Any]", OmegaConf.to_container(compose(choices))))
-    if full and not get_close_matches(leaf, names, 1, 0.75):
+    own = SPELLINGS.get(leaf, leaf)
+    full = _paths(own, cast("dict[Any, Any]", OmegaConf.to_container(compose(choices))))
+    if full and (own != leaf or not get_close_matches(leaf, names, 1, 0.75)):
         value = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(f"{key}=")), "") or "..."
         return f"{key}: no such setting of {label}; type {' or '.join(f'{path}={value}' for path in full[:4])}"
     if not parent:

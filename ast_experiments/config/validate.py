@@ -119,4 +119,6 @@ def _explain(detail: Mapping[str, Any] | Any, prefix: str, label: str, names: li
         return f"{key}: is missing; {label} needs it"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
+    if kind == "list_type" and isinstance(detail["input"], str | int):
+        return f"{key}: a list is expected; type '{key}=[{detail['input']}]'"
     return f"{key}: {detail['input']!r} is wrong; {message[0].lower()}{message[1:]}"

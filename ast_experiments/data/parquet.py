@@ -168,7 +168,7 @@ def _open(shard: Path) -> Any:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
-        raise DataError(f"{shard} needs pyarrow: pip install 'ast-experiments[parquet]'") from error
+        raise DataError(f"{shard} needs pyarrow; type uv sync --inexact --extra parquet") from error
     if not shard.is_file():  # a pipe would wait for ever
         raise _damaged(shard, OSError("it is no file"))
     try:

@@ -237,7 +237,7 @@ def test_pyarrow_is_asked_for(tmp_path, monkeypatch):
         return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_pyarrow)
-    with pytest.raises(DataError, match=r"pip install 'ast-experiments\[parquet\]'"):
+    with pytest.raises(DataError, match=r"uv sync --inexact --extra parquet"):
         load_cifar10(tmp_path)
 
 

@@ -274,7 +274,7 @@ def test_a_hub_name_through_the_datasets_package(monkeypatch, in_folders):
     assert dataset.fingerprint == in_folders.fingerprint
     assert dataset.source == "hub:me/mine"
     monkeypatch.setitem(sys.modules, "datasets", None)
-    missing = r"pip install 'ast-experiments\[datasets\]'"
+    missing = r"uv sync --inexact --extra datasets"
     for root, message in (("hub:me/mine", missing), ("hub:", "type dataset.root=hub:OWNER/NAME")):
         with pytest.raises(DataError, match=message):
             load_folder(root)

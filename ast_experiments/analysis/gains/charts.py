@@ -201,15 +201,19 @@ def _boundary(axes: Any, across: Axis, upward: Axis, law: Theory) -> None:
     for kp, style in lines:
         inside = kp > 0
         columns = across.position(kp[inside])
-        axes.plot(columns, rows[inside], color=ink, linewidth=1.8, linestyle=style, label=label, zorder=2)
-        label = None
-    if lines:
+        crosses = (np.abs(columns - (len(across.labels) - 1) / 2) <= len(across.labels) / 2) & (
+            np.abs(rows[inside] - (len(upward.labels) - 1) / 2) <= len(upward.labels) / 2
+        )
+        if crosses.any():
+            axes.plot(columns, rows[inside], color=ink, linewidth=1.8, linestyle=style, label=label, zorder=2)
+            label = ""
+    if not label:
         legend(axes, 1)
 
 
 def _cell(point: Point, value: float | None, form: str) -> str:
     if value is not None:
-        return f"{value:{form}}"
+        return f"{value:{form}}".replace("%", " %")
     ended = all(row.status == "finished" for row in point.rows)
     return "never" if ended else next(row.status for row in point.rows if row.status != "finished")
 

@@ -64,7 +64,7 @@ def hub(name: str, choose: ChooseClasses) -> Layout:
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise DataError(f"hub:{name} needs the package datasets: pip install 'ast-experiments[datasets]'") from error
+        raise DataError(f"hub:{name} needs the package datasets; type uv sync --inexact --extra datasets") from error
     try:
         found = datasets.load_dataset(name)
     except (OSError, ValueError) as error:

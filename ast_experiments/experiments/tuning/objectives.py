@@ -49,6 +49,11 @@ class Objective:
         """The direction as Optuna spells it."""
         return f"{self.direction}imize"
 
+    @property
+    def axis(self) -> str:
+        """Label of an axis with the figure; accuracies have their unit."""
+        return f"{self.key}, %" if self.told(1.0) == "1.00 %" else self.key
+
     def told(self, value: float) -> str:
         """Formats a value of the figure with its unit."""
         first, last = self.key.split(".")[0], self.key.split(".")[-1]
