@@ -82,7 +82,7 @@ def test_a_sound_set_is_said_to_be_one(layout, tmp_path, monkeypatch, capsys):
     code, lines = run(monkeypatch, capsys, "dataset=folder", *arguments, "recipe.eval_batch_size=8")
     assert code == 0, lines
     assert any("6 classes, 24 train images, 12 val images" in line for line in lines)
-    assert "ok     images: 1 L, 1 CMYK: read as RGB" in lines
+    assert "ok     images: colour modes: 1 L, 1 CMYK; read as RGB" in lines
     assert "ok     images: all 36 can be decoded; none is in both splits or two classes" in lines
     assert any("for a copy of the train images" in line for line in lines) == (layout is tools.parquet)
     assert "note   time: an estimate from these rates:" in lines[-1]

@@ -72,7 +72,7 @@ def _photo_findings(settings: Any, quick: bool) -> Iterator[Finding]:
         yield Finding("note", "counts", "published are {:,} train and {:,} val images".format(*published))
     for split, listing in layout.splits.items():
         by_class = np.bincount(listing.labels, minlength=len(layout.classes))
-        yield Finding("ok", "counts", f"{split}: {by_class.min():,} to {by_class.max():,} images a class")
+        yield Finding("ok", "counts", f"{split}: {_range(by_class)} images a class")
 
     for text in checks.repeated_names(layout):
         yield Finding("wrong", "same file twice", text)
@@ -102,7 +102,7 @@ def _content_findings(layout: Any, scans: Any) -> Iterator[Finding]:
     modes: Counter[str] = sum((scan.modes for scan in scans.values()), Counter())
     others = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common() if mode not in {"RGB", "unreadable"})
     if others:
-        yield Finding("ok", "images", f"{others}: read as RGB")
+        yield Finding("ok", "images", f"colour modes: {others}; read as RGB")
     if turned := sum(scan.turned for scan in scans.values()):
         yield Finding("note", "images", f"{turned:,} have {IGNORED}")
     if not wrong:
@@ -121,7 +121,7 @@ def _image_findings(config: Config) -> Iterator[Finding]:
         by_class = np.bincount(samples.labels, minlength=len(dataset.classes))
         for label in np.flatnonzero(by_class == 0):
             yield Finding("wrong", "missing class", f"{split} has no images of {dataset.classes[label]}")
-        yield Finding("ok", "counts", f"{split}: {by_class.min():,} to {by_class.max():,} images a class")
+        yield Finding("ok", "counts", f"{split}: {_range(by_class)} images a class")
     train, val = (
         {image.tobytes() for image in split.images} if isinstance(split, Images) else set()
         for split in (dataset.train, dataset.val)
@@ -147,3 +147,8 @@ class _Progress:
         """Removes the line."""
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _range(counts: np.ndarray) -> str:
+    low, high = counts.min(), counts.max()
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
