@@ -101,7 +101,9 @@ def test_every_panel_draws_what_runs_of_any_data_set_log(
     }.items():
         folder = tmp_path / name
         folder.mkdir()
-        execute(load_config([*overrides, "recipe.epochs=4", "tracking=jsonl", "tracking.report=false"]), folder)
+        # The labels of the small CIFAR-10 are noise: a method that allows for wrong ones would not choose by score.
+        plain = ["method.noise_robust=false", "recipe.epochs=4", "tracking=jsonl", "tracking.report=false"]
+        execute(load_config([*overrides, *plain]), folder)
         _, there = logged(folder)
         for metric in set(drawn) - there:
             measured = metric.startswith("energy/") and f"`{metric}`" in documented
