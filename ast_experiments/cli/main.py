@@ -21,7 +21,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ast_experiments.core.errors import ConfigError, Interrupted, LostProcess, UserError
-from ast_experiments.core.process import ignore_signal, is_main_process, speaks_for_machine
+from ast_experiments.core.process import endings, ignore_signal, is_main_process, speaks_for_machine
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 75
 """Exit codes. 75 tells batch systems to start the command again (`EX_TEMPFAIL` of sysexits.h)."""
@@ -52,23 +52,28 @@ def guarded(command: Callable[[], int]) -> int:
     except UserError as error:
         lost = isinstance(error, LostProcess) and speaks_for_machine()
         for line in str(error).splitlines() if is_main_process() or lost else ():
-            print(f"error: {line}", file=sys.stderr)
+            _say(f"error: {line}")
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         _drop_output()
         return EXIT_FAILED
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return EXIT_FAILED
     except (Interrupted, KeyboardInterrupt) as error:
-        print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
+        _say(f"interrupted: {error}" if str(error) else "interrupted")
         return EXIT_INTERRUPTED
     except Exception as error:
         if os.environ.get(FULL):
             raise
         if is_main_process():
-            print(unexpected(error), file=sys.stderr)
+            _say(unexpected(error))
         return EXIT_FAILED
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # the terminal has gone
+        print(line, file=sys.stderr)
 
 
 def completed() -> bool:
@@ -119,9 +124,9 @@ def _drop_output() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets SIGTERM end the block as Ctrl-C does; a run handles both itself, once its imports are made.
+    """Lets SIGTERM and SIGHUP end the block as Ctrl-C does; a run handles them itself, once its imports are made.
 
-    Once it has ended the block, another SIGTERM is ignored: the command is about to exit with its own code.
+    Once one has ended the block, another is ignored: the command is about to exit with its own code.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -131,16 +136,18 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in endings()}
     try:
         yield
     except (Interrupted, KeyboardInterrupt):
-        before = ignore_signal
-        # The interpreter gives a signal its default back before the process is gone, unless it is ignored altogether.
-        atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
+        for number in before:
+            before[number] = ignore_signal
+            # The interpreter gives a signal its default back before the process is gone, unless it is ignored.
+            atexit.register(signal.signal, number, signal.SIG_IGN)
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Parser(argparse.ArgumentParser):

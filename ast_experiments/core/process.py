@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from types import FrameType
 
@@ -23,6 +24,13 @@ def speaks_for_machine() -> bool:
 def launched() -> bool:
     """Returns whether torchrun started several processes, of which this is one."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def endings() -> tuple[signal.Signals, ...]:
+    """Returns the signals that end a process: SIGTERM, and SIGHUP of a closed terminal unless nohup ignores it."""
+    hangup = getattr(signal, "SIGHUP", None)
+    ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
+    return (signal.SIGTERM,) if ignored else (signal.SIGTERM, hangup)
 
 
 def ignore_signal(number: int, frame: FrameType | None) -> None:

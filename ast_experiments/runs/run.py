@@ -7,7 +7,7 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,7 +201,8 @@ class Execution:
         except Exception as error:
             logger.info(complaint, exc_info=True)
             if not self._unwritable:
-                print(f"{complaint}: {error}", file=sys.stderr)
+                with suppress(OSError):  # the terminal has gone
+                    print(f"{complaint}: {error}", file=sys.stderr)
 
     def _note_shared(self) -> None:
         """Records whether other runs have used the same cores or GPU."""

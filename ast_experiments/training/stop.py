@@ -13,8 +13,6 @@ from ast_experiments.core.errors import Interrupted
 WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """Signals that batch systems send some time before they end a job."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, *WARNINGS)
-
 AGAIN_S = 1.0
 """Seconds after which Ctrl-C is a second one."""
 
@@ -22,8 +20,9 @@ AGAIN_S = 1.0
 class Stop:
     """A context in which the first signal sets `received`; Ctrl-C a second time raises `KeyboardInterrupt`.
 
-    Batch systems and supervisors send SIGTERM and their warnings more than once, so others may be repeated. A second
-    SIGINT counts only after `AGAIN_S` seconds: one Ctrl-C can arrive twice, from the terminal and from a wrapper.
+    Batch systems and supervisors send SIGTERM and their warnings more than once, and so does a closed terminal SIGHUP:
+    these may be repeated. A second SIGINT counts only after `AGAIN_S` seconds: one Ctrl-C can arrive twice, from the
+    terminal and from a wrapper.
 
     Signals are handled in the main thread only; elsewhere this does nothing. If another handler waits for a warning of
     the batch system, as submitit does to requeue the job, the warning is passed on after the run was saved.
@@ -58,8 +57,9 @@ class Stop:
         return self._asked
 
     def __enter__(self) -> Stop:
+        signals = (signal.SIGINT, *process.endings(), *WARNINGS)
         try:
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._before = {number: signal.signal(number, self._note) for number in signals}
         except ValueError:
             self._before = {}
         return self
@@ -67,7 +67,7 @@ class Stop:
     def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
         ending = kind is not None and issubclass(kind, Interrupted)
         for number, handler in self._before.items():
-            repeated = ending and number == self._signal == signal.SIGTERM
+            repeated = ending and number == self._signal and number not in (signal.SIGINT, *WARNINGS)
             signal.signal(number, process.ignore_signal if repeated else handler)
         if self._signal in WARNINGS and self._signal and ending:
             waiting = self._before[self._signal]

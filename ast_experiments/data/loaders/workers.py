@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 PREFETCH = 4
 """Requests that each worker answers ahead; this many batches if each batch has a chunk for every worker."""
 
-SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)}
+SIGNALS = {
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+}
 CAN_MASK = hasattr(signal, "pthread_sigmask")  # not on Windows, which has no SIGTERM either
 GRACE_S = 30
 """Seconds that a worker continues after SIGTERM, so that the main process can finish its step."""
