@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ast_experiments.core.files import write_atomic
+from ast_experiments.core.privacy import without_homes
 from ast_experiments.core.process import speaks_for_machine
 from ast_experiments.core.text import slug
 
@@ -64,12 +65,12 @@ def job_name(overrides: Sequence[str]) -> str:
     """Returns the directory name of a job within its sweep: the sorted overrides and a hash of all of them.
 
     Of many overrides it shows as many as fit; none is cut short, except for a single long one. Neither the order of the
-    overrides nor settings in `NOT_IN_NAMES` change the name.
+    overrides nor settings in `NOT_IN_NAMES` change the name. It shows no home directories: pages and W&B have the name.
     """
     named = sorted(o for o in overrides if o.partition("=")[0].lstrip("+~").partition(".")[0] not in NOT_IN_NAMES)
     digest = hashlib.sha256("\n".join(named).encode()).hexdigest()[:8]
     shown = ""
-    for override in named:
+    for override in map(without_homes, named):
         longer = f"{shown},{override}" if shown else override
         if not shown or len(slug(longer)) <= LENGTH:
             shown = longer

@@ -40,13 +40,18 @@ def without_places(value: Any) -> Any:
     return without_places(str(value)) if isinstance(value, os.PathLike) else value
 
 
+def without_homes(text: str) -> str:
+    """Returns a text with `~` in place of home directories as systems name them; the same on every machine."""
+    return _HOMES.sub("~", text)
+
+
 def _without(text: str) -> str:
     if "/" not in text and "\\" not in text and not _named().search(text):
         return text
     home = _home()
     if home:
         text = re.sub(rf"{re.escape(home)}(?![\w-])", "~", text)
-    return _named().sub(lambda found: "USER" if found["user"] else "HOST", _HOMES.sub("~", text))
+    return _named().sub(lambda found: "USER" if found["user"] else "HOST", without_homes(text))
 
 
 @cache

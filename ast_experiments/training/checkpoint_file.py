@@ -128,6 +128,8 @@ def verify(path: Path) -> None:
 
 def settle(folder: Path) -> None:
     """Removes the checkpoint before the last one if the last one, read back, is whole."""
+    if not (folder / PREVIOUS).exists():
+        return
     try:
         verify(folder / NAME)
         (folder / PREVIOUS).unlink(missing_ok=True)

@@ -182,6 +182,8 @@ def test_jobs_that_differ_beyond_their_names_have_folders_of_their_own() -> None
     long = "model.arch=" + "a" * 100
     assert len({job_name([long + end]) for end in "bcd"}) == 3
     assert job_name(["dataset.root=/x"]) != job_name(["dataset.root=-x"])
+    assert re.fullmatch(r"dataset\.root=-data-[0-9a-f]{8}", job_name(["dataset.root=/home/alice/data"]))
+    assert job_name(["dataset.root=/home/alice/data"]) != job_name(["dataset.root=/home/bob/data"])
 
 
 def test_a_sweep_without_a_name_gets_one(no_launch: None) -> None:
