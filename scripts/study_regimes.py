@@ -81,7 +81,7 @@ def differences(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for name, arm in found.items():
         for tag in arm["baseline_of"]:
             kind, _, method = tag.partition(":")
-            ours = next((each for key, each in found.items() if method in (key, each.get("label"))), None)
+            ours = found.get(method.replace(" ", "-"))  # labels of arms in names of directories
             if ours is None:
                 continue
             seeds = sorted(ours["runs"].keys() & arm["runs"].keys(), key=int)

@@ -28,9 +28,10 @@ def launched() -> bool:
 
 def endings() -> tuple[signal.Signals, ...]:
     """Returns the signals that end a process: SIGTERM, and SIGHUP of a closed terminal unless nohup ignores it."""
-    hangup = getattr(signal, "SIGHUP", None)
-    ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
-    return (signal.SIGTERM,) if ignored else (signal.SIGTERM, hangup)
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return (signal.SIGTERM,)
+    return (signal.SIGTERM, hangup)
 
 
 def ignore_signal(number: int, frame: FrameType | None) -> None:

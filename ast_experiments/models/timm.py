@@ -63,7 +63,8 @@ def timm_model(
             f"model.arch={arch}: pretrained weights could not be loaded ({str(error).splitlines()[0]}); "
             "give a local file with model.checkpoint=FILE, or model.pretrained=false"
         ) from error
-    if (pretrained or source is not None) and model.pretrained_cfg.get("num_classes") != classes:
+    given: Any = model.pretrained_cfg
+    if (pretrained or source is not None) and given.get("num_classes") != classes:
         calm_head(model)
     return model
 

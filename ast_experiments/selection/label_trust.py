@@ -63,12 +63,13 @@ class LabelTrust(Part):
         classes = logits.shape[1]
         own = labels.argmax(dim=1) if labels.dim() > 1 else labels
         place = (logits > logits.gather(1, own[:, None])).sum(dim=1)
-        self._counts = torch.zeros(3, classes) if self._counts is None else self._counts
-        self._counts, self._chances = (to(part, logits.device) for part in (self._counts, self._chances))
+        counts = torch.zeros(3, classes) if self._counts is None else self._counts
+        self._counts = counts = counts.to(logits.device)
+        self._chances = to(self._chances, logits.device)
         at_end = (place >= first_of_end(classes)).float()
         ones = torch.ones_like(at_end)
         where = torch.cat([place, own + classes, own + 2 * classes])
-        self._counts.view(-1).index_add_(0, where, torch.cat([ones, ones, at_end]))
+        counts.view(-1).index_add_(0, where, torch.cat([ones, ones, at_end]))
         return None if self._chances is None else self._chances[place]
 
     @property
