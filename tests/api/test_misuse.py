@@ -125,7 +125,7 @@ MISUSES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a misspelt setting": (
         lambda: select("ast", **GOOD, rat=0.3),
-        "rat: no such setting of ast; nearest: rate; there are: exploration, final_epochs, pick, rate",
+        "rat: no such setting of ast; nearest: rate; there are: exploration, final_epochs, noise_robust, pick, rate",
     ),
     "a rate out of range": (
         lambda: select("ast", **GOOD, rate=1.5),

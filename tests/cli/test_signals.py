@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ def command():
     time.sleep(60)
 sys.exit(guarded(command))
 """
+
+
+@pytest.fixture(autouse=True)
+def not_under_nohup() -> Iterator[None]:
+    """Lets commands that tests start receive SIGHUP, even if the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
@@ -49,7 +58,10 @@ def test_nohup_is_respected() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "processes"), [("SIGTERM", 1), ("SIGTERM", 2), ("SIGHUP", 1), ("SIGHUP", 2)])
+@pytest.mark.parametrize(
+    ("name", "processes"),
+    [("SIGTERM", 1), ("SIGTERM", 2), ("SIGHUP", 1), pytest.param("SIGHUP", 2, marks=pytest.mark.long)],
+)
 def test_twice_within_a_moment(tmp_path: Path, name: str, processes: int) -> None:
     folder = tmp_path / "run"
     arguments = [*LONG, f"hardware.processes={processes}", f"hydra.run.dir={folder}"]

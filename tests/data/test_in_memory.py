@@ -303,6 +303,7 @@ def test_import_is_cheap():
 
 
 @pytest.mark.data
+@pytest.mark.long
 def test_real_files_of_both_kinds_are_the_same(tmp_path, monkeypatch):
     place = os.environ.get("AST_DATA_DIR")
     if not place or not (script := Path(place) / "make_torchvision_cifar10.py").is_file():

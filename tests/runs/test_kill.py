@@ -47,7 +47,7 @@ def wait_for(path: Path, size: float, process: subprocess.Popen[bytes]) -> None:
 def test_killed_runs_end_bit_equal(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     real = os.environ.get("AST_DATA_DIR")
     root = Path(real) if real else request.getfixturevalue("tiny_cifar10")
-    overrides = [*RUN, f"dataset.root={root}", f"dataset.train_rows={3000 if real else 512}"]
+    overrides = [*RUN, f"dataset.root={root}", f"dataset.train_rows={1000 if real else 512}"]
     whole = tmp_path / "whole"
     assert start("train", *overrides, f"hydra.run.dir={whole}").wait() == 0
     length = (whole / "metrics.jsonl").stat().st_size
