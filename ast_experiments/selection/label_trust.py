@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +10,7 @@ from torch import Tensor
 
 from ast_experiments.core import distributed
 from ast_experiments.selection.parts import Part
-from ast_experiments.selection.suspects import LEARNED, MIN_CLASSES
-
-END = 0.6
-"""Places from this share of the classes on are the end of the ranking."""
+from ast_experiments.selection.suspects import CUTS, LEARNED, MIN_CLASSES, first_place
 
 CHANCELESS = 0.2
 """Estimated share of wrong labels from which on scores are worth nothing: rows are better drawn uniformly."""
@@ -66,7 +62,7 @@ class LabelTrust(Part):
         counts = torch.zeros(3, classes) if self._counts is None else self._counts
         self._counts = counts = counts.to(logits.device)
         self._chances = to(self._chances, logits.device)
-        at_end = (place >= first_of_end(classes)).float()
+        at_end = (place >= first_place(CUTS[1], classes)).float()
         ones = torch.ones_like(at_end)
         where = torch.cat([place, own + classes, own + 2 * classes])
         counts.view(-1).index_add_(0, where, torch.cat([ones, ones, at_end]))
@@ -111,11 +107,6 @@ def to(tensor: Tensor | None, device: torch.device | str) -> Tensor | None:
     return None if tensor is None else tensor.to(device)
 
 
-def first_of_end(classes: int) -> int:
-    """Returns the first place of the end of the ranking."""
-    return math.ceil(round(END * classes, 6))
-
-
 def wrong_share(labels: Tensor, at_end: Tensor) -> float:
     """Estimates the share of wrong labels: the lower quartile over the classes.
 
@@ -124,7 +115,7 @@ def wrong_share(labels: Tensor, at_end: Tensor) -> float:
         at_end: Those of them at the end of the ranking, shape (classes,).
     """
     classes, present = len(labels), labels > 0
-    share = at_end[present] / labels[present] * (classes - 1) / (classes - first_of_end(classes))
+    share = at_end[present] / labels[present] * (classes - 1) / (classes - first_place(CUTS[1], classes))
     return min(1.0, float(share.quantile(0.25)))
 
 

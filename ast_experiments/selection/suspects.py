@@ -68,7 +68,7 @@ def count_places(place: np.ndarray, classes: int) -> tuple[int, ...]:
     Returns:
         Samples with a visit, those whose label is predicted, and those whose place is at or behind each of `CUTS`.
     """
-    firsts = [_first(cut, classes) for cut in CUTS]
+    firsts = [first_place(cut, classes) for cut in CUTS]
     return (
         int(np.count_nonzero(place >= 0)),
         int(np.count_nonzero(place == 0)),
@@ -115,13 +115,13 @@ def _shares(counts: np.ndarray, classes: int) -> list[tuple[float, float]]:
     visited, _, *ends = counts.tolist()
     found = []
     for cut, end in zip(CUTS, ends, strict=True):
-        scale = (classes - 1) / (classes - _first(cut, classes))
+        scale = (classes - 1) / (classes - first_place(cut, classes))
         share = end / visited
         error = 2 * scale * math.sqrt(max(share, 1 / visited) * (1 - share) / visited)
         found.append((min(1.0, scale * share), error))
     return found
 
 
-def _first(cut: float, classes: int) -> int:
-    """Returns the first place of an end of the ranking."""
+def first_place(cut: float, classes: int) -> int:
+    """Returns the first place of the end of the ranking that begins at a share `cut` of the classes."""
     return math.ceil(round(cut * classes, 6))
