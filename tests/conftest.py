@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import tempfile
@@ -24,6 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("long") and not os.environ.get("AST_LONG"):
             item.add_marker(pytest.mark.skip(reason="takes minutes; type AST_LONG=1 before pytest"))
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector the modules and tests that stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ast_experiments.cli.main import EXIT_FAILED, completed, guarded, parser_of
+from ast_experiments.cli.main import EXIT_FAILED, begin, completed, guarded, parser_of
 from ast_experiments.config.preflight import check_launcher
 from ast_experiments.core.errors import ConfigError, DataError
 from ast_experiments.core.owner import owned
@@ -71,6 +71,7 @@ def _main() -> int:
     if not arguments:
         parser.print_help()
         return 0
+    begin()
     engine, arguments = split_engine(expanded(arguments))
     plan, folder = planned(arguments)
     engine.check(plan)

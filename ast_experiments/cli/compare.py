@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ast_experiments.cli.main import guarded, parser_of
+from ast_experiments.cli.main import begin, guarded, parser_of
 from ast_experiments.core.errors import ConfigError, UserError
 from ast_experiments.core.files import write_atomic
 
@@ -47,6 +47,7 @@ def _main() -> int:
         raise ConfigError(
             f"--tolerance {args.tolerance:g}: expected a share of at least 0 and below 1; type e.g. --tolerance 0.15"
         )
+    begin()
     from ast_experiments.comparison.compare import compare
     from ast_experiments.comparison.runs import load
 

@@ -71,6 +71,12 @@ def guarded(command: Callable[[], int]) -> int:
         return EXIT_FAILED
 
 
+def begin() -> None:
+    """Says on a terminal that the command has begun: PyTorch takes seconds to load."""
+    if sys.stderr.isatty() and is_main_process():
+        _say(f"{Path(sys.argv[0]).name} {version('ast-experiments')}: loading PyTorch")
+
+
 def _say(line: str) -> None:
     with suppress(OSError):  # the terminal has gone
         print(line, file=sys.stderr)

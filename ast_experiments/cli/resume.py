@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ast_experiments.cli.main import guarded, parser_of
+from ast_experiments.cli.main import begin, guarded, parser_of
 
 EXAMPLES = """\
   ast-resume outputs/digits/RUN
@@ -24,6 +24,7 @@ def _main() -> int:
         "changes", nargs="*", default=[], metavar="key=value", help="settings that do not change the results"
     )
     args = parser.parse_intermixed_args()
+    begin()
     from ast_experiments.analysis.reporting import reporting
     from ast_experiments.runs.resume import resume, saved_config
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ast_experiments.cli.help import usage
-from ast_experiments.cli.main import EXIT_FAILED, Parser, guarded
+from ast_experiments.cli.main import EXIT_FAILED, Parser, begin, guarded
 from ast_experiments.config.compose import Source, adapted, compose
 from ast_experiments.config.groups import CONF
 from ast_experiments.config.naming import LAUNCH, keep_launch, kept_launch, launch_id
@@ -49,6 +49,7 @@ def _main() -> int:
 
         show([*adapted(overrides, source), *flags], source)
         return 0
+    begin()
     _share_launch_id()
     from ast_experiments.config.preflight import preflight
 

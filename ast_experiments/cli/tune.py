@@ -7,14 +7,14 @@ import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ast_experiments.cli.main import EXIT_FAILED, completed, guarded, parser_of
+from ast_experiments.cli.main import EXIT_FAILED, begin, completed, guarded, parser_of
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.owner import owned
-from ast_experiments.experiments.directory import check_name, default_name
-from ast_experiments.experiments.tuning.objectives import parse_objectives
-from ast_experiments.experiments.tuning.search import REQUEST, Search, SearchSession, read_search
-from ast_experiments.experiments.tuning.space import check_space, parse_space
+
+if TYPE_CHECKING:
+    from ast_experiments.experiments.tuning.search import Search
 
 ROOT = Path("outputs") / "tune"
 OWN = ("trials", "goal", "prune", "name", "parallel")
@@ -59,12 +59,15 @@ def _main() -> int:
         return 0
     if importlib.util.find_spec("optuna") is None:
         raise ConfigError("ast-tune needs Optuna, which is not installed; type uv sync --inexact --extra tune")
+    begin()
     search, folder = asked(arguments)
     at_once = _at_once(arguments)
     from ast_experiments.core import distributed
     from ast_experiments.experiments.pool import wait_for_workers
     from ast_experiments.experiments.tuning.parallel import run_trials
     from ast_experiments.experiments.tuning.report import conclude, write_files
+    from ast_experiments.experiments.tuning.search import SearchSession
+    from ast_experiments.experiments.tuning.space import check_space, parse_space
     from ast_experiments.runs.build import build_dataset
 
     if distributed.launched():
@@ -91,6 +94,11 @@ def asked(arguments: Sequence[str]) -> tuple[Search, Path]:
     Raises:
         ConfigError: If an argument is wrong, or contradicts the existing search of that name.
     """
+    from ast_experiments.experiments.directory import check_name, default_name
+    from ast_experiments.experiments.tuning.objectives import parse_objectives
+    from ast_experiments.experiments.tuning.search import REQUEST, Search, read_search
+    from ast_experiments.experiments.tuning.space import parse_space
+
     given = {key: value for key, found, value in (a.partition("=") for a in arguments) if found and key in OWN}
     rest = [argument for argument in arguments if argument.partition("=")[0] not in OWN]
     folders = [Path(a) for a in rest if "=" not in a and not a.startswith("~")]

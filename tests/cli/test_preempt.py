@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SHORT = ["recipe.epochs=30", "dataset.train_rows=300", "tracking=jsonl", "tracking.report=false"]
+SHORT = ["recipe.epochs=20", "dataset.train_rows=300", "tracking=jsonl", "tracking.report=false"]
 CODE = "from ast_experiments.cli.train import main; main()"
 
 
@@ -38,7 +38,7 @@ def test_a_preempted_job_is_queued_again_and_goes_on(tmp_path: Path) -> None:
     assert waiting.wait(timeout=300) == 0
     (folder,) = sweep.glob("*seed=3*")
     result = json.loads((folder / "result.json").read_text())
-    assert (result["status"], result["resumed"], result["epochs"]) == ("finished", 1, 30)
+    assert (result["status"], result["resumed"], result["epochs"]) == ("finished", 1, 20)
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
     assert len(set(steps)) >= result["steps"] == steps[-1]

@@ -60,7 +60,12 @@ def test_nohup_is_respected() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "processes"),
-    [("SIGTERM", 1), ("SIGTERM", 2), ("SIGHUP", 1), pytest.param("SIGHUP", 2, marks=pytest.mark.long)],
+    [
+        ("SIGTERM", 1),
+        ("SIGTERM", 2),
+        pytest.param("SIGHUP", 1, marks=pytest.mark.long),
+        pytest.param("SIGHUP", 2, marks=pytest.mark.long),
+    ],
 )
 def test_twice_within_a_moment(tmp_path: Path, name: str, processes: int) -> None:
     folder = tmp_path / "run"

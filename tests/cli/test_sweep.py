@@ -121,7 +121,7 @@ def test_jobs_of_a_cluster_are_not_checked_against_this_machine(monkeypatch: pyt
 
 
 def test_a_killed_sweep_resumes(train: Callable[..., Done], tmp_path: Path) -> None:
-    command = ["-m", "seed=0,1", "recipe.epochs=40", "checkpoint_every_s=0.05", *SHORT[1:], "group=mine"]
+    command = ["-m", "seed=0,1", "recipe.epochs=20", "checkpoint_every_s=0.05", *SHORT[1:], "group=mine"]
     code = "from ast_experiments.cli.train import main; main()"
     process = subprocess.Popen([sys.executable, "-c", code, *command], cwd=tmp_path, stdout=subprocess.DEVNULL)
     sweep = Path("outputs/sweeps/mine")
@@ -136,7 +136,7 @@ def test_a_killed_sweep_resumes(train: Callable[..., Done], tmp_path: Path) -> N
     before = (first / "metrics.jsonl").stat().st_mtime_ns
     assert train(*command).code == 0
     ended = {result["seed"]: (result["status"], result["resumed"], result["epochs"]) for result in results(sweep)}
-    assert ended == {0: ("finished", 0, 40), 1: ("finished", 1, 40)}
+    assert ended == {0: ("finished", 0, 20), 1: ("finished", 1, 20)}
     assert (first / "metrics.jsonl").stat().st_mtime_ns == before
 
 

@@ -144,14 +144,13 @@ def test_missing_data_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_sigterm_saves_and_resume_finishes(tmp_path: Path, workers: int) -> None:
-    long = ["recipe.epochs=120", "dataset.train_rows=300", "tracking=jsonl"]
+    long = ["recipe.epochs=40", "dataset.train_rows=300", "tracking=jsonl", "tracking.report=false"]
     long += ["hardware.data_on_device=false", f"hardware.workers={workers}"] if workers else []
     process = subprocess.Popen(
         [*TRAIN, *long], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
     while not list(tmp_path.rglob("metrics.jsonl")) and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(0.5)
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGTERM)  # batch systems signal the workers too
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75
@@ -161,7 +160,7 @@ def test_sigterm_saves_and_resume_finishes(tmp_path: Path, workers: int) -> None
     done = call(*RESUME, str(folder), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = result_of(folder)
-    assert (result["status"], result["epochs"], result["resumed"]) == ("finished", 120, 1)
+    assert (result["status"], result["epochs"], result["resumed"]) == ("finished", 40, 1)
     assert call(*RESUME, str(folder), cwd=tmp_path).stdout.count("is finished") == 1
 
 
@@ -173,7 +172,7 @@ def test_resume_of_something_else_is_one_line(tmp_path: Path) -> None:
 
 
 def test_runs_of_the_same_second_have_their_own_directories(tmp_path: Path) -> None:
-    command = [*TRAIN, "debug=one_batch", "tracking.report=false"]
+    command = [*TRAIN, "debug=one_batch", "tracking=jsonl", "tracking.report=false"]
     both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(timeout=300) for process in both] == [0, 0]
     assert len(runs(tmp_path)) == 2

@@ -20,7 +20,7 @@ from ast_experiments.config.checks import check
 from ast_experiments.config.validate import validate
 from ast_experiments.core.errors import ConfigError
 
-DIRECT = 1750
+DIRECT = 1750 if os.environ.get("AST_LONG") else 500
 
 
 @pytest.fixture(autouse=True)
@@ -54,5 +54,5 @@ def test_settings_of_any_kind(case: tuple[str, str, list[tuple[str, Any]]]) -> N
 
 def test_enough_were_judged() -> None:
     print(f"{ended['accepted']} settings were accepted, {ended['refused']} refused")
-    assert ended["accepted"] >= 200
-    assert ended["refused"] >= 1000
+    assert ended["accepted"] >= DIRECT // 9
+    assert ended["refused"] >= DIRECT // 2

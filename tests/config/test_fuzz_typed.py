@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError
 
-TYPED, STUDIES, SEARCHES = 130, 60, 60
+TYPED, STUDIES, SEARCHES = (130, 60, 60) if os.environ.get("AST_LONG") else (40, 30, 30)
 
 
 @pytest.fixture(autouse=True)
@@ -79,5 +79,5 @@ def test_changes_of_a_resume(changes: list[tuple[str, str]]) -> None:
 
 def test_enough_were_judged() -> None:
     print(f"{ended['accepted']} command lines were accepted, {ended['refused']} refused")
-    assert ended["accepted"] >= 20
-    assert ended["refused"] >= 150
+    assert ended["accepted"] >= 5
+    assert ended["refused"] >= 60

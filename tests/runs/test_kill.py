@@ -27,7 +27,7 @@ RUN = [
     "checkpoint_every_s=0.3",
     "hardware.threads=1",
 ]
-KILLS = int(os.environ.get("AST_KILLS", "3"))
+KILLS = int(os.environ.get("AST_KILLS", "2"))
 
 
 def start(module: str, *arguments: str) -> subprocess.Popen[bytes]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_tools import assert_same_run, interrupt_at, stable_rows
+from run_tools import assert_same_run, composed, interrupt_at, stable_rows
 from torch.utils.flop_counter import FlopCounterMode
 
 from ast_experiments.config.compose import load_config
@@ -58,7 +58,7 @@ def root(tiny_cifar10: Path) -> str:
 
 def run(folder: Path, *overrides: str) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    return execute(load_config([*SMALL, *overrides]), folder)
+    return execute(composed(*SMALL, *overrides), folder)
 
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:

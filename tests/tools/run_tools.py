@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from ast_experiments.config.compose import load_config
+from ast_experiments.config.schema import Config
 from ast_experiments.runs.result import VOLATILE, VOLATILE_ROW
 from ast_experiments.runs.resume import resume as continued
 from ast_experiments.runs.resume import saved_config
@@ -49,7 +51,13 @@ WITHOUT_SYNC = {
 
 def run(folder: Path, overrides: list[str]) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    return execute(load_config([*BASE, *overrides]), folder)
+    return execute(composed(*BASE, *overrides), folder)
+
+
+@cache
+def composed(*overrides: str) -> Config:
+    """The config of overrides, which tests run again and again; it is frozen."""
+    return load_config(overrides)
 
 
 def resume(folder: Path, changes: Sequence[str] = ()) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ast_experiments.cli.main import EXIT_FAILED, completed, guarded, parser_of
+from ast_experiments.cli.main import EXIT_FAILED, begin, completed, guarded, parser_of
 from ast_experiments.config.checks import check
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.schema import Config
@@ -37,6 +37,7 @@ def _main() -> int:
     parser.add_argument("--quick", action="store_true", help="do not read images, do not time the training")
     parser.add_argument("--all", action="store_true", help=f"show more than {SHOWN} findings of a kind")
     args = parser.parse_intermixed_args()
+    begin()
     config = load_config(args.overrides)
     return EXIT_FAILED if report(config, quick=args.quick, most=sys.maxsize if args.all else SHOWN) else 0
 

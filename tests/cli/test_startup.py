@@ -1,0 +1,41 @@
+"""What a command does before PyTorch is loaded, which takes seconds."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from ast_experiments.cli.main import begin
+
+HELP = """
+import sys
+from ast_experiments.cli.{} import main
+sys.argv = ["ast", "--help"]
+try:
+    main()
+except SystemExit:
+    assert "torch" not in sys.modules
+"""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_says_at_once_that_the_command_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/ast-train"])
+    for stream, expected in ((Terminal(), "ast-train 0.1.0: loading PyTorch\n"), (io.StringIO(), "")):
+        monkeypatch.setattr(sys, "stderr", stream)
+        begin()
+        assert stream.getvalue() == expected
+
+
+@pytest.mark.parametrize("command", ["train", "bench", "tune", "compare", "resume", "doctor.command"])
+def test_help_does_not_load_torch(command: str) -> None:
+    done = subprocess.run([sys.executable, "-c", HELP.format(command)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(("usage", "ast", "Usage"))
