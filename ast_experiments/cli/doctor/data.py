@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import DataError
+
+if TYPE_CHECKING:
+    from ast_experiments.data.dataset import Dataset
 
 
 class Finding(NamedTuple):
@@ -27,12 +30,15 @@ class Finding(NamedTuple):
     text: str
 
 
-def data_findings(config: Config, quick: bool) -> Iterator[Finding]:
+def data_findings(
+    config: Config, quick: bool, keep: Callable[[Dataset], object] = lambda dataset: None
+) -> Iterator[Finding]:
     """Checks the data set of a config.
 
     Args:
         config: Checked.
         quick: Whether to skip reading the images.
+        keep: Called with the data set if it had to be loaded.
     """
     from ast_experiments.data.encoded.load import SETS
 
@@ -40,7 +46,7 @@ def data_findings(config: Config, quick: bool) -> Iterator[Finding]:
         if config.dataset.name in SETS:
             yield from _photo_findings(config.dataset, quick)
         else:
-            yield from _image_findings(config)
+            yield from _image_findings(config, keep)
     except DataError as error:
         yield Finding("wrong", "data", str(error))
 
@@ -109,12 +115,13 @@ def _content_findings(layout: Any, scans: Any) -> Iterator[Finding]:
         yield Finding("ok", "images", f"all {modes.total():,} can be decoded; none is in both splits or two classes")
 
 
-def _image_findings(config: Config) -> Iterator[Finding]:
+def _image_findings(config: Config, keep: Callable[[Dataset], object]) -> Iterator[Finding]:
     """Checks small images, which loading has already decoded."""
     from ast_experiments.data.dataset import Images
     from ast_experiments.runs.build import build_dataset
 
     dataset = build_dataset(config)
+    keep(dataset)
     sizes = f"{len(dataset.train):,} train and {len(dataset.val):,} val images"
     yield Finding("ok", "layout", f"{dataset.source}: {len(dataset.classes)} classes, {sizes}")
     for split, samples in (("train", dataset.train), ("val", dataset.val)):

@@ -1,0 +1,40 @@
+"""The rule: the first sign that decides."""
+
+from __future__ import annotations
+
+import pytest
+
+from ast_experiments.data.repeats import Repeats
+from ast_experiments.pilot import rule
+from ast_experiments.pilot.rule import Signs, judge
+from ast_experiments.selection.suspects import NoiseEstimate
+
+CLEAN = Signs(
+    imbalance=1.0, repeats=Repeats(0.0, 0.01, 100, 100), epochs=6.0, chooses=True, views=False,
+    accuracy=0.6, learned=0.2, noise=NoiseEstimate(0.01, 0.0, 0.03),
+)  # fmt: skip
+NOISY = NoiseEstimate(0.18, 0.15, 0.22)
+COPIES = Repeats(0.8, 0.8, 100, 100)
+
+
+@pytest.mark.parametrize(
+    ("changes", "pays", "sign", "case"),
+    [
+        ({}, False, "level", "speedrun"),
+        ({"views": True}, True, "views", "speedrun_views"),
+        ({"views": True, "learned": rule.LEARNED / 2}, False, "little learned", None),
+        ({"imbalance": 50.0}, True, "rare classes", "tail_50"),
+        ({"imbalance": rule.TAIL - 1}, False, "level", "speedrun"),
+        ({"imbalance": 50.0, "learned": None, "noise": None}, True, "rare classes", "tail_50"),
+        ({"imbalance": 50.0, "noise": NOISY}, False, "wrong labels", "noise_20"),
+        ({"noise": NoiseEstimate(0.07, 0.05, 0.09), "views": True}, False, "wrong labels", "noise_10"),
+        ({"noise": NoiseEstimate(0.45, 0.4, 0.5)}, False, "wrong labels", "noise_40"),
+        ({"repeats": COPIES, "views": True}, False, "repeated rows", "duplicates_80"),
+        ({"chooses": False, "imbalance": 50.0}, False, "short", None),
+        ({"learned": None, "accuracy": None, "noise": None}, False, "unknown", None),
+    ],
+)
+def test_the_first_sign_that_decides(changes, pays, sign, case):
+    found = judge(CLEAN._replace(**changes))
+    assert found[:3] == (pays, sign, case)
+    assert found.why or sign == "unknown"
