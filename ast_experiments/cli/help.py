@@ -23,6 +23,7 @@ Then:
   ast-bench methods=[ast] seeds=3            a study, with baselines at the same cost
   ast-tune recipe.lr=3e-4..1e-2:log          a search for settings
   ast-doctor dataset=folder dataset.root=DIR check data, device, disk and time before a run
+  ast-doctor dataset=cifar10 pilot=true      will choosing samples pay on this data?
 
 Show:
   ast-train --cfg job                        the config that the overrides make

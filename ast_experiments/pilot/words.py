@@ -49,7 +49,8 @@ def _repeated(repeats: Repeats, rows: int) -> str:
 def _pilot(look: Look) -> str:
     pilot = look.pilot
     if pilot is None:
-        return f"not trained: its share of {look.rows:,} rows x {look.epochs} epochs is too short to tell anything"
+        epochs = "1 epoch" if look.epochs == 1 else f"{look.epochs} epochs"
+        return f"not trained: its share of {epochs} of {look.rows:,} rows is too short to tell anything"
     size = pilot.size
     times = "once" if size.passes == 1 else f"{size.passes} times"
     unit = "FLOPs" if pilot.counted else "rows"

@@ -202,3 +202,36 @@ def test_device_findings(available, driver, cuda, level, text, monkeypatch):
     (finding,) = device_findings()
     assert finding.level == level
     assert text in finding.text
+
+
+@pytest.mark.parametrize("value", ["7", "yes", "", "0", "0.2", "-0.1"])
+def test_a_wrong_share_of_the_pilot_is_one_line(value, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ast-doctor", f"pilot={value}"])
+    with pytest.raises(SystemExit) as ended:
+        doctor.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: pilot={value}: expected true, false, or a share of the run up to 0.1, as pilot=0.05\n"
+    )
+
+
+def test_the_pilot_ends_with_a_verdict_and_a_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, lines = run(monkeypatch, capsys, "pilot=true", "hardware=cpu", "recipe.epochs=8")
+    assert code == 0
+    assert "Do not bother: choosing samples will not pay here." in lines
+    assert any(line.startswith("  why       ") for line in lines)
+    assert lines[-1] == "  type      ast-train hardware=cpu method=dense recipe.epochs=3"
+    assert not any(line.startswith("note   time") for line in lines)
+    assert list(tmp_path.iterdir()) == []
+    code, lines = run(monkeypatch, capsys, "pilot=0.01", "hardware=cpu", "dataset.imbalance=30", "recipe.batch_size=16")
+    assert any("not trained" in line for line in lines)
+    assert "Choosing samples should pay here." in lines
+    assert any(line.startswith("  measured  CIFAR-10 with the rarest class 1:50: ") for line in lines)
+    assert lines[-1] == "  type      ast-train hardware=cpu dataset.imbalance=30 recipe.batch_size=16"
+
+
+def test_no_pilot_where_something_is_wrong(monkeypatch, capsys):
+    code, lines = run(monkeypatch, capsys, "pilot=true", "dataset=folder", "dataset.root=/nowhere")
+    assert code == 1
+    assert lines[-1] == "note   pilot: not trained, because something is wrong"
