@@ -49,14 +49,20 @@ REGIMES = {
     "corruption_20": ("dataset.corruption=0.2",),
     "longer": ("recipe.epochs=20", "eval_every=20"),
 }
+MORE = {
+    "tail_4": ("dataset.imbalance=4",),
+    "tail_10": ("dataset.imbalance=10",),
+}
+"""Regimes that are studied only if they are named by --only."""
 BASELINES = ("dense_shorter", "rs2", "rs2_same_schedule")
 
 
 def command(regime: str, name: str, seeds: list[int], extra: list[str]) -> list[str]:
     """Returns the arguments of `ast-bench` for a regime."""
-    own = {each.partition("=")[0] for each in (*REGIMES[regime], *extra)}
+    changes = (REGIMES | MORE)[regime]
+    own = {each.partition("=")[0] for each in (*changes, *extra)}
     common = [each for each in COMMON if each.partition("=")[0] not in own]
-    return [f"name={name}_{regime}", f"seeds=[{','.join(map(str, seeds))}]", *common, *REGIMES[regime], *extra]
+    return [f"name={name}_{regime}", f"seeds=[{','.join(map(str, seeds))}]", *common, *changes, *extra]
 
 
 def arms(study: Path) -> dict[str, dict[str, Any]]:
@@ -100,7 +106,7 @@ def differences(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def table(name: str) -> dict[str, Any]:
     """Prints and returns what the studies of all regimes have found so far."""
     content: dict[str, Any] = {}
-    for regime in REGIMES:
+    for regime in (*REGIMES, *MORE):
         found = arms(Path("outputs/studies") / f"{name}_{regime}")
         if not found:
             continue
@@ -120,7 +126,7 @@ def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--only", nargs="*", default=list(REGIMES), choices=list(REGIMES))
+    parser.add_argument("--only", nargs="*", default=list(REGIMES), choices=[*REGIMES, *MORE])
     parser.add_argument("--name", default="regimes", help="beginning of the names of the studies")
     parser.add_argument("--save", type=Path, help="write the figures to this file")
     parser.add_argument("extra", nargs="*", help="settings for every study, as for ast-bench, after --")
@@ -134,7 +140,7 @@ def main() -> int:
     content = table(args.name)
     if args.save:
         written = {"command": f"ast-bench {shlex.join(command('clean', args.name, args.seeds, args.extra))}"}
-        regimes = {regime: " ".join(REGIMES[regime]) for regime in content}
+        regimes = {regime: " ".join((REGIMES | MORE)[regime]) for regime in content}
         args.save.write_text(json.dumps({**written, "settings": regimes, "regimes": content}, indent=1) + "\n")
     return 0
 
