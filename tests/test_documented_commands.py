@@ -90,7 +90,10 @@ def test_a_command_of_the_documents(
             accept(program, arguments(rest))
         return
     try:
-        accept(program, [setting for setting in arguments(rest) if setting.partition("=")[0] not in ("jobs", "name", "pilot")])
+        accept(
+            program,
+            [setting for setting in arguments(rest) if setting.partition("=")[0] not in ("jobs", "name", "pilot")],
+        )
     except ConfigError as error:
         if "is not available here" not in str(error) and "GPU" not in str(error):
             raise

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 FOLDER = PACKAGE / "measurements" if (PACKAGE / "measurements").is_dir() else PACKAGE.parent / "docs" / "measurements"
 """Directory of the measurements: inside an installed package, in docs/ in a checkout."""
 
-REGIMES, STUDY = "regimes.json", "speedrun_half_width_study.json"
+REGIMES, TAILS, STUDY = "regimes.json", "tails.json", "speedrun_half_width_study.json"
 
 ALONE = 1.0
 """Points that a difference of one or two seeds must have to count: two runs that differ by the seed alone differ by
@@ -27,6 +27,8 @@ NAMES = {
     "noise_20": "CIFAR-10 with 20 % wrong labels",
     "noise_40": "CIFAR-10 with 40 % wrong labels",
     "duplicates_80": "CIFAR-10 where 80 % of the rows repeat others",
+    "tail_4": "CIFAR-10 with the rarest class 1:4",
+    "tail_10": "CIFAR-10 with the rarest class 1:10",
     "tail_50": "CIFAR-10 with the rarest class 1:50",
     "corruption_20": "CIFAR-10 with 20 % damaged images",
     "longer": "CIFAR-10 as it is, for longer",
@@ -84,11 +86,12 @@ def measured_cases(folder: Path = FOLDER) -> dict[str, Case]:
     Raises:
         DataError: If a file is damaged.
     """
-    cases = [*_regimes(read_json(folder / REGIMES)), *_speedrun(read_json(folder / STUDY))]
+    cases = [case for file in (REGIMES, TAILS) for case in _regimes(read_json(folder / file), file)]
+    cases += _speedrun(read_json(folder / STUDY))
     return {case.name: case for case in cases}
 
 
-def _regimes(kept: Any) -> list[Case]:
+def _regimes(kept: Any, file: str) -> list[Case]:
     cases = []
     for name, regime in (kept or {}).get("regimes", {}).items():
         arms = regime["arms"]
@@ -105,7 +108,7 @@ def _regimes(kept: Any) -> list[Case]:
         }
         shorter = kinds.get("dense_shorter", "")
         epochs = int(shorter.rpartition("=")[2] or 0)
-        case = _case(name, runs[ours], {arm: runs[arm] for arm in kinds.values()}, epochs, REGIMES)
+        case = _case(name, runs[ours], {arm: runs[arm] for arm in kinds.values()}, epochs, file)
         cases += [] if case is None else [_with_saving(case, runs[ours], runs.get(shorter, {}), runs["dense"])]
     return cases
 
@@ -121,9 +124,9 @@ def _speedrun(kept: Any) -> list[Case]:
         for run in (kept or {}).get("runs", ()):
             if run["judged_on"] == "test set":
                 arms.setdefault(run["arm"], {})[str(run["seed"])] = (run[key], run["pflop_train"])
-        longer, shorter = arms.pop("dense", {}), arms.get("dense epochs=6", {})
-        ours = arms.pop("ast", {})
-        case = _case(name, ours, arms, 6, STUDY)
+        ours, longer, shorter = (arms.get(arm, {}) for arm in ("ast", "dense", "dense epochs=6"))
+        baselines = {arm: runs for arm, runs in arms.items() if arm.startswith(("dense ", "rs2"))}
+        case = _case(name, ours, baselines, 6, STUDY)
         cases += [] if case is None else [_with_saving(case, ours, shorter, longer)]
     return cases
 

@@ -10,8 +10,8 @@ from ast_experiments.core.text import percent
 from ast_experiments.data.repeats import Repeats
 from ast_experiments.selection.suspects import NoiseEstimate
 
-WRONG_LABELS = 0.05
-"""Share of wrong labels from which on choosing does not pay, if the interval excludes 0."""
+WRONG_LABELS, CLEARLY = 0.05, 0.02
+"""Share of wrong labels from which on choosing does not pay, and what the lower end of its interval must be."""
 
 REPEATED = 0.4
 """Share of repeated rows from which on choosing does not pay."""
@@ -73,7 +73,7 @@ def judge(signs: Signs) -> Verdict:
 
 def _verdicts(signs: Signs) -> Iterator[Verdict]:
     """Yields the answers of the signs that are there, the most important first."""
-    wrong = signs.noise.share if signs.noise is not None and signs.noise.low > 0 else 0.0
+    wrong = signs.noise.share if signs.noise is not None and signs.noise.low >= CLEARLY else 0.0
     if not signs.chooses:
         yield Verdict(False, "short", None, "the run ends before AST has a loss of every sample to choose by")
     if wrong >= WRONG_LABELS:

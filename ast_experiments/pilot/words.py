@@ -102,4 +102,4 @@ def _expected(case: Case, look: Look) -> str:
             f"{gain}; runs that cost less than {LONG:g} dense epochs were not measured, and yours costs "
             f"{look.signs.epochs:.2g}"
         )
-    return f"{gain}; yours will differ"
+    return f"{gain}; yours will differ, and other budgets were not measured"

@@ -28,6 +28,7 @@ COPIES = Repeats(0.8, 0.8, 100, 100)
         ({"imbalance": 50.0, "learned": None, "noise": None}, True, "rare classes", "tail_50"),
         ({"imbalance": 50.0, "noise": NOISY}, False, "wrong labels", "noise_20"),
         ({"noise": NoiseEstimate(0.07, 0.05, 0.09), "views": True}, False, "wrong labels", "noise_10"),
+        ({"noise": NoiseEstimate(0.06, 0.01, 0.11), "imbalance": 50.0}, True, "rare classes", "tail_50"),
         ({"noise": NoiseEstimate(0.45, 0.4, 0.5)}, False, "wrong labels", "noise_40"),
         ({"repeats": COPIES, "views": True}, False, "repeated rows", "duplicates_80"),
         ({"chooses": False, "imbalance": 50.0}, False, "short", None),
