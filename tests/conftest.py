@@ -20,11 +20,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["AST_MACHINE_DIR"] = tempfile.mkdtemp(prefix="ast-machine-")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips tests that take minutes unless they are asked for."""
+    """Skips tests that take minutes unless they are asked for; begins with the files that have slow ones."""
     for item in items:
         if item.get_closest_marker("long") and not os.environ.get("AST_LONG"):
             item.add_marker(pytest.mark.skip(reason="takes minutes; type AST_LONG=1 before pytest"))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:

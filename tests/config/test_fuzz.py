@@ -30,6 +30,7 @@ def _leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @ways(DIRECT)
 @given(changed())
 def test_settings_of_any_kind(case: tuple[str, str, list[tuple[str, Any]]]) -> None:

@@ -24,6 +24,7 @@ def _leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @ways(TYPED)
 @given(typed())
 def test_command_lines_of_any_kind(case: tuple[Sequence[str], bool]) -> None:

@@ -58,17 +58,14 @@ def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_a_method_in_the_current_directory(package: Path) -> None:
-    done = train(package, "method=my_package.easiest", "method.window=5", "method.rate=0.5", *SHORT)
+@pytest.mark.slow
+def test_a_method_and_a_significance_in_the_current_directory(package: Path) -> None:
+    own = ["method=my_package.easiest", "method.window=5", "method.rate=0.5", "significance=my_package.margin"]
+    done = train(package, *own, "significance.power=2.0", *SHORT)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (package / "out" / "metrics.jsonl").read_text().splitlines()]
     assert {row["easy/window"] for row in rows if row["kind"] == "step"} == {5}
     assert json.loads((package / "out" / "result.json").read_text())["method"] == "my_package.easiest"
-
-
-def test_a_significance_in_the_current_directory(package: Path) -> None:
-    done = train(package, "significance=my_package.margin", "significance.power=2.0", *SHORT)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

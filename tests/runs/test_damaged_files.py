@@ -211,6 +211,7 @@ def refused_in_one_line(read: Callable[[Path], Any], folder: Path, what: str) ->
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)

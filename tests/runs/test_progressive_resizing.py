@@ -144,6 +144,7 @@ def test_dense_training_costs_what_its_sizes_cost(tmp_path: Path, root: str) -> 
     assert result["flops"]["val"] == full["flops"]["val"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["stale", "packed", "proxy", "rescored", "rho_loss"])
 def test_resumed_run_is_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, method: str) -> None:
     overrides = [root, STEPS, "recipe.mixup=0.2", *METHODS[method]]

@@ -72,6 +72,7 @@ def close(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_two_ranks_equal_one(tmp_path: Path, two_ranks: Path, name: str) -> None:
     run(tmp_path / "one", [*PRECISE, *METHODS[name]])

@@ -57,7 +57,7 @@ def test_rows_arrive_in_order_before_the_result() -> None:
     for step in range(1000):
         background.log({"step": step})
         background.flush()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     assert slow.taken == [{"id": 1}]
     slow.go.set()
     background.finish({"status": "finished"})
@@ -88,7 +88,7 @@ def test_finishing_waits_no_longer_than_its_patience(broken: tuple[str, ...]) ->
     began = time.monotonic()
     with pytest.raises(OSError, match="no finish" if broken else "did not finish within 0.2 s"):
         background.finish({})
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9
     assert ended == [True]
     slow.go.set()
 

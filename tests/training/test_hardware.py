@@ -342,6 +342,7 @@ def test_processes_are_started_stopped_and_resumed(tmp_path: Path) -> None:
     assert len(stable_rows(folder)) == len(stable_rows(tmp_path / "one"))
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_is_raised(tmp_path: Path) -> None:
     config = load_config(["dataset=cifar10", f"dataset.root={tmp_path / 'nowhere'}", "dataset.download=false"])
     with pytest.raises(DataError, match="nowhere"):

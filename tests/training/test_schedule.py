@@ -162,6 +162,7 @@ def test_the_rate_is_that_of_timm(kind: str, warmup: float) -> None:
         assert ours.set(progress) == on.param_groups[0]["lr"], step
 
 
+@pytest.mark.slow
 def test_a_short_run_imports_neither_timm_nor_sklearn() -> None:
     code = """
 import sys

@@ -53,6 +53,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch, at: Callable[[Any], bool], error: 
     return ran
 
 
+@pytest.mark.slow
 def test_a_study_resumes_and_skips_what_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_report_that_cannot_be_written_is_a_line(
     assert not any(record.levelno > logging.INFO for record in caplog.records)  # shown where nothing handles logs
 
 
+@pytest.mark.slow
 def test_trials_below_the_median_are_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run's curve is its rate, rising: whether a trial is pruned follows from the rates before it."""
 
