@@ -21,9 +21,10 @@ def run_finding(figures: Mapping[str, Any]) -> str:
         return ""
     if method == "dense":
         return f"dense ends at {accuracy:.2f} % accuracy: a reference for methods that train fewer rows."
-    cost = "" if saved is None else f", with {percent(abs(saved))} {'fewer' if saved >= 0 else 'more'} FLOPs than dense"
+    cost = "" if saved is None else f", with {percent(abs(saved))} {'fewer' if saved >= 0 else 'more'} training FLOPs than"
+    cost += " dense over the same epochs, validation not counted" if cost else ""
     return (
-        f"{method} ends at {accuracy:.2f} % accuracy{cost} over the same epochs. A single run does not show whether "
+        f"{method} ends at {accuracy:.2f} % accuracy{cost}. A single run does not show whether "
         f"choosing helped: compare it with dense training and uniform draws at the same cost (ast-bench)."
     )
 
@@ -40,9 +41,12 @@ def sweep_finding(accuracies: Mapping[str, Sequence[float]]) -> str:
         return f"{_mean(*accuracies.values())}."
     means = {name: float(np.mean(values)) for name, values in accuracies.items()}
     highest, lowest = (choose(means, key=means.__getitem__) for choose in (max, min))
-    if highest == lowest:
+    if means[highest] == means[lowest]:
         return f"All settings reach the same accuracy, {means[highest]:.2f} %."
-    found = [f"{end}: {name}, {_mean(accuracies[name])}." for end, name in (("Highest", highest), ("Lowest", lowest))]
+    found = []
+    for end, name in (("Highest", highest), ("Lowest", lowest)):
+        same = [other for other in means if accuracies[other] == accuracies[name]]
+        found.append(f"{end}: {' and '.join(same)}, {_mean(accuracies[name])}.")
     if max(map(len, accuracies.values())) == 1:
         found.append("With one run each, small differences may be chance.")
     return " ".join(found)

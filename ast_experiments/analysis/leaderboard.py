@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 # Heading and format of each figure, in column order.
 _FIGURES = {
-    "settling_window": ("settled", "d"),
-    "overshoot": ("over", ".1%"),
-    "rms_error": ("RMS", ".4f"),
-    "last_quarter_rate": ("late rate", ".4f"),
-    "target": ("target", ".4g"),
     "final_accuracy": ("acc %", ".2f"),
     "savings": ("saved", ".1%"),
+    "last_quarter_rate": ("late rate", ".4f"),
+    "target": ("late target", ".4g"),
+    "rms_error": ("RMS", ".4f"),
+    "overshoot": ("over", ".1%"),
+    "settling_window": ("settled", "d"),
 }
 LEGEND = (
-    "settled: row of the control log; over: overshoot; RMS: error of the rate; late rate, target: means over the last "
-    "quarter; saved: FLOPs, against training every row"
+    "saved: FLOPs, against training every row; late rate, late target: means over the last quarter; RMS: error of the "
+    "rate; over: overshoot; settled: log row from which the rate stays near its target"
 )
 
 

@@ -31,7 +31,7 @@ TITLES = {
         "Predicted as another class",
         "At the last visit and on average, the most suspicious first: wrong labels, or hard to learn.",
     ),
-    "most": ("Trained most", "The most visits."),
+    "most": ("Trained most", "Samples with the most visits."),
     "least": ("Trained least", "The fewest visits; ties are drawn."),
     "once": ("Never chosen again", "Trained in one epoch only; drawn."),
 }
@@ -210,10 +210,11 @@ def _spread(record: SampleRecord) -> list[str]:
         return [f"Every sample was trained in {visits.min()} of {record.epochs} epochs."]
     ordered = np.sort(visits)[::-1]
     top = ordered[: max(1, len(ordered) // 10)].sum() / max(1, ordered.sum())
-    lines = [
-        f"{percent(np.mean(visits == 0))} of the samples were never trained, {percent(np.mean(visits == 1))} once. The "
-        f"tenth that was trained most got {percent(top, 0)} of all visits."
-    ]
+    never, once = np.mean(visits == 0), np.mean(visits == 1)
+    least = f"{percent(never)} of the samples were never trained, {percent(once)} once."
+    if visits.min() > 1:
+        least = f"Every sample was trained at least {visits.min()} times."
+    lines = [f"{least} The tenth that was trained most got {percent(top, 0)} of all visits."]
     there = np.flatnonzero(sizes)
     if len(there) > 1 and sizes[there].max() >= UNEQUAL * sizes[there].min():
         order = there[np.argsort(sizes[there], kind="stable")]
@@ -230,11 +231,11 @@ def _noise(record: SampleRecord) -> list[str]:
     if not found:
         return []
     count = found["suspects"]
-    samples = "sample counts" if count == 1 else f"{count:,} samples count"
-    named = f" The most suspicious {samples} as suspected." if count else ""
+    samples = "sample is" if count == 1 else f"{count:,} samples are"
+    named = f" The most suspicious {samples} marked as suspected." if count else ""
     truth = "" if known is None else f" The regime gave {percent(known.mean())} a wrong label."
     share, low, high = (percent(found[key]) for key in ("share", "low", "high"))
-    return [f"Estimated wrong labels: {share}, between {low} and {high}, if spread over all classes.{named}{truth}"]
+    return [f"Estimated wrong labels: {share} ({low} to {high}), if all classes have as many.{named}{truth}"]
 
 
 def _visits(axes: Any, record: SampleRecord) -> None:

@@ -107,7 +107,7 @@ def begin(sweep: Sweep) -> None:
             raise ConfigError(f"{folder} holds a run of another config; type another name for the sweep, group=NAME")
     done = sum(status == "finished" for status in statuses(sweep).values())
     finished = f", {done} of them finished already" if done else ""
-    print(f"{len(sweep.jobs)} jobs in {sweep.folder}{finished}", flush=True)
+    print(f"{len(sweep.jobs)} {'job' if len(sweep.jobs) == 1 else 'jobs'} in {sweep.folder}{finished}", flush=True)
 
 
 def conclude(sweep: Sweep) -> bool:

@@ -75,7 +75,7 @@ class ConsoleTracker:
         if self._shown is not None:
             self._shown[0].stop()
         self._console.print(self._table(result))
-        if result.get("error"):
+        if result.get("error") and result.get("status") != "interrupted":  # the command says how to go on
             self._say(f"error: {result['error']}")
         for note in result.get("notes") or ():
             self._say(f"note: {note}")
@@ -150,8 +150,9 @@ def status_line(row: Mapping[str, Any]) -> str:
         row: The latest value of every metric by key.
     """
     rate, threshold = row.get("control/activation_rate_ema", row.get("epoch/activation_rate")), None
+    loss = row.get("train/loss", row.get("epoch/train_loss"))
     if row.get("kind") == "epoch":
-        rate = row.get("epoch/activation_rate", rate)
+        rate, loss = row.get("epoch/activation_rate", rate), row.get("epoch/train_loss", loss)
     else:
         threshold = row.get("control/threshold")  # it moves within an epoch
     target = row.get("control/target", row.get("epoch/target"))
@@ -159,7 +160,7 @@ def status_line(row: Mapping[str, Any]) -> str:
         ("rate", rate, ".3f"),
         ("target", target, ".3f"),
         ("threshold", threshold, ".4g"),
-        ("loss", row.get("train/loss", row.get("epoch/train_loss")), ".4f"),
+        ("loss", loss, ".4f"),
         ("accuracy", row.get("val/accuracy"), ".2f"),
         ("joules", row.get("energy/gpu_joules", row.get("energy/cpu_joules")), ",.0f"),
     )

@@ -89,7 +89,7 @@ def test_the_most_accurate_leads_where_controllers_are_equal(tmp_path: Path, run
 
 def test_one_run_and_none(tmp_path: Path, run_in: Callable[..., Path]) -> None:
     assert leaderboard(tmp_path) == []
-    assert to_csv([]).startswith("run,status,settling_window")
+    assert to_csv([]).startswith("run,status,final_accuracy")
     run_in(tmp_path / "only", [], result(0.1, 0.02))
     console = Console(file=io.StringIO(), width=160)
     print_leaderboard(leaderboard(tmp_path), console)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ast_experiments.config.schema import Config
 
 RESERVED = {
-    "method": "name methods in methods=[...]",
+    "method": "list the methods, as methods=[ast,rs2]",
     "seed": "type seeds=5, or seeds=[3,4,5]",
     "group": "the study's name is the group; type name=NAME",
     "sweep": "a study compares arms; type e.g. methods=[ast:rate=0.2,ast:rate=0.4]",

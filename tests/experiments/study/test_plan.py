@@ -56,7 +56,7 @@ def test_dense_is_always_there_and_first() -> None:
         ("methods=[ast] seeds=0", "seeds=0: expected a number"),
         ("methods=[ast] seeds=[1000000]", "seeds=[1000000]"),
         ("methods=[ast] seed=1", "type seeds=5"),
-        ("methods=[ast] method=ast", "name methods in methods"),
+        ("methods=[ast] method=ast", "list the methods, as methods="),
         ("methods=[ast] lr_trials=1", "type lr_trials=3"),
         ("methods=[ast] cost=euros", "there are: auto, joules, seconds, flops, samples"),
         ("methods=[ast] name=a/b", "name=a-b"),
