@@ -21,8 +21,10 @@ def run_finding(figures: Mapping[str, Any]) -> str:
         return ""
     if method == "dense":
         return f"dense ends at {accuracy:.2f} % accuracy: a reference for methods that train fewer rows."
-    cost = "" if saved is None else f", with {percent(abs(saved))} {'fewer' if saved >= 0 else 'more'} training FLOPs than"
-    cost += " dense over the same epochs, validation not counted" if cost else ""
+    cost = ""
+    if saved is not None:
+        change = f"{percent(abs(saved))} {'fewer' if saved >= 0 else 'more'}"
+        cost = f", with {change} training FLOPs than dense over the same epochs, validation not counted"
     return (
         f"{method} ends at {accuracy:.2f} % accuracy{cost}. A single run does not show whether "
         f"choosing helped: compare it with dense training and uniform draws at the same cost (ast-bench)."
