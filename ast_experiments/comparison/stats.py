@@ -224,7 +224,8 @@ def saving_at_equal_accuracy(
     above = mean >= 0
     point = _root(factors, mean, int(above.argmin()) - 1) if above[0] and not above.all() else np.nan
     n = int((~np.isnan(found)).sum(axis=1).max())
-    return Interval(1 - 1 / point, 1 - 1 / low if low > 0 else -np.inf, 1 - 1 / high, n)
+    lowest = 1 - 1 / low if low > 0 else -np.inf
+    return Interval(float(1 - 1 / point), float(lowest), float(1 - 1 / high), n)
 
 
 def _root(factors: Floats, values: Floats, i: int) -> float:

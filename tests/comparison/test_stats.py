@@ -16,6 +16,7 @@ from ast_experiments.comparison.stats import (
     pareto,
     saving_at_equal_accuracy,
 )
+from ast_experiments.comparison.wording import saved
 
 T2 = 0.95 / sqrt((1 - 0.95**2) / 2)  # 97.5 % point of t with 2 degrees: 4.3027
 NOISE = np.array([0.1, 0.0, -0.1])
@@ -119,6 +120,7 @@ def test_saving_at_equal_accuracy(accuracy: float, mean: float, low: float, high
     assert found is not None
     assert (found.mean, found.low, found.high) == pytest.approx((mean, low, high), abs=1e-6, nan_ok=True)
     assert found.n == 3
+    assert saved(found)
 
 
 def test_saving_is_significant_when_the_difference_is() -> None:
