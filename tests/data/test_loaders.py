@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from itertools import islice, product
 
 import numpy as np
@@ -213,8 +214,9 @@ def test_a_worker_that_does_not_end_by_itself_ends_some_time_after_sigterm(monke
     os.kill(worker.pid, signal.SIGTERM)
     time.sleep(0.3)
     assert worker.is_alive()
-    with pytest.raises(RuntimeError, match="worker"):  # torch tells the main process
+    with suppress(RuntimeError):  # torch tells the main process, unless join is the first to see that the worker ended
         worker.join(5)
+        time.sleep(0.1)
     assert not worker.is_alive()
 
 
