@@ -20,7 +20,7 @@ from study_regimes import COMMON, REGIMES
 
 from ast_experiments.config.compose import load_config
 from ast_experiments.pilot.cases import Case, measured_cases
-from ast_experiments.pilot.look import look
+from ast_experiments.pilot.diagnosis import diagnose
 from ast_experiments.pilot.rule import judge
 
 NOT_FOR_A_RUN = ("methods", "cost", "eval_every")
@@ -36,7 +36,7 @@ SETTINGS = {name: (*STUDY, "method.rate=0.5", *own) for name, own in REGIMES.ite
 
 def predict(settings: list[str]) -> dict[str, Any]:
     """Runs one pilot; returns the prediction and the figures behind it."""
-    seen = look(settings, load_config(settings))
+    seen = diagnose(settings, load_config(settings))
     signs, verdict = seen.signs, judge(seen.signs)
 
     def points(value: float | None) -> float | None:

@@ -18,7 +18,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from ast_experiments.comparison.stats import interval
+from ast_experiments.comparison.stats import interval, saving_on_line
 
 NAMES = {
     "dense": "dense, 10 epochs",
@@ -118,9 +118,8 @@ def saving(arms: Arms) -> None:
         value = {arm: {run["seed"]: run for run in arms[arm]} for arm in ("ast", "dense", "dense epochs=6")}
         for seed in sorted(set.intersection(*(set(each) for each in value.values()))):
             ast, long, short = (value[arm][seed] for arm in ("ast", "dense", "dense epochs=6"))
-            slope = (long[kind] - short[kind]) / (long["pflop_train"] - short["pflop_train"])
-            needed = short["pflop_train"] + (ast[kind] - short[kind]) / slope
-            shares.append(100 * (1 - ast["pflop_train"] / needed))
+            ours, cheaper, costlier = ((run[kind], run["pflop_train"]) for run in (ast, short, long))
+            shares.append(100 * saving_on_line(ours, cheaper, costlier))
         each = interval(shares)
         print(f"FLOPs saved at equal {kind}, by the line of dense: {each.mean:.1f} % [{each.low:.1f}, {each.high:.1f}]")
 

@@ -47,7 +47,7 @@ def _main() -> int:
         raise ConfigError(
             f"--tolerance {args.tolerance:g}: expected a share of at least 0 and below 1; type e.g. --tolerance 0.15"
         )
-    begin()
+    begin("reading the runs")
     from ast_experiments.comparison.compare import compare
     from ast_experiments.comparison.runs import load
 

@@ -71,10 +71,10 @@ def guarded(command: Callable[[], int]) -> int:
         return EXIT_FAILED
 
 
-def begin() -> None:
-    """Says on a terminal that the command has begun: PyTorch takes seconds to load."""
+def begin(doing: str = "loading PyTorch") -> None:
+    """Says on a terminal that the command has begun with what takes seconds."""
     if sys.stderr.isatty() and is_main_process():
-        _say(f"{Path(sys.argv[0]).name} {version('ast-experiments')}: loading PyTorch")
+        _say(f"{Path(sys.argv[0]).name} {version('ast-experiments')}: {doing}")
 
 
 def _say(line: str) -> None:

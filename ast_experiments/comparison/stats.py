@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+Point = tuple[float, float]
+"""Accuracy and cost of a run."""
+
 CONFIDENCE = 0.95
 GRID = 1001
 FEWEST = 3
@@ -226,6 +229,12 @@ def saving_at_equal_accuracy(
     n = int((~np.isnan(found)).sum(axis=1).max())
     lowest = 1 - 1 / low if low > 0 else -np.inf
     return Interval(float(1 - 1 / point), float(lowest), float(1 - 1 / high), n)
+
+
+def saving_on_line(ours: Point, cheaper: Point, costlier: Point) -> float:
+    """Returns the share of the cost that a run saves against the straight line between two others, at its accuracy."""
+    slope = (costlier[1] - cheaper[1]) / (costlier[0] - cheaper[0])
+    return 1 - ours[1] / (cheaper[1] + slope * (ours[0] - cheaper[0]))
 
 
 def _root(factors: Floats, values: Floats, i: int) -> float:

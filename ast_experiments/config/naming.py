@@ -61,13 +61,18 @@ def sweep_name(group: str | None, choice: str | None) -> str:
     return _file_name(group) if group else f"{choice or 'sweep'}_{launch_id()}"
 
 
+def override_key(override: str) -> str:
+    """Returns the key of a Hydra override: "a.b" of "+a.b=1" and of "~a.b"."""
+    return override.partition("=")[0].lstrip("+~")
+
+
 def job_name(overrides: Sequence[str]) -> str:
     """Returns the directory name of a job within its sweep: the sorted overrides and a hash of all of them.
 
     Of many overrides it shows as many as fit; none is cut short, except for a single long one. Neither the order of the
     overrides nor settings in `NOT_IN_NAMES` change the name. It shows no home directories: pages and W&B have the name.
     """
-    named = sorted(o for o in overrides if o.partition("=")[0].lstrip("+~").partition(".")[0] not in NOT_IN_NAMES)
+    named = sorted(o for o in overrides if override_key(o).partition(".")[0] not in NOT_IN_NAMES)
     digest = hashlib.sha256("\n".join(named).encode()).hexdigest()[:8]
     shown = ""
     for override in map(without_homes, named):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ast_experiments.config.checks import check
 from ast_experiments.config.compose import PACKAGED, Source, compose, split_jobs
 from ast_experiments.config.groups import GROUPS, REMOTE_LAUNCHERS
-from ast_experiments.config.naming import job_name, launch_id
+from ast_experiments.config.naming import job_name, launch_id, override_key
 from ast_experiments.config.validate import first_line, validate
 from ast_experiments.core.errors import ConfigError
 
@@ -109,7 +109,7 @@ def _folder(composed: str, jobs: Sequence[Sequence[str]]) -> Path:
 def _check_keys(overrides: Sequence[str]) -> None:
     """Refuses keys that cannot be set."""
     for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
+        key = override_key(override)
         if key == "hydra/sweeper":
             _check_sweeper(override.partition("=")[2])
         if key.startswith(UNSUPPORTED):

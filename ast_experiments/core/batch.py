@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
+
+    Labels = TypeVar("Labels", Tensor, np.ndarray)
+
+
+def class_indices(labels: Labels) -> Labels:
+    """Returns class indices (n,) of labels (n,), or of probabilities (n, classes) the most probable class."""
+    return labels.argmax(1) if labels.ndim > 1 else labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from ast_experiments.config.compose import load_config
+from ast_experiments.config.naming import override_key
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.selection.build import rate_schedule_of
@@ -25,7 +26,7 @@ def choosing_config(overrides: Sequence[str], config: Config) -> Config:
 def dense_epochs(config: Config) -> float:
     """Returns the dense epochs that cost as much as a run: the sum of its target rates."""
     schedule, epochs = rate_schedule_of(config.method), config.recipe.epochs
-    return epochs if schedule is None else sum(schedule.target(epoch, epochs) for epoch in range(epochs))
+    return epochs if schedule is None else schedule.dense_epochs(epochs)
 
 
 def command(overrides: Sequence[str], config: Config, *, pays: bool) -> str:
@@ -42,18 +43,15 @@ def command(overrides: Sequence[str], config: Config, *, pays: bool) -> str:
         return _line(_without_method(overrides, CHOOSING))
     dense = _without_method(overrides, REFERENCE)
     epochs = max(1, round(dense_epochs(config)))
-    shorter = [*(each for each in dense if _key(each) != "recipe.epochs"), f"recipe.epochs={epochs}"]
+    shorter = [*(each for each in dense if override_key(each) != "recipe.epochs"), f"recipe.epochs={epochs}"]
     return _line(next(filter(_composes, (shorter, dense)), dense))
 
 
 def _without_method(overrides: Iterable[str], method: str) -> list[str]:
     """Returns the overrides with another method in place of the typed one and its settings."""
-    kept = [each for each in overrides if _key(each).partition(".")[0] not in ("method", "controller", "significance")]
+    replaced = ("method", "controller", "significance")
+    kept = [each for each in overrides if override_key(each).partition(".")[0] not in replaced]
     return [*kept, f"method={method}"]
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
 
 
 def _composes(overrides: Sequence[str]) -> bool:

@@ -8,14 +8,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from ast_experiments.comparison.stats import FEWEST, interval
+from ast_experiments.comparison.stats import FEWEST, Point, interval, saving_on_line
 from ast_experiments.core.files import read_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FOLDER = PACKAGE / "measurements" if (PACKAGE / "measurements").is_dir() else PACKAGE.parent / "docs" / "measurements"
 """Directory of the measurements: inside an installed package, in docs/ in a checkout."""
 
-REGIMES, TAILS, STUDY = "regimes.json", "tails.json", "speedrun_half_width_study.json"
+REGIMES, STUDY = "regimes.json", "speedrun_half_width_study.json"
 
 ALONE = 1.0
 """Points that a difference of one or two seeds must have to count: two runs that differ by the seed alone differ by
@@ -37,7 +37,7 @@ NAMES = {
 }
 """What was measured, by the name of the case."""
 
-Seeds = Mapping[str, tuple[float, float]]
+Seeds = Mapping[str, Point]
 """Accuracy in percent and PFLOP of training, by seed."""
 
 
@@ -54,7 +54,6 @@ class Case:
         epochs: Dense epochs that cost as much.
         saved: Share of the FLOPs that is saved at equal accuracy, by a straight line between two dense runs; None if
             the accuracy is outside of theirs.
-        file: Name of the file that has the figures.
     """
 
     name: str
@@ -64,7 +63,6 @@ class Case:
     seeds: int
     epochs: int
     saved: float | None
-    file: str
 
     @property
     def pays(self) -> bool:
@@ -86,12 +84,11 @@ def measured_cases(folder: Path = FOLDER) -> dict[str, Case]:
     Raises:
         DataError: If a file is damaged.
     """
-    cases = [case for file in (REGIMES, TAILS) for case in _regimes(read_json(folder / file), file)]
-    cases += _speedrun(read_json(folder / STUDY))
+    cases = [*_regimes(read_json(folder / REGIMES)), *_speedrun(read_json(folder / STUDY))]
     return {case.name: case for case in cases}
 
 
-def _regimes(kept: Any, file: str) -> list[Case]:
+def _regimes(kept: Any) -> list[Case]:
     cases = []
     for name, regime in (kept or {}).get("regimes", {}).items():
         arms = regime["arms"]
@@ -108,30 +105,30 @@ def _regimes(kept: Any, file: str) -> list[Case]:
         }
         shorter = kinds.get("dense_shorter", "")
         epochs = int(shorter.rpartition("=")[2] or 0)
-        case = _case(name, runs[ours], {arm: runs[arm] for arm in kinds.values()}, epochs, file)
+        case = _case(name, runs[ours], {arm: runs[arm] for arm in kinds.values()}, epochs)
         cases += [] if case is None else [_with_saving(case, runs[ours], runs.get(shorter, {}), runs["dense"])]
     return cases
 
 
-def _seeds(runs: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+def _seeds(runs: Mapping[str, Any]) -> dict[str, Point]:
     return {seed: (run["accuracy"], run["pflop"]) for seed, run in runs.items()}
 
 
 def _speedrun(kept: Any) -> list[Case]:
     cases = []
     for name, key in (("speedrun", "accuracy"), ("speedrun_views", "accuracy_views")):
-        arms: dict[str, dict[str, tuple[float, float]]] = {}
+        arms: dict[str, dict[str, Point]] = {}
         for run in (kept or {}).get("runs", ()):
             if run["judged_on"] == "test set":
                 arms.setdefault(run["arm"], {})[str(run["seed"])] = (run[key], run["pflop_train"])
         ours, longer, shorter = (arms.get(arm, {}) for arm in ("ast", "dense", "dense epochs=6"))
         baselines = {arm: runs for arm, runs in arms.items() if arm.startswith(("dense ", "rs2"))}
-        case = _case(name, ours, baselines, 6, STUDY)
+        case = _case(name, ours, baselines, 6)
         cases += [] if case is None else [_with_saving(case, ours, shorter, longer)]
     return cases
 
 
-def _case(name: str, ours: Seeds, baselines: Mapping[str, Seeds], epochs: int, file: str) -> Case | None:
+def _case(name: str, ours: Seeds, baselines: Mapping[str, Seeds], epochs: int) -> Case | None:
     """Returns the case against the baseline that is best on average; None without a common seed."""
     differences = [
         [ours[seed][0] - runs[seed][0] for seed in sorted(ours.keys() & runs.keys())] for runs in baselines.values()
@@ -142,7 +139,7 @@ def _case(name: str, ours: Seeds, baselines: Mapping[str, Seeds], epochs: int, f
     worst = min(differences, key=mean)
     known = interval(worst) if len(worst) >= FEWEST else None
     low, high = (None, None) if known is None else (known.low, known.high)
-    return Case(name, mean(worst), low, high, len(worst), epochs, None, file)
+    return Case(name, mean(worst), low, high, len(worst), epochs, None)
 
 
 def _with_saving(case: Case, ours: Seeds, shorter: Seeds, longer: Seeds) -> Case:
@@ -151,10 +148,4 @@ def _with_saving(case: Case, ours: Seeds, shorter: Seeds, longer: Seeds) -> Case
     reached, low, high = (mean(arm[seed][0] for seed in seeds) if seeds else 0.0 for arm in (ours, shorter, longer))
     if not low < reached <= high:
         return case
-    return replace(case, saved=mean(_saved(ours[seed], shorter[seed], longer[seed]) for seed in seeds))
-
-
-def _saved(ours: tuple[float, float], shorter: tuple[float, float], longer: tuple[float, float]) -> float:
-    """Returns the share of the PFLOP that the straight line between two runs needs more than ours for its accuracy."""
-    slope = (longer[1] - shorter[1]) / (longer[0] - shorter[0])
-    return 1 - ours[1] / (shorter[1] + slope * (ours[0] - shorter[0]))
+    return replace(case, saved=mean(saving_on_line(ours[seed], shorter[seed], longer[seed]) for seed in seeds))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ast_experiments.core.text import duration, percent
 from ast_experiments.data.repeats import Repeats
 from ast_experiments.pilot.cases import Case
-from ast_experiments.pilot.look import Look
+from ast_experiments.pilot.diagnosis import Diagnosis
 from ast_experiments.pilot.rule import LONG, Verdict
 from ast_experiments.selection.suspects import MIN_CLASSES
 
@@ -25,18 +25,18 @@ class Line(NamedTuple):
     text: str
 
 
-def findings(look: Look) -> Iterator[Line]:
+def findings(found: Diagnosis) -> Iterator[Line]:
     """Yields what the data and the pilot tell."""
-    signs = look.signs
-    present = look.counts[look.counts > 0]
+    signs = found.signs
+    present = found.counts[found.counts > 0]
     yield Line("rare classes", f"1:{signs.imbalance:.3g} ({present.min():,} to {present.max():,} rows in a class)")
-    yield Line("repeated rows", _repeated(signs.repeats, look.rows))
-    yield Line("pilot", _pilot(look))
-    if look.pilot is None or signs.accuracy is None or signs.learned is None:
+    yield Line("repeated rows", _repeated(signs.repeats, found.rows))
+    yield Line("pilot", _pilot(found))
+    if found.pilot is None or signs.accuracy is None or signs.learned is None:
         return
     right = f"{percent(signs.accuracy)} of the held-out rows are predicted"
     yield Line("learned", f"{percent(signs.learned)} of the samples; {right}")
-    yield Line("wrong labels", _wrong(look))
+    yield Line("wrong labels", _wrong(found))
 
 
 def _repeated(repeats: Repeats, rows: int) -> str:
@@ -46,11 +46,11 @@ def _repeated(repeats: Repeats, rows: int) -> str:
     return f"exactly {of(repeats.exact, repeats.exact_rows)}, nearly {of(repeats.near, repeats.near_rows)}"
 
 
-def _pilot(look: Look) -> str:
-    pilot = look.pilot
+def _pilot(found: Diagnosis) -> str:
+    pilot = found.pilot
     if pilot is None:
-        epochs = "1 epoch" if look.epochs == 1 else f"{look.epochs} epochs"
-        return f"not trained: its share of {epochs} of {look.rows:,} rows is too short to tell anything"
+        epochs = "1 epoch" if found.epochs == 1 else f"{found.epochs} epochs"
+        return f"not trained: its share of {epochs} of {found.rows:,} rows is too short to tell anything"
     size = pilot.size
     times = "once" if size.passes == 1 else f"{size.passes} times"
     unit = "FLOPs" if pilot.counted else "rows"
@@ -60,8 +60,8 @@ def _pilot(look: Look) -> str:
     )
 
 
-def _wrong(look: Look) -> str:
-    noise, classes = look.signs.noise, len(look.counts)
+def _wrong(found: Diagnosis) -> str:
+    noise, classes = found.signs.noise, len(found.counts)
     if classes < MIN_CLASSES:
         return f"not estimated: that needs {MIN_CLASSES} classes, and there are {classes}"
     if noise is None:
@@ -69,12 +69,12 @@ def _wrong(look: Look) -> str:
     return f"{percent(noise.share)} [{100 * noise.low:.1f}, {100 * noise.high:.1f}]"
 
 
-def answer(verdict: Verdict, look: Look, cases: Mapping[str, Case], command: str) -> Iterator[str]:
+def answer(verdict: Verdict, found: Diagnosis, cases: Mapping[str, Case], command: str) -> Iterator[str]:
     """Yields the lines of the answer.
 
     Args:
         verdict: The answer.
-        look: What was found.
+        found: The signs and the pilot.
         cases: The measured cases.
         command: What to type.
     """
@@ -90,16 +90,16 @@ def answer(verdict: Verdict, look: Look, cases: Mapping[str, Case], command: str
     if case is not None:
         yield f"  measured  {case}"
     if verdict.pays and case is not None:
-        yield f"  gain      {_expected(case, look)}"
+        yield f"  gain      {_expected(case, found)}"
     yield f"  type      {command}"
 
 
-def _expected(case: Case, look: Look) -> str:
+def _expected(case: Case, found: Diagnosis) -> str:
     saved = "" if case.saved is None else f", or {case.saved:.0%} fewer FLOPs at equal accuracy".replace("%", " %")
     gain = f"there, {case.points:.2g} points at equal cost{saved}"
-    if look.signs.epochs < LONG:
+    if found.signs.epochs < LONG:
         return (
             f"{gain}; runs that cost less than {LONG:g} dense epochs were not measured, and yours costs "
-            f"{look.signs.epochs:.2g}"
+            f"{found.signs.epochs:.2g}"
         )
     return f"{gain}; yours will differ, and other budgets were not measured"

@@ -87,7 +87,7 @@ def few_steps(config: Config, samples: int) -> str:
     epochs, schedule = config.recipe.epochs, build_rate_schedule(config.method, config.recipe.epochs)
     if config.max_steps is not None or budget_of(config.method) is not None:
         return ""
-    shares = sum(schedule.target(epoch, epochs) for epoch in range(epochs)) if schedule else epochs
+    shares = schedule.dense_epochs(epochs) if schedule else epochs
     steps = shares * samples / config.recipe.batch_size
     if steps >= FEW_STEPS:
         return ""

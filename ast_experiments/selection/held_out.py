@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 from ast_experiments.selection.suspects import CUTS, LEAST_PREDICTED, MIN_CLASSES, NoiseEstimate, first_place
 
@@ -102,5 +103,4 @@ def _shares_at_end(
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    return torch.softmax(torch.from_numpy(logits), dim=1).numpy()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ast_experiments.core import distributed
+from ast_experiments.core.batch import class_indices
 from ast_experiments.selection.parts import Part
 from ast_experiments.selection.suspects import CUTS, LEARNED, MIN_CLASSES, first_place
 
@@ -57,7 +58,7 @@ class LabelTrust(Part):
         if logits is None or labels is None or logits.dim() != 2 or logits.shape[1] < MIN_CLASSES:
             return None
         classes = logits.shape[1]
-        own = labels.argmax(dim=1) if labels.dim() > 1 else labels
+        own = class_indices(labels)
         place = (logits > logits.gather(1, own[:, None])).sum(dim=1)
         counts = torch.zeros(3, classes) if self._counts is None else self._counts
         self._counts = counts = counts.to(logits.device)

@@ -97,6 +97,10 @@ class RateSchedule:
             progress = (1 - math.cos(math.pi * progress)) / 2
         return first + (last - first) * progress
 
+    def dense_epochs(self, epochs: int) -> float:
+        """Returns the number of dense epochs that train as many rows as a run of `epochs` epochs."""
+        return sum(self.target(epoch, epochs) for epoch in range(epochs))
+
 
 @dataclass(frozen=True, slots=True)
 class EpochCost:

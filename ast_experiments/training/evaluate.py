@@ -51,11 +51,17 @@ class Validation:
         distributed.broadcast_(model.buffers())
         batches = self.loader.batches(PlannedBatches(self.ids, self.batch_size, keep_short=True), 0)
         try:
-            return evaluate(model, batches, hardware, views=views)
+            return self.measure(model, batches, hardware, views=views)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             raise EvalOutOfMemory(self.batch_size) from error
+
+    def measure(
+        self, model: nn.Module, batches: Iterable[Batch], hardware: Hardware, *, views: bool
+    ) -> dict[str, float]:
+        """Measures what `run` returns, on the batches of this rank."""
+        return evaluate(model, batches, hardware, views=views)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ast_experiments.core import distributed
+from ast_experiments.core.batch import class_indices
 from ast_experiments.selection.parts import Part
 from ast_experiments.selection.suspects import NoiseEstimate, count_places, estimate_noise
 
@@ -29,7 +30,7 @@ def observed(logits: Tensor, labels: Tensor) -> Tensor:
         labels: Class indices (n,) or probabilities (n, classes), of which the most probable class counts.
     """
     logits = logits.float()
-    own = (labels.argmax(dim=1) if labels.dim() > 1 else labels)[:, None]
+    own = class_indices(labels)[:, None]
     label = logits.gather(1, own)[:, 0]
     best, other = logits.scatter(1, own, -torch.inf).max(dim=1)
     margin = label - best

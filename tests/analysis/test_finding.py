@@ -32,6 +32,11 @@ def test_of_a_run(changes: dict[str, object], begin: str) -> None:
         ({}, ""),
         ({"rate 0.4": [90.0]}, ""),
         ({"rate 0.4": [60.6], "rate 0.6": [60.6]}, "All settings reach the same accuracy, 60.60 %."),
+        (
+            {"rate 0.4": [97.75], "rate 0.6": [97.75], "rate 0.2": [93.24]},
+            "Highest: rate 0.4 and rate 0.6, 97.75 % accuracy. Lowest: rate 0.2, 93.24 % accuracy. "
+            "With one run each, small differences may be chance.",
+        ),
         ({"": [90.0, 92.0]}, "91.00 % accuracy on average, 90.00 to 92.00 over 2 runs."),
         (
             {"rate 0.2": [80.0], "rate 0.4": [90.0], "rate 0.6": [85.0]},

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from ast_experiments.cli import compare
 from ast_experiments.cli.main import begin
 
 HELP = """
@@ -32,6 +34,15 @@ def test_a_terminal_says_at_once_that_the_command_has_begun(monkeypatch: pytest.
         monkeypatch.setattr(sys, "stderr", stream)
         begin()
         assert stream.getvalue() == expected
+
+
+def test_what_loads_no_torch_does_not_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "argv", ["ast-compare", str(tmp_path)])
+    monkeypatch.setattr(sys, "stderr", stream)
+    with pytest.raises(SystemExit):
+        compare.main()
+    assert stream.getvalue().startswith("ast-compare 0.1.0: reading the runs\nerror: ")
 
 
 @pytest.mark.parametrize("command", ["train", "bench", "tune", "compare", "resume", "doctor.command"])

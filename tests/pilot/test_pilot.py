@@ -9,7 +9,7 @@ from PIL import Image
 from ast_experiments.config.compose import load_config
 from ast_experiments.core.errors import DataError, Interrupted
 from ast_experiments.pilot import train
-from ast_experiments.pilot.look import look
+from ast_experiments.pilot.diagnosis import diagnose
 from ast_experiments.pilot.rule import judge
 from ast_experiments.pilot.words import findings
 from ast_experiments.runs.build import build_dataset
@@ -40,7 +40,7 @@ def digits():
 def test_a_pilot_costs_a_tenth_at_most_and_is_the_same_every_time(digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = load_config(CPU)
-    first, second = (look(CPU, config, dataset=digits) for _ in range(2))
+    first, second = (diagnose(CPU, config, dataset=digits) for _ in range(2))
     assert first.signs == second.signs
     assert np.array_equal(first.pilot.logits, second.pilot.logits)
     assert first.pilot.counted
@@ -51,7 +51,7 @@ def test_a_pilot_costs_a_tenth_at_most_and_is_the_same_every_time(digits, tmp_pa
 
 def test_folders_of_images(tmp_path):
     typed = folder(tmp_path)
-    seen = look(typed, load_config(typed))
+    seen = diagnose(typed, load_config(typed))
     assert seen.pilot is not None
     assert seen.signs.accuracy > 0.5
     assert (seen.signs.imbalance, seen.signs.repeats.exact) == (1.0, 0.0)
@@ -62,7 +62,7 @@ def test_folders_of_images(tmp_path):
 
 def test_few_classes_have_no_estimate_of_wrong_labels(tmp_path):
     typed = folder(tmp_path, classes=3, rows=180)
-    seen = look(typed, load_config(typed))
+    seen = diagnose(typed, load_config(typed))
     said = {line.subject: line.text for line in findings(seen)}
     assert said["wrong labels"] == "not estimated: that needs 5 classes, and there are 3"
 
@@ -70,17 +70,17 @@ def test_few_classes_have_no_estimate_of_wrong_labels(tmp_path):
 def test_one_class_and_a_damaged_image_are_one_line(tmp_path):
     typed = [*folder(tmp_path / "one", classes=1), "method=dense"]
     with pytest.raises(DataError, match="one class only"):
-        look(typed, load_config(typed))
+        diagnose(typed, load_config(typed))
     typed = folder(tmp_path / "broken")
     (tmp_path / "broken" / "train" / "c1" / "7.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"7\.png cannot be decoded"):
-        look(typed, load_config(typed))
+        diagnose(typed, load_config(typed))
 
 
 def test_a_short_run_has_no_pilot_and_a_verdict_all_the_same():
     for extra, pays in (([], False), (["dataset.imbalance=40"], True)):
         typed = ["recipe.epochs=3", "method.warmup_epochs=1", *extra]
-        seen = look(typed, load_config(typed))
+        seen = diagnose(typed, load_config(typed))
         assert seen.pilot is None
         assert judge(seen.signs).pays == pays
         assert any("too short to tell anything" in line.text for line in findings(seen))
@@ -92,7 +92,7 @@ def test_any_method_and_recipe_can_be_advised_on(method, digits, tmp_path, monke
     typed = [*CPU, f"method={method}", "holdout=0.1", "eval_on=holdout", "recipe.warmup_epochs=2", "recipe.mixup=0.2",
              "recipe.ema_decay=0.9", "recipe.progressive_resizing=0.5"]  # fmt: skip
     typed = [each for each in typed if method != "rho_loss" or "mixup" not in each]
-    seen = look(typed, load_config(typed), dataset=digits)
+    seen = diagnose(typed, load_config(typed), dataset=digits)
     assert seen.pilot is not None
     assert seen.pilot.share <= 0.1
     assert list(tmp_path.iterdir()) == []
@@ -108,6 +108,6 @@ def test_an_interruption_stops_the_workers_and_leaves_nothing(digits, tmp_path, 
 
     monkeypatch.setattr(train.Trainer, "fit", stopped)
     with pytest.raises(Interrupted):
-        look(CPU, load_config(CPU), dataset=digits)
+        diagnose(CPU, load_config(CPU), dataset=digits)
     assert closed == [True]
     assert list(tmp_path.iterdir()) == []

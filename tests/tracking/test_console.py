@@ -129,6 +129,19 @@ def test_finish_before_any_row() -> None:
     assert "interrupted" in file.getvalue()
 
 
+def test_a_finished_epoch_shows_its_mean_loss() -> None:
+    losses = {"train/loss": 0.3, "epoch/train_loss": 0.5}
+    assert status_line(losses | {"kind": "epoch"}) == "loss 0.5000"
+    assert status_line(losses | {"kind": "step"}) == "loss 0.3000"
+
+
+@pytest.mark.parametrize(("status", "shown"), [("interrupted", False), ("failed", True)])
+def test_an_interruption_is_no_error(status: str, shown: bool) -> None:
+    output = io.StringIO()
+    ConsoleTracker(1, "run", console=Console(file=output)).finish({"status": status, "error": "stopped by SIGINT"})
+    assert ("error: stopped" in output.getvalue()) == shown
+
+
 def test_status_line_leaves_out_what_is_absent() -> None:
     assert status_line({}) == ""
     assert status_line({"val/accuracy": 50.0}) == "accuracy 50.00 %"

@@ -55,14 +55,14 @@ def pilot_findings(
     from ast_experiments.core import distributed
     from ast_experiments.pilot.advice import command
     from ast_experiments.pilot.cases import measured_cases
-    from ast_experiments.pilot.look import look
+    from ast_experiments.pilot.diagnosis import diagnose
     from ast_experiments.pilot.rule import judge
     from ast_experiments.pilot.words import answer, findings
 
     try:
         if distributed.launched():
             raise ConfigError("a pilot runs in one process; type ast-doctor without torchrun")
-        seen = look(overrides, config, share, dataset)
+        seen = diagnose(overrides, config, share, dataset)
         cases = measured_cases()
     except UserError as error:
         yield Finding("wrong", KEY, str(error).removeprefix(f"{KEY}: "))

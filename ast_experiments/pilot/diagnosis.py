@@ -8,19 +8,20 @@ from typing import NamedTuple
 import numpy as np
 
 from ast_experiments.config.schema import Config
+from ast_experiments.core.batch import class_indices
 from ast_experiments.core.errors import DataError
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.data.repeats import find_repeats
 from ast_experiments.pilot.advice import choosing_config, dense_epochs
 from ast_experiments.pilot.rule import Signs
 from ast_experiments.pilot.size import SHARE
-from ast_experiments.pilot.train import Pilot, class_indices, pilot_size, run_pilot
+from ast_experiments.pilot.train import Pilot, pilot_size, run_pilot
 from ast_experiments.runs.build import build_dataset
 from ast_experiments.selection.build import build_method, build_rate_schedule, never_chooses
 from ast_experiments.selection.held_out import estimate_held_out_noise, learned_share
 
 
-class Look(NamedTuple):
+class Diagnosis(NamedTuple):
     """What was found.
 
     Attributes:
@@ -38,8 +39,10 @@ class Look(NamedTuple):
     counts: np.ndarray
 
 
-def look(overrides: Sequence[str], config: Config, share: float = SHARE, dataset: Dataset | None = None) -> Look:
-    """Looks at the data, and trains a pilot if its share of the run is long enough.
+def diagnose(
+    overrides: Sequence[str], config: Config, share: float = SHARE, dataset: Dataset | None = None
+) -> Diagnosis:
+    """Examines the data, and trains a pilot if its share of the run is long enough.
 
     Args:
         overrides: As typed.
@@ -74,4 +77,4 @@ def look(overrides: Sequence[str], config: Config, share: float = SHARE, dataset
             learned=learned_share(pilot.logits, pilot.labels, config.recipe.label_smoothing),
             noise=estimate_held_out_noise(pilot.logits, pilot.labels, counts),
         )
-    return Look(signs, pilot, len(labels), config.recipe.epochs, counts)
+    return Diagnosis(signs, pilot, len(labels), config.recipe.epochs, counts)
