@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def class_indices(labels: Labels) -> Labels:
     """Returns class indices (n,) of labels (n,), or of probabilities (n, classes) the most probable class."""
-    return labels.argmax(1) if labels.ndim > 1 else labels
+    return cast("Labels", labels.argmax(1)) if labels.ndim > 1 else labels
 
 
 @dataclass(frozen=True, slots=True)
