@@ -78,10 +78,12 @@ def _verdicts(signs: Signs) -> Iterator[Verdict]:
         yield Verdict(False, "short", None, "the run ends before AST has a loss of every sample to choose by")
     if wrong >= WRONG_LABELS:
         nearest = min((10, 20, 40), key=lambda points: abs(math.log(points / 100 / wrong)))
-        why = f"about {percent(wrong, 0)} of the labels are wrong, and high losses are where wrong labels are"
+        why = f"about {percent(wrong, 0)} of the labels are wrong, and wrong labels have the highest losses"
         yield Verdict(False, "wrong labels", f"noise_{nearest}", why)
     if signs.repeats.share >= REPEATED:
-        why = f"{percent(signs.repeats.share, 0)} of the rows repeat others, so a skipped row is trained as its copy"
+        why = (
+            f"{percent(signs.repeats.share, 0)} of the rows repeat others, and the copies of a skipped row are trained"
+        )
         yield Verdict(False, "repeated rows", "duplicates_80", why)
     if signs.imbalance >= TAIL:
         why = f"the rarest class has 1 row for {signs.imbalance:.0f} of the largest; AST trains rare classes more often"
