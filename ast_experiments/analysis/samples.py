@@ -127,21 +127,19 @@ def sample_section(record: SampleRecord, *, salt: str = "") -> dict[str, Any]:
 def class_rows(record: SampleRecord) -> list[dict[str, Any]]:
     """Returns a row for each class that has samples, of many classes for the 10 most and the 10 least trained ones.
 
-    Each row has the class's `name`, `size`, activation `rate` (mean visits per epoch), that rate `of` the largest, and
-    `suspected`, the share of suspected wrong labels.
+    Each row has the class's `name`, `size`, activation `rate` (mean visits per epoch), and `suspected`, the share of
+    suspected wrong labels.
     """
     sizes, rates, suspected = _sizes(record), class_rates(record), _suspected(record)
     there = np.flatnonzero(sizes)
     if len(there) > MOST_CLASSES:
         order = there[np.argsort(-rates[there], kind="stable")]
         there = np.concatenate([order[: MOST_CLASSES // 2], order[-MOST_CLASSES // 2 :]])
-    top = max(1e-9, rates[there].max(initial=0))
     return [
         {
             "name": class_name(record, int(each)),
             "size": int(sizes[each]),
             "rate": float(rates[each]),
-            "of": float(rates[each] / top),
             "suspected": float(suspected[each] / sizes[each]),
         }
         for each in there

@@ -13,6 +13,7 @@ from annotated_types import Ge
 
 from ast_experiments.core.errors import ConfigError, UserError
 from ast_experiments.core.ranges import Rate
+from ast_experiments.core.text import expectation
 from ast_experiments.selection.find import BUILT, MISSING, Setting, find, settings_of
 from ast_experiments.selection.method import Method
 from ast_experiments.selection.rate_schedule import RateSchedule, ScheduleName
@@ -123,8 +124,7 @@ def _checked(settings: Mapping[str, Setting], values: Mapping[str, Any]) -> dict
             try:
                 TypeAdapter(settings[key].type).validate_python(value)
             except ValidationError as error:
-                message = error.errors()[0]["msg"]
-                raise ConfigError(f"{key}: {value!r} is wrong; {message[0].lower()}{message[1:]}") from None
+                raise ConfigError(f"{key}: {value!r} is wrong; {expectation(error.errors()[0])}") from None
     return dict(values)
 
 

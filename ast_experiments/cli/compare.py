@@ -107,12 +107,14 @@ def _datasets(loaded: LoadedRuns, paths: Sequence[Path], *, across: bool) -> lis
     Raises:
         UserError: If there is nothing to compare, or several data sets without `--by dataset`.
     """
+    from ast_experiments.comparison.runs import NOTHING
+
     names = sorted({run.dataset for run in loaded.runs})
     if not names:
         where = ", ".join(map(str, paths))
-        raise UserError(
-            "\n".join([*loaded.notes, f"no finished run at or below {where}; type ast-compare outputs/DATASET"])
-        )
+        last = f"no finished run at or below {where}; type ast-compare outputs/DATASET"
+        notes = loaded.notes if any(NOTHING not in note for note in loaded.notes) else []
+        raise UserError("\n".join([*notes, last]))
     if len(names) > 1 and not across:
         raise UserError(
             f"the runs are on {len(names)} data sets ({', '.join(names)}); type --by dataset, or name the runs of one"

@@ -24,6 +24,8 @@ AXES = {
 MEASURED = ("joules", "seconds")
 UNIFORM = ("dense", "rs2", "random")
 """Methods that choose no sample for what it is, for results that do not say so themselves."""
+NOTHING = "no run at or below it"
+"""What a note says about a path without runs."""
 TRIAL = "trial"
 """Tag of runs that only search for a learning rate."""
 
@@ -110,7 +112,7 @@ def load(paths: Iterable[str | os.PathLike[str]], *, views: bool = False) -> Loa
     for path in paths:
         below = find_runs(path) if Path(path).is_dir() else []
         if not below:
-            found.notes.append(f"{path}: no run at or below it; skipped")
+            found.notes.append(f"{path}: {NOTHING}; skipped")
         for directory in below:
             if directory.resolve() not in seen.values():
                 record = read_run(directory, metrics=False)

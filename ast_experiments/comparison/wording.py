@@ -50,8 +50,12 @@ def saved(found: Interval | None) -> str:
         return ""
     low, high = math.isfinite(found.low), found.high < 1
     if not math.isfinite(found.mean):
-        bounds = [f"at least {percent(found.low)}"] * low + [f"at most {percent(found.high)}"] * high
-        return " and ".join(bounds) or "outside the range of the baselines"
+        if high and not low:
+            return f"at most {percent(found.high)}, below all baselines"
+        if low and not high:
+            return f"at least {percent(found.low)}, above all baselines"
+        bounds = f"at least {percent(found.low)} and at most {percent(found.high)}"
+        return bounds if low else "outside the range of the baselines"
     if math.isnan(found.low):
         return percent(found.mean)
     ends = f"{100 * found.low:.1f}" if low else "open", f"{100 * found.high:.1f}" if high else "open"

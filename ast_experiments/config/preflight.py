@@ -63,17 +63,25 @@ def preflight(overrides: Sequence[str], multirun: bool, source: Source = PACKAGE
     _check_sweeper(str(cfg.hydra.runtime.choices["hydra/sweeper"]))
     _check_hydra(cfg)
     if not multirun and not str(cfg.hydra.get("mode")).endswith("MULTIRUN"):
-        check(validate(_without_hydra(cfg) if len(jobs) == 1 else compose(overrides, source=source)))
+        _check_job(validate(_without_hydra(cfg) if len(jobs) == 1 else compose(overrides, source=source)))
         return None
     launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
     check_launcher(launcher)
     jobs = split_jobs([*_swept_by(cfg), *overrides], source)
     configs = [validate(compose(job, source=source)) for job in jobs]
     for config in configs:
-        check(config, remote=launcher in REMOTE_LAUNCHERS)
+        _check_job(config, remote=launcher in REMOTE_LAUNCHERS)
     jobs = [[override for override in job if not override.startswith(("hydra.", "hydra/"))] for job in jobs]
     _check_names(jobs)
     return Sweep(_folder(str(cfg.hydra.sweep.dir), jobs), jobs, launcher, configs)
+
+
+def _check_job(config: Config, remote: bool = False) -> None:
+    from ast_experiments.data.find import check_folder
+
+    check(config, remote=remote)
+    if not remote:
+        check_folder(config.dataset.name, getattr(config.dataset, "root", None))
 
 
 def _without_hydra(cfg: Any) -> Any:

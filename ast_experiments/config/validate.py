@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from ast_experiments.core.errors import ConfigError
+from ast_experiments.core.text import EXPECTED, expectation
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -105,14 +106,15 @@ def _joined(errors: Sequence[Any], unions: frozenset[str]) -> list[dict[str, Any
         elif loc[0] not in joined:
             joined[loc[0]] = {**detail, "loc": loc[:1]}
         else:
-            joined[loc[0]]["msg"] += f" or {detail['msg'].removeprefix('Input should be ')}"
+            joined[loc[0]]["type"] = "union"
+            joined[loc[0]]["msg"] += f" or {detail['msg'].removeprefix(EXPECTED)}"
     return list(joined.values())
 
 
 def _explain(detail: Mapping[str, Any] | Any, prefix: str, label: str, names: list[str]) -> str:
     """Words one of pydantic's errors."""
     key = ".".join(str(part) for part in (prefix, *detail["loc"]) if part != "")
-    kind, message = detail["type"], detail["msg"]
+    kind = detail["type"]
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{key}: no such setting of {label}{nearest(str(detail['loc'][-1]), names)}"
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
@@ -121,4 +123,4 @@ def _explain(detail: Mapping[str, Any] | Any, prefix: str, label: str, names: li
         return str(detail["ctx"]["error"])
     if kind == "list_type" and isinstance(detail["input"], str | int):
         return f"{key}: a list is expected; type '{key}=[{detail['input']}]'"
-    return f"{key}: {detail['input']!r} is wrong; {message[0].lower()}{message[1:]}"
+    return f"{key}: {detail['input']!r} is wrong; {expectation(detail)}"

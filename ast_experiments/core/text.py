@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+EXPECTED = "Input should be "
+"""How most of pydantic's messages begin."""
+
+BOUNDS = {
+    "greater_than": "more than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
+"""Our words for pydantic's kinds of errors about ranges."""
 
 
 def duration(seconds: float) -> str:
@@ -55,3 +68,14 @@ def percent(share: float, digits: int = 1) -> str:
 def slug(text: str) -> str:
     """Turns text into a file name: letters, digits and `._=,+-` stay, everything else becomes a hyphen."""
     return re.sub(r"[^A-Za-z0-9._=,+-]+", "-", text)
+
+
+def expectation(detail: Mapping[str, Any] | Any) -> str:
+    """Returns the end of an error message that says which values are right, from one of pydantic's errors."""
+    kind, message, limits = detail["type"], detail["msg"], detail.get("ctx", {})
+    if kind in BOUNDS:
+        limit = next(limits[name] for name in ("gt", "ge", "lt", "le") if name in limits)
+        return f"must be {BOUNDS[kind]} {int(limit) if limit == int(limit) else limit}"
+    if message.startswith(EXPECTED):
+        return f"expected {message.removeprefix(EXPECTED)}"
+    return f"{message[0].lower()}{message[1:]}"

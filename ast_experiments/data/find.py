@@ -10,7 +10,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+
+from ast_experiments.core.errors import ConfigError
 
 OTHERS = {
     "digits": "in_memory.load",
@@ -46,3 +49,20 @@ def loader(name: str) -> Callable[..., Any]:
     """Imports the function that loads a data set; its arguments are settings."""
     module, _, function = place(name).partition(":")
     return getattr(importlib.import_module(module), function)
+
+
+def check_folder(name: str, root: str | None) -> None:
+    """Refuses a folder of images that does not exist, before anything else is loaded.
+
+    Args:
+        name: The data set.
+        root: Its folder, or `hub:` and a name on the Hugging Face hub; None if it needs none.
+
+    Raises:
+        ConfigError: If there is no such folder.
+    """
+    if root is None or root.startswith("hub:") or not is_encoded(name):
+        return
+    folder = Path(root).expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"dataset.root: there is no folder {folder}; type dataset.root=FOLDER, or set AST_DATA_DIR")

@@ -21,9 +21,10 @@ def result_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     Args:
         result: As in result.json: accuracies in percent, rates as shares, times in seconds.
     """
+    accuracy = "accuracy, final" if result.get("status") == "finished" else "accuracy, so far"
     facts = [
         ("status", _status(result)),
-        ("accuracy, final", _percent(result.get("final_accuracy"))),
+        (accuracy, _percent(result.get("final_accuracy"))),
         ("accuracy, best", _best(result)),
         ("activation rate, mean", _number(result.get("mean_activation_rate"))),
         ("activation rate, last quarter", _last_quarter(result)),

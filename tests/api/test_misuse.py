@@ -129,7 +129,7 @@ MISUSES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a rate out of range": (
         lambda: select("ast", **GOOD, rate=1.5),
-        "rate: 1.5 is wrong; input should be less than or equal to 1",
+        "rate: 1.5 is wrong; must be at most 1",
     ),
     "a method that needs the network": (
         lambda: select("rho_loss", **GOOD),

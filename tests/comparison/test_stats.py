@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ast_experiments.comparison.stats import (
+    Interval,
     Line,
     differences,
     equivalence,
@@ -131,3 +132,9 @@ def test_saving_is_significant_when_the_difference_is() -> None:
         assert interval(accuracy + NOISE - 85).significant is expected
     assert saving_at_equal_accuracy(NOISE, np.ones(3), [], least=3) is None
     assert log(factor(5)) == pytest.approx(log(2))
+
+
+def test_a_saving_outside_the_baselines_says_so() -> None:
+    assert saved(Interval(nan, nan, 0.53, 5)) == "at most 53.0 %, below all baselines"
+    assert saved(Interval(nan, 0.27, inf, 5)) == "at least 27.0 %, above all baselines"
+    assert saved(Interval(nan, nan, nan, 5)) == "outside the range of the baselines"

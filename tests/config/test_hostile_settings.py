@@ -24,7 +24,7 @@ from ast_experiments.experiments.study.arms import parse_methods
 from ast_experiments.runs.resume import _parsed
 
 SINGLE = {
-    "hardware.threads=99999999999": "hardware.threads: 99999999999 is wrong; input should be less than",
+    "hardware.threads=99999999999": "hardware.threads: 99999999999 is wrong; must be at most",
     "hardware.processes=99999999999": "hardware.processes: 99999999999 is wrong; type a number up to 1024",
     "hardware.processes=true": "hardware.processes: True is wrong",
     "recipe.epochs=99999999999": "recipe.epochs: 99999999999 is wrong",

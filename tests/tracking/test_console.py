@@ -125,8 +125,11 @@ def test_what_is_over_is_not_shown() -> None:
 
 def test_finish_before_any_row() -> None:
     file = io.StringIO()
-    ConsoleTracker(2, "t", console=Console(file=file, force_terminal=True)).finish({"status": "interrupted"})
+    ConsoleTracker(2, "t", console=Console(file=file, force_terminal=True)).finish(
+        {"status": "interrupted", "final_accuracy": 50.0}
+    )
     assert "interrupted" in file.getvalue()
+    assert "accuracy, so far" in file.getvalue()
 
 
 def test_a_finished_epoch_shows_its_mean_loss() -> None:

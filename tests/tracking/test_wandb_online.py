@@ -189,7 +189,8 @@ def test_a_run_that_is_killed_with_the_process_of_wandb_loses_a_second(tmp_path:
 
 
 def test_a_run_arrives_whole(server: WandbServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    overrides = ["experiment=quickstart", "recipe.epochs=4", "dataset.train_rows=300", "group=study", "tags=[mine]"]
+    shape = ["recipe.epochs=4", "dataset.train_rows=300", "method.noise_robust=false"]
+    overrides = ["experiment=quickstart", *shape, "group=study", "tags=[mine]"]
     config = load_config([*overrides, "tracking.wandb=online", "tracking.artifacts=true"])
     result = execute(config, tmp_path, overrides)
     out, err = capfd.readouterr()
