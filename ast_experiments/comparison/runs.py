@@ -24,8 +24,7 @@ AXES = {
 MEASURED = ("joules", "seconds")
 UNIFORM = ("dense", "rs2", "random")
 """Methods that choose no sample for what it is, for results that do not say so themselves."""
-NOTHING = "no run at or below it"
-"""What a note says about a path without runs."""
+NOTHING = "no run at or below it"  # in the note on a path without runs
 TRIAL = "trial"
 """Tag of runs that only search for a learning rate."""
 
