@@ -20,13 +20,13 @@ def data_element(axes: Any) -> str:
     """
     from matplotlib.ticker import FixedLocator
 
-    series = [] if axes.get_label() == NO_DATA else [*_lines(axes), *_points(axes), *_bars(axes)]
+    named = isinstance(axes.yaxis.get_major_locator(), FixedLocator)
+    series = [] if axes.get_label() == NO_DATA else [*_lines(axes), *_points(axes, named), *_bars(axes)]
     if not series:
         return ""
     width, height = (float(inches) * POINTS_PER_INCH for inches in axes.figure.get_size_inches())
     box = axes.get_position()
     frame = [box.x0 * width, (1 - box.y1) * height, box.x1 * width, (1 - box.y0) * height]
-    named = isinstance(axes.yaxis.get_major_locator(), FixedLocator)
     rows = [text.get_text() for text in axes.get_yticklabels()] if named else []
     found = {
         "frame": _rounded(frame),
@@ -58,17 +58,17 @@ def _lines(axes: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _points(axes: Any) -> list[dict[str, Any]]:
-    """Returns the named points with error bars, and the ends of the vertical ones."""
+def _points(axes: Any, named: bool) -> list[dict[str, Any]]:
+    """Returns the named points with error bars, and the ends of those along the values: x if the rows have names."""
     from matplotlib.container import ErrorbarContainer
 
-    found = []
+    along, found = 0 if named else 1, []
     for container in axes.containers:
         if isinstance(container, ErrorbarContainer) and not str(container.get_label()).startswith("_"):
             one = {"name": container.get_label(), "kind": "points"} | _columns(container[0])
-            if container.has_yerr:
-                ends = container[2][-1].get_segments()  # those of x come first
-                one |= {"low": _rounded(end[0][1] for end in ends), "high": _rounded(end[1][1] for end in ends)}
+            if container.has_xerr if named else container.has_yerr:
+                ends = container[2][0 if named else -1].get_segments()  # those of x come first
+                one |= {name: _rounded(end[i][along] for end in ends) for i, name in enumerate(("low", "high"))}
             found.append(one)
     return found
 

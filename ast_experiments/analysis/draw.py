@@ -6,7 +6,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -20,6 +20,12 @@ from ast_experiments.runs.control_quality import BAND
 POINTS = 800
 LEGEND_WIDTH, LEGEND_MARK = 76, 7
 """Characters per line of a legend, and how many of them a marker takes."""
+COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
+MARKERS = "os^DvPX<>*hd"
+TOP = 101.0
+"""Upper end of an axis of accuracies, at most."""
+NAME = 40
+"""Maximum characters of a name in a chart."""
 
 Floats = NDArray[np.float64]
 Style = Literal["line", "faint", "dashed", "band"]
@@ -152,6 +158,7 @@ def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
         draw(axes)
         for label in (axes.xaxis.label, axes.yaxis.label):
             label.set_color(INKS["ink"])
+            label.set_parse_math(False)
         buffer = io.StringIO()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="constrained_layout not applied")
@@ -185,7 +192,7 @@ def legend(axes: Any, columns: int = 4) -> None:
     more = math.ceil(len(labels) / fitting) - math.ceil(len(labels) / columns)
     figure = axes.figure
     figure.set_figheight(figure.get_figheight() + 0.17 * more)
-    figure.legend(
+    drawn = figure.legend(
         handles,
         labels,
         loc="outside upper left",
@@ -195,6 +202,22 @@ def legend(axes: Any, columns: int = 4) -> None:
         borderpad=0,
         handlelength=1.4,
     )
+    for text in drawn.get_texts():
+        text.set_parse_math(False)
+
+
+def name_rows(axes: Any, names: Sequence[str]) -> None:
+    """Names the rows of the axes, from the top; their values run along x."""
+    axes.set_yticks(range(len(names)), [short_name(name) for name in names])
+    for text in axes.get_yticklabels():
+        text.set_parse_math(False)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="x", color=INKS["rule"], linewidth=0.6)
+
+
+def short_name(name: str) -> str:
+    """Shortens a name in the middle; its start and its end identify it."""
+    return name if len(name) <= NAME else f"{name[: NAME // 3]}…{name[NAME // 3 + 1 - NAME :]}"
 
 
 def _draw(axes: Any, series: Series) -> None:

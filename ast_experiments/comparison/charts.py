@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.analysis.draw import INKS, chart, legend, short_ticks
+from ast_experiments.analysis.draw import COLORS, INKS, MARKERS, TOP, chart, legend, name_rows, short_name, short_ticks
 from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.comparability import pair_blockers
 from ast_experiments.comparison.compare import Comparison
@@ -15,15 +15,9 @@ from ast_experiments.comparison.runs import AXES, axis_name
 from ast_experiments.comparison.stats import Floats, Interval, differences, half_width, interval
 from ast_experiments.comparison.verdicts import ArmResult, lines
 
-MARKERS = "os^DvPX<>*hd"
 HATCHES = ("", "////", "----", "xxxx", "\\\\\\\\", "++++", "||||")
-COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
-TOP = 101.0
-"""Upper end of an axis of accuracies, at most."""
 NEAR = 12.0
 """Points closer than this, in points of print, share a label."""
-NAME = 40
-"""Maximum characters of an arm's name in a chart."""
 LEGEND = 9
 """Maximum number of arms named in a legend."""
 
@@ -124,7 +118,7 @@ def phases_chart(arms: Sequence[ArmRuns], key: str) -> str | None:
             )
             axes.barh(range(len(known)), means[phase], left=left, height=0.66, label=phase.replace("_", " "), **look)
             left += means[phase]
-        _rows(axes, [f"{arm.number}  {arm.label}" for arm in known])
+        name_rows(axes, [f"{arm.number}  {arm.label}" for arm in known])
         axes.set_xlabel({"joules": "J", "seconds": "s", "flops": "FLOPs"}[key])
         short_ticks(axes.xaxis)
         legend(axes, 4)
@@ -143,7 +137,7 @@ def savings_chart(comparison: Comparison) -> str | None:
             for i, (name, found) in enumerate(savings(each)):
                 y = row + 0.2 * (i - 1.5)
                 _whisker(axes, found, y, COLORS[i], MARKERS[i], name)
-        _rows(axes, [f"{each.arm.number}  {each.arm.label}" for each in results])
+        name_rows(axes, [f"{each.arm.number}  {each.arm.label}" for each in results])
         axes.axvline(0, color=INKS["ink"], linewidth=0.8)
         axes.set_xlabel("saved, % of dense")
         legend(axes, 2)
@@ -164,7 +158,7 @@ def equal_accuracy_chart(comparison: Comparison) -> str | None:
         for row, (arm, saving) in enumerate(results):
             name = f"{arm.number} {arm.label}"
             _whisker(axes, saving, row, COLORS[(arm.number - 1) % 5], _marker(arm), name, limits)
-        _rows(axes, [f"{arm.number}  {arm.label}" for arm, _ in results])
+        name_rows(axes, [f"{arm.number}  {arm.label}" for arm, _ in results])
         axes.axvline(0, color=INKS["ink"], linewidth=0.8)
         axes.set_xlim(*limits)
         axes.set_xlabel(f"{axis_name(comparison.rules.x)} saved at equal accuracy, %")
@@ -206,7 +200,7 @@ def _point(axes: Any, arm: ArmRuns, axis: str, *, hollow: bool, named: bool) -> 
         markerfacecolor="none" if hollow else ink,
         elinewidth=0.8,
         linestyle="none",
-        label=_cut(f"{arm.number} {arm.label}") if named else None,
+        label=short_name(f"{arm.number} {arm.label}") if named else None,
     )
 
 
@@ -252,17 +246,6 @@ def _whisker(
         axes.plot(limits[0], y, "<", color=ink, markersize=4, clip_on=False)
     if found.high == 1 and found.low < 1:
         axes.plot(limits[1], y, ">", color=ink, markersize=4, clip_on=False)
-
-
-def _rows(axes: Any, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [_cut(name) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(axis="x", color=INKS["rule"], linewidth=0.6)
-
-
-def _cut(name: str) -> str:
-    """Shortens a name in the middle; its number and its end identify it."""
-    return name if len(name) <= NAME else f"{name[: NAME // 3]}…{name[NAME // 3 + 1 - NAME :]}"
 
 
 def _half(found: Interval) -> float | None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.analysis.draw import INKS, chart, legend, thin
-from ast_experiments.comparison.charts import COLORS, MARKERS
+from ast_experiments.analysis.draw import COLORS, INKS, MARKERS, chart, legend, thin
 from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.runs import MEASURED, Run
 from ast_experiments.comparison.stats import Floats

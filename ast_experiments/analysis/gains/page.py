@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ast_experiments.analysis.by_setting import accuracy_charts
 from ast_experiments.analysis.gains.charts import METRICS, heat_map, rate_chart
 from ast_experiments.analysis.gains.figures import Advice, Point, Theory, advise, points, theory, trace
 from ast_experiments.analysis.leaderboard import (
@@ -75,6 +76,7 @@ def render_sweep(root: Path, rows: Sequence[LeaderboardRow], records: Mapping[st
         grid=bool(grid),
         facets=[(label, embed(_maps(facet, law, advice, label))) for label, facet in _facets(grid)],
         law=_law_text(law),
+        accuracies=embed(accuracy_charts(rows)),
         rates=embed([("All runs", caption, rate_chart(traces, names, best))]),
         legend=legend(rows),
         headings=headings(rows),

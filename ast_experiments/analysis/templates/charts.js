@@ -117,7 +117,7 @@
     if (best.each) {
       const { each, i } = best;
       const ends = each.low ? ` [${shown(each.low[i])}, ${shown(each.high[i])}]` : "";
-      const lines = [each.name, `${data.x.label || "x"}: ${shown(each.x[i])}`];
+      const lines = [each.name, `${data.x.label || "x"}: ${shown(each.x[i])}${data.rows.length ? ends : ""}`];
       if (data.rows.length) lines.unshift(level(data, each.y[i]));
       else lines.push(`${data.y.label || "y"}: ${shown(each.y[i])}${ends}`);
       return { marks: [best], lines: [...new Set(lines)] };

@@ -64,7 +64,8 @@ def test_the_page_is_whole_whatever_state_the_runs_are_in(sweep: Path) -> None:
     assert "7 finished, 1 running, 1 failed" in text
     for title in ("Settling step", "Overshoot", "RMS error of the rate", "Accuracy", "Savings", "All runs"):
         assert f"<figcaption>{title}" in text
-    assert text.count("<svg") == 6
+    assert "<figcaption>Accuracy against controller.kp" in text
+    assert text.count("<svg") == 8
     assert text.count("stability boundary, theory") == 5
     assert "Recommended: kp and ki derived" in text
     assert "stable if kp + ki/2 &lt; 5.67 / f" in text
