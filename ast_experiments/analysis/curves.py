@@ -19,7 +19,7 @@ _COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
 
 
 def panels(record: RunRecord) -> list[Panel]:
-    """Returns the charts for which a run has data."""
+    """Returns the charts for which a run has data, two points of a curve at least."""
     steps, epochs = record.steps, record.epochs
     candidates = [
         Panel(
@@ -74,7 +74,7 @@ def panels(record: RunRecord) -> list[Panel]:
             ylabel="share",
         ),
     ]
-    return [panel for panel in candidates if panel.series]
+    return [panel for panel in candidates if any(len(series.x) > 1 for series in panel.series)]
 
 
 def _curves(*specs: Spec) -> tuple[Series, ...]:

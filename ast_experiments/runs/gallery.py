@@ -11,6 +11,7 @@ import numpy as np
 
 from ast_experiments.core.files import write_atomic
 from ast_experiments.data.dataset import Dataset
+from ast_experiments.data.synsets import readable
 from ast_experiments.data.thumbnails import place, thumbnails
 from ast_experiments.runs.record import GALLERY
 from ast_experiments.selection.suspects import suspects
@@ -63,7 +64,7 @@ def write_gallery(folder: Path, columns: Mapping[str, np.ndarray], dataset: Data
         for row, picture in zip(rows.tolist(), pictures, strict=True)
     }
     content = {
-        "classes": list(dataset.classes),
+        "classes": readable(dataset.classes),
         "galleries": {name: ids.tolist() for name, ids in chosen.items()},
         "samples": samples,
     }

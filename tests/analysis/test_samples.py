@@ -24,7 +24,7 @@ def test_rates_by_class_by_hand(tmp_path: Path) -> None:
     rows = [(row["name"], row["size"], row["rate"]) for row in class_rows(record)]
     assert rows == [("cat", 2, 0.75), ("dog", 1, 0.25)]
     assert sample_section(record)["lines"] == [
-        "0.0 % of the samples were never trained, 33.3 % once. The tenth that was trained most got 57 % of all visits.",
+        "Every sample was trained, 33.3 % only once. The tenth that was trained most got 57 % of all visits.",
         "Activation rate: 0.250 in the rarer half of the classes, 0.750 in the others.",
     ]
 
