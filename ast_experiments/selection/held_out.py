@@ -7,7 +7,10 @@ import math
 import numpy as np
 import torch
 
-from ast_experiments.selection.suspects import CUTS, LEAST_PREDICTED, MIN_CLASSES, NoiseEstimate, first_place
+from ast_experiments.selection.suspects import CUTS, MIN_CLASSES, NoiseEstimate, first_place
+
+LEAST_SURE = 1 / 3
+"""Share of the labels of the surest quarter that the network must predict."""
 
 CONFIDENT = 0.8
 """Probability of the label from which on a row is learned, as a share of the one that the loss asks for."""
@@ -65,7 +68,7 @@ def estimate_held_out_noise(logits: np.ndarray, labels: np.ndarray, counts: np.n
         return None
     order = np.argsort(-_probabilities(logits).max(axis=1), kind="stable")
     half, quarter = (order[: max(1, round(share * len(order)))] for share in SURE)
-    if np.mean(logits[quarter].argmax(axis=1) == labels[quarter]) < LEAST_PREDICTED:
+    if np.mean(logits[quarter].argmax(axis=1) == labels[quarter]) < LEAST_SURE:
         return None
     groups = np.array_split(np.argsort(counts, kind="stable"), min(classes, GROUPS))
     found = [_shares_at_end(logits[rows], labels[rows], groups) for rows in (half, quarter)]

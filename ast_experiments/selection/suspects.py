@@ -16,8 +16,11 @@ MIN_CLASSES = 5
 MIN_VISITED = 0.5
 """Share of the samples that must have been trained for an estimate."""
 
-LEAST_PREDICTED = 1 / 3
-"""Share of the labels that the network must predict at some time; one that has learned less tells nothing."""
+LEAST_PREDICTED = 0.4
+"""Share of the labels that the network must predict at some time; one that has learned less tells nothing.
+
+With 40 % wrong labels, networks that end at 65 to 79 % on clean data predict 42 to 49 %.
+"""
 
 LEARNED = 0.8
 """The estimate is made when the share of labels that are predicted first reaches this part of its highest value."""
@@ -94,8 +97,8 @@ def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstim
     Returns:
         The estimate from the last 40 % of the places. The interval covers those from the last 50 % and 20 %, those of
         the last epoch, by which wrong labels may be known by heart, and two standard errors of the draw. None with
-        fewer than 5 classes, if less than half of the samples were visited, or if the network never predicts a third
-        of the labels.
+        fewer than 5 classes, if less than half of the samples were visited, or if the network never predicts 40 % of
+        the labels.
     """
     counts = counts[counts[:, 0] >= MIN_VISITED * samples] if len(counts) else counts
     if classes < MIN_CLASSES or not len(counts) or not samples:
