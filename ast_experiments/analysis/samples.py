@@ -32,7 +32,7 @@ TITLES = {
         "At the last visit and on average, the most suspicious first: wrong labels, or hard to learn.",
     ),
     "most": ("Trained most", "Samples with the most visits."),
-    "least": ("Trained least", "The fewest visits; ties are drawn."),
+    "least": ("Trained least", "The fewest visits; ties are broken at random."),
     "once": ("Never chosen again", "Trained in one epoch only; drawn."),
 }
 

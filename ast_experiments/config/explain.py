@@ -57,7 +57,9 @@ def explain(error: Exception, overrides: Sequence[str], compose: Callable[[Seque
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error.missing_cfg_file or "", error.options or ())
     if isinstance(override, str):
-        return f"{override}: cannot be parsed; expected key=value, with quotes around special characters"
+        blanks = re.search(r"\s=|^[^=]*=\s", override) or any(each.startswith("=") for each in overrides)
+        hint = "without blanks around =" if blanks else "with quotes around special characters"
+        return f"{override}: cannot be parsed; expected key=value, {hint}"
     if unknown:
         return _unknown_key(unknown.group(1), overrides, compose)
     if "must be a string or a list" in text:

@@ -59,8 +59,8 @@ def describe_images(config: Config) -> str | None:
     if not values:
         return None
     timm = config.model.name == "timm"
-    origin = f"as timm has them for {config.model.arch}" if timm else "the usual ones of ImageNet"
-    return f"images, {origin}: {', '.join(values)}"
+    origin = f"as timm has it for {config.model.arch}" if timm else "ImageNet's defaults"
+    return f"preprocessing, {origin}: {', '.join(values)}"
 
 
 def _wanted(model: Any) -> dict[str, Any]:

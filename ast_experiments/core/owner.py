@@ -183,7 +183,7 @@ def _judged_dead(folder: Path, part: Path, shown: Path) -> bytes:
     except FileNotFoundError:
         return b""
     owner = _parsed(content)
-    who = f"{shown} is in the hands of another process"
+    who = f"{shown} is in use by another process"
     if owner is not None and owner.here:
         if owner.alive:
             raise UserError(f"{who} ({owner}); wait until it ends, or end it")

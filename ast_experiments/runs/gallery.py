@@ -32,7 +32,8 @@ def galleries(columns: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndar
     Returns:
         By gallery, rows, int64, at most `size`. `most`: the most visits. `least`: the fewest visits, by which samples
         without a visit come first. `once`: trained in one epoch and never chosen again. `suspects`: probably a wrong
-        label. Ties are drawn by a fixed seed. If all samples have equally many visits, the first three are empty.
+        label. Ties are broken at random, with a fixed seed. If all samples have equally many visits, the first
+        three are empty.
     """
     visits = columns["visits"]
     order = np.random.Generator(np.random.Philox(SEED)).permutation(len(visits))

@@ -89,7 +89,7 @@ with record(r"{tmp_path / "run"}", dataset="d", model="m", seed=0) as run:
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout
         assert other.stdout.readline() == b"ready\n"
-        with pytest.raises(UserError, match=rf"run is in the hands of another process .*, pid {other.pid}, since"):
+        with pytest.raises(UserError, match=rf"run is in use by another process .*, pid {other.pid}, since"):
             record(tmp_path / "run", dataset="d", model="m", seed=0)
         other.communicate(b"\n")
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"

@@ -60,11 +60,11 @@ def test_a_job_in_use_and_one_of_another_config_are_left_alone(train: Callable[.
     with owned(first.parent):
         done = train(*command)
     assert done.code == 0  # both have finished before
-    assert "is in the hands of another process (host " in done.err
+    assert "is in use by another process (host " in done.err
     with owned(Path("outputs/sweeps/mine")):
         done = train(*command)
     assert done.code == 1
-    assert "outputs/sweeps/mine is in the hands of another process (host " in done.err
+    assert "outputs/sweeps/mine is in use by another process (host " in done.err
     changed = json.loads(second.read_text()) | {"config_hash": "other"}
     second.write_text(json.dumps(changed))
     done = train(*command)

@@ -61,6 +61,7 @@ WRONG: dict[str, tuple[str, ...]] = {
     "dataset.imbalance=0.5": ("dataset.imbalance: 0.5 is wrong", "must be at least 1"),
     "dataset.corruption=-0.1": ("dataset.corruption: -0.1 is wrong", "must be at least 0"),
     "dataset.regime_seed=x": ("dataset.regime_seed: 'x' is wrong", "valid integer"),
+    "method.rate = 0.3": ("method.rate: cannot be parsed", "without blanks around ="),
     "dataset=folder dataset.root=/nope": ("dataset.root: there is no folder /nope", "type dataset.root=FOLDER"),
     "hardware.processes=[1]": ("hardware.processes: [1] is wrong", "a valid integer or a valid string"),
     "hardware.device=tpu": ("hardware.device: 'tpu' is wrong", "'auto', 'cpu', 'cuda' or 'mps'"),

@@ -68,11 +68,11 @@ def test_images_in_memory_leave_nothing() -> None:
 def test_it_is_told() -> None:
     config = config_of("dataset=folder", "model=timm", "model.arch=test_vit", "dataset.size=32")
     assert describe_images(config) == (
-        "images, as timm has them for test_vit: mean [0.5 0.5 0.5], std [0.5 0.5 0.5], crop_share 0.95, "
+        "preprocessing, as timm has it for test_vit: mean [0.5 0.5 0.5], std [0.5 0.5 0.5], crop_share 0.95, "
         "interpolation bicubic"
     )
     small = config_of("dataset=folder", "dataset.crop_share=1", "dataset.interpolation=bicubic")
-    assert "the usual ones of ImageNet: size 224, mean [0.485 0.456 0.406], std [" in str(describe_images(small))
+    assert "ImageNet's defaults: size 224, mean [0.485 0.456 0.406], std [" in str(describe_images(small))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_run_records_it(tmp_path: Path, encoded_images: list[str], capsys: pyt
     saved = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert {key: saved["dataset"][key] for key in USUAL} == expected
     assert result["config_hash"] == config_hash(config)
-    assert "images, as timm has them for test_resnet: size 160, mean" in capsys.readouterr().out
+    assert "preprocessing, as timm has it for test_resnet: size 160, mean" in capsys.readouterr().out
 
 
 def test_the_size_of_the_model_is_the_size_of_the_image_settings(encoded_images: list[str]) -> None:

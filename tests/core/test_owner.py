@@ -48,7 +48,7 @@ def leave(folder: Path, content: str | bytes, silent: float) -> None:
     os.utime(path, (then, then))
 
 
-HELD = r"is in the hands of another process \(host node1, pid \d+, since 2026-01-02 03:04:05 UTC\)"
+HELD = r"is in use by another process \(host node1, pid \d+, since 2026-01-02 03:04:05 UTC\)"
 CASES = {
     "alive here": (me(), 0, HELD + "; wait until it ends"),
     "alive here, and silent": (me(), 9999, HELD + "; wait until it ends"),
@@ -126,7 +126,7 @@ def test_one_of_many_that_come_at_once(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     said = [rival.communicate()[0].strip() for rival in rivals]
     assert sum(line == "owner" for line in said) == 1, said
-    assert sum("in the hands of another process" in line for line in said) == 5, said
+    assert sum("in use by another process" in line for line in said) == 5, said
 
 
 def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "link", refuse)
     with owned(tmp_path):
         assert read_owner(tmp_path)
-        with pytest.raises(UserError, match="in the hands of another process"), owned(tmp_path):
+        with pytest.raises(UserError, match="in use by another process"), owned(tmp_path):
             pass
     assert os.listdir(tmp_path) == []
 

@@ -79,7 +79,7 @@ def test_another_config_and_another_process_are_refused(job: Job, monkeypatch: p
     ran = execute_with(monkeypatch, lambda watch: {})
     job.folder.mkdir(parents=True)
     with owned(job.folder):
-        assert "runs/dense is in the hands of another process (host " in (run_job(job).error or "")
+        assert "runs/dense is in use by another process (host " in (run_job(job).error or "")
     other = Job(job.title, job.folder, config_of("recipe.lr=0.5"))
     results.write(job.folder, {"config_hash": results.config_hash(other.config), "status": "finished"})
     assert "holds a run of another config" in (run_job(job).error or "")

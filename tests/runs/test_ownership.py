@@ -66,7 +66,7 @@ def test_a_second_process_is_refused_before_it_writes(
         assert call(monkeypatch, train if command == "train" else resume, *arguments) == 1
         assert files(tmp_path) == before
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
-    assert f"is in the hands of another process (host {os.uname().nodename}, pid {os.getpid()}, since 20" in line
+    assert f"is in use by another process (host {os.uname().nodename}, pid {os.getpid()}, since 20" in line
     assert not (tmp_path / "run" / NAME).exists()
 
 

@@ -175,6 +175,11 @@ def find(what: DatasetSpec, root: str, choose: ChooseClasses) -> Layout:
             f"{base} has folders of images ({unsplit}), but not in train/ and val/: move them into {base / 'train'}, "
             f"and some images of each class, a tenth say, into {base / 'val'}/CLASS"
         )
+    if what is FOLDER:
+        raise DataError(
+            f"there are no images in {base}; type dataset.root=FOLDER, a folder with train/CLASS/ and val/CLASS/ of "
+            "JPEG, PNG or other images, or with train-*.parquet and val-*.parquet"
+        )
     raise DataError(
         f"{what.title} is not in {base}: expected train/CLASS/*.jpg and val/CLASS/*.jpg, train.X1/CLASS/ and so on, or "
         f"train-*.parquet there{' or in ' + '/, '.join(what.places[:2]) + '/' if what.places else ''}; name another "

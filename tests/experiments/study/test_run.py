@@ -160,7 +160,7 @@ def test_runs_with_other_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     study = Path("outputs/studies/s")
     study.mkdir(parents=True)
-    with owned(study), pytest.raises(UserError, match="is in the hands of another process"):
+    with owned(study), pytest.raises(UserError, match="is in use by another process"):
         bench(monkeypatch, "methods=[random]", "seeds=1", "name=s", *TINY)
     assert not (study / "plan.json").exists()
 

@@ -321,7 +321,7 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_one_process_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     (ROOT / "s").mkdir(parents=True)
-    with owned(ROOT / "s"), pytest.raises(UserError, match="s is in the hands of another process"):
+    with owned(ROOT / "s"), pytest.raises(UserError, match="s is in use by another process"):
         search(monkeypatch, *SPACE, *TINY, "trials=1", "name=s")
     assert not (ROOT / "s/search.json").exists()
 
