@@ -16,7 +16,14 @@ from ast_experiments.core.owner import owned
 from ast_experiments.core.text import rough_duration
 from ast_experiments.core.yaml_files import read_yaml
 from ast_experiments.experiments.directory import check_name, default_name
-from ast_experiments.experiments.study.arms import DENSE, arm_config, check_common, parse_methods, with_dense
+from ast_experiments.experiments.study.arms import (
+    DENSE,
+    arm_config,
+    check_common,
+    parse_baselines,
+    parse_methods,
+    with_dense,
+)
 from ast_experiments.experiments.study.engines import split_engine
 from ast_experiments.experiments.study.journal import read_journal
 from ast_experiments.experiments.study.plan import (
@@ -33,7 +40,7 @@ from ast_experiments.experiments.study.plan import (
 
 ROOT = Path("outputs") / "studies"
 MOST_SEED = 2**63 - 1
-OWN = ("methods", "seeds", "lr_trials", "cost", "name")
+OWN = ("methods", "baselines", "seeds", "lr_trials", "cost", "name")
 
 DESCRIPTION = """\
 Run a study: every method and the dense reference with every seed, in turns, and for each method baselines at the
@@ -47,6 +54,8 @@ EXAMPLES = f"""\
   ast-bench {ROOT}/NAME                      continue; typing the same command again does so too
 
   methods=[...]   methods to compare; dense is always included
+  baselines=[ast] methods that get baselines of their own, by name or by arm, as in methods=; default: all; []: none;
+                  the others are compared with the baselines and uniform methods that are there
   seeds=5         how many, from 0, or a list: [3,4,5]; default: as many as a claim needs on the data set
   lr_trials=3     learning rates to try for each arm, baselines included; default: 0
   cost=flops      unit in which baselines cost the same: joules, seconds, flops, samples;
@@ -143,11 +152,12 @@ def _study(given: dict[str, str], common: Sequence[str], before: Study | None) -
     """Builds the request; what is not typed stays as in the existing study."""
     check_common(common)
     if before is not None:
-        arms = [*before.arms, *parse_methods(given["methods"])] if "methods" in given else before.arms
+        arms = with_dense([*before.arms, *(parse_methods(given["methods"]) if "methods" in given else ())])
         return dataclasses.replace(
             before,
             common=tuple(common) or before.common,
-            arms=with_dense(arms),
+            arms=arms,
+            baselines=parse_baselines(given["baselines"], arms) if "baselines" in given else before.baselines,
             seeds=_seeds(given["seeds"]) if "seeds" in given else before.seeds,
             lr_trials=_trials(given["lr_trials"]) if "lr_trials" in given else before.lr_trials,
             cost=_cost(given["cost"]) if "cost" in given else before.cost,
@@ -157,7 +167,8 @@ def _study(given: dict[str, str], common: Sequence[str], before: Study | None) -
     arms = with_dense(parse_methods(given["methods"]))
     trials, cost = _trials(given.get("lr_trials", "0")), _cost(given.get("cost", "auto"))
     seeds = _seeds(given["seeds"]) if "seeds" in given else _usual_seeds(common)
-    return Study(given["name"], tuple(common), arms, seeds, trials, cost)
+    baselines = parse_baselines(given["baselines"], arms) if "baselines" in given else None
+    return Study(given["name"], tuple(common), arms, seeds, trials, cost, baselines)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -220,7 +231,11 @@ def _summary(plan: StudyPlan) -> str:
     study = plan.study
     arms = ", ".join(arm.label for arm in study.arms)
     trials = f", {study.lr_trials} learning rates tried for each arm" if study.lr_trials else ""
-    return f"{arms} x {len(study.seeds)} seeds{trials}, and baselines at each method's cost"
+    baselines = "and baselines at each method's cost"
+    if study.baselines is not None:
+        own = ", ".join(arm.label for arm in study.with_baselines)
+        baselines = f"and baselines at the cost of {own}" if own else "without baselines at their cost"
+    return f"{arms} x {len(study.seeds)} seeds{trials}, {baselines}"
 
 
 def _compare(plan: StudyPlan, folder: Path) -> None:

@@ -159,7 +159,7 @@ def typed(draw: st.DrawFn) -> tuple[list[str], bool]:
     return overrides, draw(st.booleans())
 
 
-OF_STUDIES = ("methods", "seeds", "lr_trials", "cost", "name")
+OF_STUDIES = ("methods", "baselines", "seeds", "lr_trials", "cost", "name")
 OF_SEARCHES = ("trials", "goal", "prune", "name")
 METHODS = ["[ast]", "[ast,random:rate=0.2]", "[dense]", "ast:", "[ast:rate=]", "[,]", "[[", "ast:recipe.lr=1", "[é]"]
 

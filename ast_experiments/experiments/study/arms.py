@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.config.compose import compose
-from ast_experiments.config.validate import validate
+from ast_experiments.config.validate import nearest, validate
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.experiments.directory import folder_name
 
@@ -69,16 +69,50 @@ def parse_methods(text: str) -> list[Arm]:
     Raises:
         ConfigError: If an entry cannot be parsed, or sets something that all arms must share.
     """
-    inside = text.strip()
-    if inside.startswith("[") != inside.endswith("]") or inside.count("[") != inside.count("]"):
-        raise ConfigError(f"methods={text}: a bracket is missing; type e.g. methods=[ast,infobatch,random]")
-    if inside.startswith("[") and inside.endswith("]"):
-        inside = inside[1:-1]
-    entries = [entry.strip(" '\"") for entry in re.findall(r"(?:\[[^\]]*\]|[^,\[\]])+", inside)]
-    arms = [_parse_arm(entry) for entry in entries if entry]
+    arms = [_parse_arm(entry) for entry in _entries("methods", text, "[ast,infobatch,random]")]
     if not arms:
         raise ConfigError("methods: the list is empty; type e.g. methods=[ast,infobatch,random]")
     return list(dict.fromkeys(arms))
+
+
+def parse_baselines(text: str, arms: Iterable[Arm]) -> tuple[str, ...]:
+    """Parses which methods get baselines of their own: `[ast]` for every arm of a method, `[ast:rate=0.2]` for one arm.
+
+    Args:
+        text: A list, which may be empty.
+        arms: Those of the study.
+
+    Returns:
+        Names of methods and labels of arms.
+
+    Raises:
+        ConfigError: If an entry is neither.
+    """
+    methods = [arm for arm in arms if arm.method != DENSE.method]
+    known = {arm.method for arm in methods} | {arm.label for arm in methods}
+    names = []
+    for entry in _entries("baselines", text, "[ast]"):
+        name = " ".join(part.removeprefix("method.") for part in re.split(r"[\s:]+", entry))
+        if name not in known:
+            options = nearest(as_typed(name), map(as_typed, known))
+            raise ConfigError(f"baselines: {entry!r} is none of the methods that can have baselines{options}")
+        names.append(name)
+    return tuple(dict.fromkeys(names))
+
+
+def as_typed(label: str) -> str:
+    """Returns the label of an arm as `methods=` takes it."""
+    return label.replace(" ", ":")
+
+
+def _entries(key: str, text: str, example: str) -> list[str]:
+    inside = text.strip()
+    if inside.startswith("[") != inside.endswith("]") or inside.count("[") != inside.count("]"):
+        raise ConfigError(f"{key}={text}: a bracket is missing; type e.g. {key}={example}")
+    if inside.startswith("[") and inside.endswith("]"):
+        inside = inside[1:-1]
+    entries = [entry.strip(" '\"") for entry in re.findall(r"(?:\[[^\]]*\]|[^,\[\]])+", inside)]
+    return [entry for entry in entries if entry]
 
 
 def _parse_arm(entry: str) -> Arm:

@@ -10,7 +10,7 @@ from typing import Any
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.core.files import write_json
 from ast_experiments.experiments.directory import checked, read_request
-from ast_experiments.experiments.study.arms import Arm
+from ast_experiments.experiments.study.arms import Arm, as_typed
 
 PLAN, RUNS, TRIALS = "plan.json", "runs", "trials"
 TRIAL_SEED = 1_000_000  # of learning-rate trials; no comparison uses it
@@ -61,6 +61,7 @@ class Study:
         seeds: In order.
         lr_trials: Number of learning rates to try for each arm; 0 for none.
         cost: Unit in which baselines must cost the same as their method, one of `COSTS`.
+        baselines: Names of methods and labels of arms that get baselines of their own; None for all methods.
     """
 
     name: str
@@ -69,6 +70,18 @@ class Study:
     seeds: tuple[int, ...]
     lr_trials: int = 0
     cost: str = "auto"
+    baselines: tuple[str, ...] | None = None
+
+    @property
+    def methods(self) -> list[Arm]:
+        """All arms but dense training, of whatever length."""
+        return [arm for arm in self.arms if arm.method != "dense"]
+
+    @property
+    def with_baselines(self) -> list[Arm]:
+        """The methods that get baselines of their own."""
+        named = self.baselines
+        return [arm for arm in self.methods if named is None or arm.method in named or arm.label in named]
 
 
 @dataclass(slots=True)
@@ -112,7 +125,8 @@ def read_plan(folder: Path) -> StudyPlan | None:
 
 def _parse_plan(plan: dict[str, Any]) -> StudyPlan:
     study = plan["study"]
-    study |= {key: tuple(study[key]) for key in ("common", "seeds")}
+    lists = ("common", "seeds", "baselines")
+    study |= {key: tuple(study[key]) for key in lists if study.get(key) is not None}
     study["arms"] = tuple(_parse_arm(arm) for arm in study["arms"])
     made = StudyPlan(**plan | {"study": Study(**study), "baselines": [_parse_arm(arm) for arm in plan["baselines"]]})
     return checked(StudyPlan, made)
@@ -124,7 +138,7 @@ def _parse_arm(fields: dict[str, Any]) -> Arm:
 
 
 def extend_plan(plan: StudyPlan, request: Study) -> StudyPlan:
-    """Adds the arms and seeds of another request to a plan.
+    """Adds the arms and seeds of another request to a plan, and baselines for more of its methods.
 
     Raises:
         ConfigError: If anything else differs.
@@ -140,4 +154,12 @@ def extend_plan(plan: StudyPlan, request: Study) -> StudyPlan:
     arms = tuple(dict.fromkeys([*study.arms, *request.arms]))
     seeds = tuple(dict.fromkeys([*study.seeds, *request.seeds]))
     cost = study.cost if plan.cost else request.cost
-    return dataclasses.replace(plan, study=dataclasses.replace(study, arms=arms, seeds=seeds, cost=cost))
+    extended = dataclasses.replace(study, arms=arms, seeds=seeds, cost=cost, baselines=request.baselines)
+    own, other = study.with_baselines, extended.with_baselines
+    if not set(own) <= set(other):
+        both = ",".join(as_typed(arm.label) for arm in dict.fromkeys([*own, *other]))
+        raise ConfigError(
+            f"name={study.name}: that study has baselines for {', '.join(arm.label for arm in own)}, which stay; "
+            f"type baselines=[{both}], or another name="
+        )
+    return dataclasses.replace(plan, study=extended)

@@ -141,7 +141,7 @@ class StudyQueue:
         for arm in self.plan.arms:
             if not self._lr_known(arm):
                 labels += [arm.label] * len(study.seeds)
-        for arm in self._methods():
+        for arm in study.with_baselines:
             if arm.label not in self.plan.matched:
                 count = baselines.expected(self.config(arm))
                 labels += [arm.label] * count * (len(study.seeds) + study.lr_trials)
@@ -161,9 +161,6 @@ class StudyQueue:
 
     # --- decisions
 
-    def _methods(self) -> list[Arm]:
-        return [arm for arm in self.plan.study.arms if arm.method != "dense"]
-
     def decide(self) -> list[str]:
         """Makes and saves every decision that the finished runs allow. Returns a line about each.
 
@@ -171,19 +168,22 @@ class StudyQueue:
             UserError: If the requested unit of cost was not measured.
         """
         lines = [line for arm in self.plan.arms if (line := self._choose_lr(arm))]
-        for arm in self._methods():
+        methods = self.plan.study.with_baselines
+        for arm in methods:
             if arm.label in self.plan.matched:
                 continue
             if any(map(self._awaited, (DENSE, arm))):
                 break  # baselines are shared, so methods are matched in their order
             lines += self._match_baselines(arm)
+        if not methods:  # the comparison still needs its unit
+            lines += [line for arm in self.plan.study.methods[:1] for line in self._choose_unit(arm)]
         if lines:
             self.plan.write(self.folder)
         return lines
 
     def _matching(self) -> bool:
         """Tells whether a method still gets its baselines after its run with the first seed."""
-        unmatched = [arm for arm in self._methods() if arm.label not in self.plan.matched]
+        unmatched = [arm for arm in self.plan.study.with_baselines if arm.label not in self.plan.matched]
         return any(self._awaited(each) for arm in unmatched for each in (DENSE, arm))
 
     def _awaited(self, arm: Arm) -> bool:
@@ -208,18 +208,29 @@ class StudyQueue:
         edge = ", at the edge of the grid" if len(lrs) > 2 and best in (lrs[0], lrs[-1]) else ""
         return f"{arm.label}: lr {best:g} of {', '.join(f'{lr:g}' for lr in lrs)}{edge}"
 
-    def _match_baselines(self, method: Arm) -> list[str]:
-        units = [self.plan.cost] if self.plan.cost else []
-        dense, own = (self._finished_run(arm, units) for arm in (DENSE, method))
-        if dense is None or own is None:
+    def _choose_unit(self, method: Arm) -> list[str]:
+        """Chooses the unit of cost by the runs of dense and a method, once both have finished."""
+        runs = self._finished_runs(method)
+        if self.plan.cost is not None or not runs:
             return []
-        lines = []
-        if self.plan.cost is None:
-            self.plan.cost, self.plan.why = baselines.choose_unit(self.plan.study.cost, [dense, own])
-            lines.append(f"costs are counted in {baselines.UNITS[self.plan.cost]}: {self.plan.why}")
-        matched = baselines.match_baselines(self.plan, method, [dense, own], self.config)
+        self.plan.cost, self.plan.why = baselines.choose_unit(self.plan.study.cost, runs)
+        return [f"costs are counted in {baselines.UNITS[self.plan.cost]}: {self.plan.why}"]
+
+    def _match_baselines(self, method: Arm) -> list[str]:
+        runs = self._finished_runs(method)
+        if not runs:
+            return []
+        lines = self._choose_unit(method)
+        assert self.plan.cost is not None
+        matched = baselines.match_baselines(self.plan, method, runs, self.config)
         self.plan.matched[method.label] = matched
         return [*lines, baselines.describe_match(method.label, matched, baselines.UNITS[self.plan.cost])]
+
+    def _finished_runs(self, method: Arm) -> list[Run]:
+        """Returns a run of dense and one of a method whose costs are known; empty while one is still to end."""
+        units = [self.plan.cost] if self.plan.cost else []
+        runs = [run for arm in (DENSE, method) if (run := self._finished_run(arm, units)) is not None]
+        return runs if len(runs) == 2 else []
 
     def _finished_run(self, arm: Arm, units: Sequence[str]) -> Run | None:
         """Returns an arm's run with the first seed whose cost is known in these units; None while one may still end."""

@@ -58,6 +58,13 @@ def test_dense_is_always_there_and_first() -> None:
         ("methods=[ast] seed=1", "type seeds=5"),
         ("methods=[ast] method=ast", "list the methods, as methods="),
         ("methods=[ast] lr_trials=1", "type lr_trials=3"),
+        (
+            "methods=[ast] baselines=[ats]",
+            "baselines: 'ats' is none of the methods that can have baselines; nearest: ast; th",
+        ),
+        ("methods=[ast:rate=0.2] baselines=[ast:rate=0.3]", "nearest: ast:rate=0.2; there are: ast, ast:rate=0.2"),
+        ("methods=[ast] baselines=[dense]", "'dense' is none of the methods that can have baselines; there are: ast"),
+        ("methods=[ast] baselines=[ast", "baselines=[ast: a bracket is missing; type e.g. baselines=[ast]"),
         ("methods=[ast] cost=euros", "there are: auto, joules, seconds, flops, samples"),
         ("methods=[ast] name=a/b", "name=a-b"),
         ("methods=[ast] name=", "type e.g. name=NAME"),
@@ -103,13 +110,13 @@ def test_the_same_settings_have_the_same_name() -> None:
 def test_a_file_is_a_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.yaml").write_text(
-        "name: mine\nmethods: [ast, 'ast:rate=0.2:controller=quantile']\nseeds: [3, 4, 5]\n"
+        "name: mine\nmethods: [ast, 'ast:rate=0.2:controller=quantile']\nbaselines: [ast]\nseeds: [3, 4, 5]\n"
         "recipe.epochs: 5\nrecipe.clip_grad: null\n"
     )
     plan, folder = planned(["study.yaml", "lr_trials=3"])
     assert folder == Path("outputs/studies/mine")
     study = plan.study
-    assert study.arms == (DENSE, Arm("ast", "ast"), LOW)
+    assert (study.arms, study.baselines) == ((DENSE, Arm("ast", "ast"), LOW), ("ast",))
     assert (study.seeds, study.lr_trials, study.common) == ((3, 4, 5), 3, ("recipe.epochs=5", "recipe.clip_grad=null"))
 
 
@@ -138,6 +145,47 @@ def test_a_study_can_grow_but_not_change(tmp_path: Path, monkeypatch: pytest.Mon
         arguments |= dict([change.split("=")])
         with pytest.raises(ConfigError, match="name=s: that study has"):
             planned([f"{key}={value}" for key, value in arguments.items()])
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("[]", []),
+        ("[ast]", ["ast", "ast rate=0.2 controller=quantile"]),
+        ("ast:rate=0.2:controller=quantile,random", ["ast rate=0.2 controller=quantile", "random"]),
+        ('["ast method.rate=0.2 controller=quantile"]', ["ast rate=0.2 controller=quantile"]),
+    ],
+)
+def test_methods_with_baselines_of_their_own(
+    text: str, own: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = planned(["methods=[ast,ast:rate=0.2:controller=quantile,random]", f"baselines={text}", "seeds=1"])[0].study
+    assert [arm.label for arm in study.with_baselines] == own
+
+
+def test_baselines_can_be_added_but_not_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def asked(*arguments: str) -> list[str]:
+        plan, folder = planned(["name=s", *arguments])
+        folder.mkdir(parents=True, exist_ok=True)
+        plan.write(folder)
+        assert read_plan(folder) == plan
+        return [arm.label for arm in plan.study.with_baselines]
+
+    assert asked("methods=[ast,random]", "seeds=1", "baselines=[ast]") == ["ast"]
+    assert asked("methods=[infobatch,ast:rate=0.2]", "seeds=2") == ["ast", "ast rate=0.2"]
+    assert asked("baselines=[ast,random]") == ["ast", "random", "ast rate=0.2"]
+    assert asked("seeds=3") == ["ast", "random", "ast rate=0.2"]
+    with pytest.raises(
+        ConfigError, match=r"name=s: that study has baselines for ast, random, ast rate=0.2, which"
+    ) as at:
+        asked("baselines=[infobatch]")
+    assert str(at.value).endswith("type baselines=[ast,random,ast:rate=0.2,infobatch], or another name=")
+    # A study without the option has baselines for all methods; one that is added may do without.
+    assert asked("name=all", "methods=[ast]", "seeds=1") == ["ast"]
+    assert asked("name=all", "methods=[random]", "baselines=[ast]") == ["ast"]
 
 
 def test_the_cost_can_be_changed_until_it_is_decided() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from study_tools import composed, write_result
 
+from ast_experiments.comparison.compare import compare
+from ast_experiments.comparison.runs import load
 from ast_experiments.core.errors import UserError
 from ast_experiments.experiments.study.arms import Arm, parse_methods, with_dense
 from ast_experiments.experiments.study.journal import append_event
@@ -19,10 +21,18 @@ def _composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ast_experiments.experiments.study.queue.arm_config", composed)
 
 
-def queue_of(folder: Path, methods: str, *, seeds: int = 3, lr_trials: int = 0, cost: str = "auto") -> StudyQueue:
+def queue_of(
+    folder: Path,
+    methods: str,
+    *,
+    seeds: int = 3,
+    lr_trials: int = 0,
+    cost: str = "auto",
+    baselines: tuple[str, ...] | None = None,
+) -> StudyQueue:
     common = ("recipe.epochs=10", "recipe.warmup_epochs=1")
     arms = with_dense(parse_methods(methods))
-    return StudyQueue(StudyPlan(Study("study", common, arms, tuple(range(seeds)), lr_trials, cost)), folder)
+    return StudyQueue(StudyPlan(Study("study", common, arms, tuple(range(seeds)), lr_trials, cost, baselines)), folder)
 
 
 def places(queue: StudyQueue) -> list[str]:
@@ -183,6 +193,51 @@ def test_a_constant_rate_needs_no_second_uniform_draw(tmp_path: Path) -> None:
     write_result(queue, StudyRun(ast, 0), rate=0.4, rows_by_epoch=[400, 398, 404, 400, 399, 401, 396, 400, 402, 400])
     queue.decide()
     assert [arm.label for arm in queue.plan.baselines] == ["dense epochs=4", "rs2 rate=0.4"]
+
+
+def test_a_method_without_baselines_of_its_own_is_judged_by_those_of_the_others(tmp_path: Path) -> None:
+    queue = queue_of(tmp_path, "random:rate=0.4,ast:rate=0.4,loss_drop:rate=0.6", baselines=("random",))
+    figures = {"dense": (1.0, 90.0), "rs2": (0.4, 90.0), "random": (0.4, 90.0), "ast": (0.42, 91.0)}
+
+    def end(run: StudyRun) -> None:
+        rate, accuracy = figures.get(run.arm.method, (0.6, 91.5))
+        folder = write_result(queue, run, rate=rate, final_accuracy=accuracy + run.seed / 10)
+        epochs = queue.config(run.arm).recipe.epochs
+        (folder / "config.yaml").write_text(f"recipe: {{epochs: {epochs}}}\nmethod: {{rate: {rate}}}\n")
+
+    dense, uniform, *_ = queue.plan.arms
+    assert queue.remaining()[0] == 4 * 3 + 2 * 3
+    end(StudyRun(dense, 0))
+    end(StudyRun(uniform, 0))
+    assert len(queue.decide()) == 2
+    # Its baselines wait for no other method.
+    assert queue.batch() == queue.pending()
+    assert len(queue.pending()) == queue.remaining()[0] == 6 * 3 - 2
+    for run in queue.pending():
+        end(run)
+    assert queue.decide() == []
+    assert list(queue.plan.matched) == ["random rate=0.4"]
+    again = StudyQueue(read_plan(tmp_path) or queue.plan, tmp_path)
+    assert (again.pending(), again.remaining()) == ([], (0, None))
+    verdicts = {
+        each.arm.method: each.verdict for each in compare(load([tmp_path]), "digits", x=again.plan.cost).results
+    }
+    assert (verdicts["ast"].word, verdicts["loss_drop"].word) == ("wins", "not comparable")
+    assert "no dense run at that cost: the closest, dense epochs=4, costs 0.64" in verdicts["loss_drop"].reasons[0]
+
+
+def test_a_study_without_baselines_still_has_a_unit_of_cost(tmp_path: Path) -> None:
+    queue = queue_of(tmp_path, "ast,infobatch", baselines=())
+    dense, ast, _ = queue.plan.arms
+    assert queue.remaining() == (9, None)
+    assert queue.batch() == queue.pending()
+    write_result(queue, StudyRun(dense, 0))
+    assert queue.decide() == []
+    write_result(queue, StudyRun(ast, 0), rate=0.4)
+    (line,) = queue.decide()
+    assert line.startswith("costs are counted in FLOPs")
+    assert (queue.decide(), queue.plan.cost, queue.plan.matched, queue.remaining()[0]) == ([], "flops", {}, 7)
+    assert read_plan(tmp_path) == queue.plan
 
 
 def test_another_seed_gives_the_cost_if_the_first_failed(tmp_path: Path) -> None:
