@@ -23,7 +23,7 @@ from ast_experiments.pilot.cases import Case, measured_cases
 from ast_experiments.pilot.diagnosis import diagnose
 from ast_experiments.pilot.rule import judge
 
-NOT_FOR_A_RUN = ("methods", "cost", "eval_every")
+NOT_FOR_A_RUN = ("methods", "lr_trials", "cost", "eval_every")
 STUDY = tuple(each for each in COMMON if each.partition("=")[0] not in NOT_FOR_A_RUN)
 CPU = ("hardware=cpu", "hardware.threads=1")
 SETTINGS = {name: (*STUDY, "method.rate=0.5", *own) for name, own in REGIMES.items()} | {
