@@ -85,7 +85,7 @@ def command(regime: str, name: str, seeds: list[int], extra: list[str], rivals: 
         ValueError: If there are rivals, but no settings for as many epochs.
     """
     changes = (*(WITH_HELD_OUT if "rho_loss" in rivals else ()), *(REGIMES | MORE)[regime])
-    own = dict(each.partition("=")[::2] for each in (*changes, *extra))
+    own = {key: value for key, _, value in (each.partition("=") for each in (*changes, *extra))}
     common = [each for each in COMMON if each.partition("=")[0] not in own]
     if rivals and "methods" not in own:
         epochs = own.get("recipe.epochs", "8")
