@@ -31,7 +31,10 @@ def test_commands(script: ModuleType) -> None:
     assert [arm.label for arm in study.with_baselines] == ["ast rate=0.5", "ast rate=0.5 noise_robust=false"]
     assert {"dataset.train_rows=27778", "holdout=0.1", "dataset.label_noise=0.2"} <= set(study.common)
     assert (study.name, study.seeds, study.lr_trials) == ("r_noise_20", (1, 2), 2)
-    for regime, label in (("clean", "infobatch recipe.epochs=5"), ("longer", "infobatch recipe.epochs=14")):
+    for regime, label in (
+        ("clean", "infobatch recipe.epochs=5 full_after=0.8"),
+        ("longer", "infobatch recipe.epochs=14"),
+    ):
         study = planned(script.command(regime, "r", [1], ["lr_trials=0"], ["infobatch"]))[0].study
         assert study.arms[-1].label == label
         assert "dataset.train_rows=25000" in study.common
