@@ -85,9 +85,10 @@ def command(regime: str, name: str, seeds: list[int], extra: list[str], rivals: 
     Raises:
         ValueError: If there are rivals, but no settings for as many epochs.
     """
-    changes = (*(WITH_HELD_OUT if "rho_loss" in rivals else ()), *(REGIMES | MORE)[regime])
-    own = {key: value for key, _, value in (each.partition("=") for each in (*changes, *extra))}
-    common = [each for each in COMMON if each.partition("=")[0] not in own]
+    changes = [*(WITH_HELD_OUT if "rho_loss" in rivals else ()), *(REGIMES | MORE)[regime]]
+    changes = [each for each in changes if key(each) not in map(key, extra)]
+    own = {key(each): each.partition("=")[2] for each in (*changes, *extra)}
+    common = [each for each in COMMON if key(each) not in own]
     if rivals and "methods" not in own:
         epochs = own.get("recipe.epochs", "8")
         if epochs not in RIVALS[rivals[0]]:
@@ -98,6 +99,11 @@ def command(regime: str, name: str, seeds: list[int], extra: list[str], rivals: 
         at = common.index(f"methods=[{','.join(METHODS)}]")
         common[at : at + 1] = [f"methods=[{','.join(methods)}]", "baselines=[ast]"]
     return [f"name={name}_{regime}", f"seeds=[{','.join(map(str, seeds))}]", *common, *changes, *extra]
+
+
+def key(setting: str) -> str:
+    """Returns the key of KEY=VALUE."""
+    return setting.partition("=")[0]
 
 
 def arms(study: Path) -> dict[str, dict[str, Any]]:
@@ -189,7 +195,7 @@ def table(name: str) -> dict[str, Any]:
         print(f"\n{regime:42} accuracy   PFLOP      lr")
         for arm, each in found.items():
             accuracy, pflop = (
-                statistics.mean(run[key] for run in each["runs"].values()) for key in ("accuracy", "pflop")
+                statistics.mean(run[figure] for run in each["runs"].values()) for figure in ("accuracy", "pflop")
             )
             served = ", ".join(each["baseline_of"])
             print(f"  {arm:40} {accuracy:8.2f} {pflop:7.4f} {each['lr']:7g}  {len(each['runs'])} seeds  {served}")
