@@ -15,7 +15,7 @@ FIGURES = {  # accuracies by seed, FLOPs of training and scoring, baselines that
     "ast-rate=0.5": ("ast", (82.0, 83.0, 84.0), (3e15, 0), ()),
     "dense-epochs=4": ("dense", (81.0, 82.0, 81.5), (3e15, 0), ("baseline=dense_shorter:ast rate=0.5",)),
     "rs2-rate=0.495": ("rs2", (81.0, 81.0, 81.0), (3e15, 0), ("baseline=rs2:ast rate=0.5",)),
-    "rho_loss-rate=0.15": ("rho_loss", (80.0, 81.0, 81.0), (1e15, 2e15), ()),
+    "rho_loss-recipe.epochs=6-rate=0.29": ("rho_loss", (80.0, 81.0, 81.0), (1e15, 2e15), ()),
 }
 
 
@@ -63,17 +63,17 @@ def test_the_table_and_what_is_kept(script: ModuleType, capsys: pytest.CaptureFi
     assert (list(saved), list(saved["regimes"])) == (["title", "regimes"], ["clean", "tail_50"])
     assert saved["regimes"]["tail_50"]["command"] == "ast-bench name=r_tail_50 seeds=1 dataset.imbalance=50"
     clean = saved["regimes"]["clean"]
-    assert "rho_loss:rate=0.15]' 'baselines=[ast]' lr_trials=2 cost=flops" in clean["command"]
-    rho = clean["arms"]["rho_loss-rate=0.15"]
+    assert "rho_loss:recipe.epochs=6:rate=0.29]' 'baselines=[ast]' lr_trials=2 cost=flops" in clean["command"]
+    rho = clean["arms"]["rho_loss-recipe.epochs=6-rate=0.29"]
     assert (rho["lr"], rho["runs"]["1"]["pflop"]) == (0.24, 3.0)
     shorter = clean["differences"]["ast rate=0.5"]["dense_shorter"]
     assert (shorter["mean"], shorter["seeds"]) == (1.5, 3)
     assert [(pair["arm"], pair["minus"], pair["mean"]) for pair in clean["rivals"]] == [
-        ("rho_loss-rate=0.15", "dense-epochs=4", -0.83),
-        ("ast-rate=0.5", "rho_loss-rate=0.15", 2.33),
+        ("rho_loss-recipe.epochs=6-rate=0.29", "dense-epochs=4", -0.83),
+        ("ast-rate=0.5", "rho_loss-recipe.epochs=6-rate=0.29", 2.33),
     ]
     assert clean["rivals"][1]["interval"] == [0.9, 3.77]
-    assert "ast-rate=0.5 - rho_loss-rate=0.15: 2.33 [0.9, 3.77]" in capsys.readouterr().out
+    assert "ast-rate=0.5 - rho_loss-recipe.epochs=6-rate=0.29: 2.33 [0.9, 3.77]" in capsys.readouterr().out
     # What was read in one sitting stays in the next.
     script.save(kept, {})
     assert json.loads(kept.read_text()) == saved
