@@ -21,7 +21,8 @@ POINTS = 800
 LEGEND_WIDTH, LEGEND_MARK = 76, 7
 """Characters per line of a legend, and how many of them a marker takes."""
 COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
-MARKERS = "os^DvPX<>*hd"
+MARKERS = "os^DvPX*hdp"
+"""Markers of curves and arms. Triangles to the left and right are missing: they mark open ends of intervals."""
 TOP = 101.0
 """Upper end of an axis of accuracies, at most."""
 NAME = 40

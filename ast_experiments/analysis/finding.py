@@ -9,6 +9,9 @@ import numpy as np
 
 from ast_experiments.core.text import percent
 
+EQUAL_COST = 0.01
+"""Costs that differ by less, as a share, count as equal."""
+
 
 def run_finding(figures: Mapping[str, Any]) -> str:
     """Says what a finished run reached and saved, and what it cannot show; empty for any other run.
@@ -31,11 +34,15 @@ def run_finding(figures: Mapping[str, Any]) -> str:
     )
 
 
-def sweep_finding(accuracies: Mapping[str, Sequence[float]]) -> str:
+def sweep_finding(
+    accuracies: Mapping[str, Sequence[float]], costs: Mapping[str, Sequence[float]] | None = None, unit: str = ""
+) -> str:
     """Names the settings with the highest and the lowest mean accuracy; empty for fewer than two runs.
 
     Args:
         accuracies: Percent, one value per finished run, by the settings that the run has.
+        costs: Costs of the same runs; None if not known.
+        unit: Unit of the costs.
     """
     if sum(map(len, accuracies.values())) < 2:
         return ""
@@ -48,10 +55,19 @@ def sweep_finding(accuracies: Mapping[str, Sequence[float]]) -> str:
     found = []
     for end, name in (("Highest", highest), ("Lowest", lowest)):
         same = [other for other in means if accuracies[other] == accuracies[name]]
-        found.append(f"{end}: {' and '.join(same)}, {_mean(accuracies[name])}.")
+        dearest = end == "Highest" and same == [name] and _dearest(name, costs or {})
+        cost = f"; it also cost the most, in {unit}" if dearest else ""
+        found.append(f"{end}: {' and '.join(same)}, {_mean(accuracies[name])}{cost}.")
     if max(map(len, accuracies.values())) == 1:
         found.append("With one run each, small differences may be chance.")
     return " ".join(found)
+
+
+def _dearest(name: str, costs: Mapping[str, Sequence[float]]) -> bool:
+    """Returns whether a setting cost more than every other one, by more than `EQUAL_COST`."""
+    means = {each: float(np.mean(values)) for each, values in costs.items()}
+    others = [cost for each, cost in means.items() if each != name]
+    return bool(others) and name in means and means[name] > (1 + EQUAL_COST) * max(others)
 
 
 def _mean(values: Sequence[float]) -> str:

@@ -16,6 +16,7 @@ from ast_experiments.analysis.finding import sweep_finding
 from ast_experiments.analysis.page import REPORT
 from ast_experiments.analysis.report import summary
 from ast_experiments.config.naming import NOT_IN_NAMES
+from ast_experiments.runs.control_quality import settling_epoch
 from ast_experiments.runs.record import RunRecord, find_runs, read_run
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ _FIGURES = {
     "target": ("late target", ".4g"),
     "rms_error": ("RMS", ".4f"),
     "overshoot": ("over", ".1%"),
-    "settling_window": ("settled", "d"),
+    "settling_epoch": ("settled", ".1f"),
 }
-LEGEND = (
-    "saved: FLOPs, against training every row; late rate, late target: means over the last quarter; RMS: error of the "
-    "rate; over: overshoot; settled: log row from which the rate stays near its target"
+_CONTROL = ("rms_error", "overshoot", "settling_epoch")
+"""Figures that are shown only if the sweep varied a controller or a rate."""
+LEGEND = "saved: FLOPs, against training every row; late rate, late target: means over the last quarter"
+CONTROL_LEGEND = (
+    "RMS: error of the rate; over: overshoot; settled: epochs completed when the rate came to stay near its target"
 )
 
 
@@ -46,12 +49,15 @@ class LeaderboardRow:
         status: As in `RunRecord.status`.
         overrides: Values of the settings that differ between the runs.
         settling_window: Index of the controlled step row from which the rate stays in the band; None if never.
+        settling_epoch: Epochs completed at that row; None if never or not known.
         overshoot: As a share of the target.
         rms_error: RMS of epoch rate minus target, in units of rate.
         last_quarter_rate: Activation rate over the last quarter of the run.
         target: Mean target over the same quarter.
         final_accuracy: Percent.
         savings: Counted savings, as a share of the FLOPs of dense training; nominal if not counted.
+        flops: Of scoring, training and validation.
+        rows_trained: Rows trained.
         error: Error of a failed run; empty otherwise.
     """
 
@@ -59,12 +65,15 @@ class LeaderboardRow:
     status: str
     overrides: Mapping[str, str]
     settling_window: int | None = None
+    settling_epoch: float | None = None
     overshoot: float | None = None
     rms_error: float | None = None
     last_quarter_rate: float | None = None
     target: float | None = None
     final_accuracy: float | None = None
     savings: float | None = None
+    flops: float | None = None
+    rows_trained: float | None = None
     error: str = ""
 
 
@@ -95,23 +104,42 @@ def legend(rows: Sequence[LeaderboardRow]) -> str:
     """Returns the order of the rows and the meaning of the columns."""
     by_rate = bool(rows) and _by_rate(rows[0].overrides)
     order = "lowest error of the rate (RMS) first, then highest accuracy" if by_rate else "highest accuracy first"
-    return f"Order: {order}. {LEGEND}"
+    cost = "" if by_rate else ", whatever a run costs"
+    columns = f"{LEGEND}; {CONTROL_LEGEND}" if rows and _shows_control(rows[0]) else LEGEND
+    return f"Order: {order}{cost}. {columns}"
 
 
 def finding(rows: Sequence[LeaderboardRow]) -> str:
     """Returns the finding on accuracy as a sentence; empty if the rows are ordered by the error of the rate."""
     if not rows or _by_rate(rows[0].overrides):
         return ""
+    finished = [row for row in rows if row.status == "finished" and row.final_accuracy is not None]
     accuracies: dict[str, list[float]] = {}
-    for row in rows:
-        if row.status == "finished" and row.final_accuracy is not None:
-            accuracies.setdefault(setting(row), []).append(row.final_accuracy)
+    for row in finished:
+        accuracies.setdefault(setting(row), []).append(row.final_accuracy or 0.0)
+    for name, unit in (("flops", "FLOPs"), ("rows_trained", "rows trained")):
+        costs: dict[str, list[float]] = {}
+        for row in finished:
+            if (cost := getattr(row, name)) is not None:
+                costs.setdefault(setting(row), []).append(cost)
+        if sum(map(len, costs.values())) == len(finished):
+            return sweep_finding(accuracies, costs, unit)
     return sweep_finding(accuracies)
 
 
 def setting(row: LeaderboardRow) -> str:
     """Returns what distinguishes a run, apart from its seed, e.g. "rate 0.4"; keys are shortened to their last part."""
     return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in row.overrides.items() if key != "seed")
+
+
+def _shows_control(row: LeaderboardRow) -> bool:
+    """Returns whether a row shows how the rate was controlled: a controller, a rate or its schedule was varied."""
+    return any(key.startswith(("controller", "method.rate")) for key in row.overrides)
+
+
+def _shown_figures(row: LeaderboardRow | None) -> dict[str, tuple[str, str]]:
+    control = row is None or _shows_control(row)
+    return {name: look for name, look in _FIGURES.items() if control or name not in _CONTROL}
 
 
 def _by_rate(varied: Iterable[str]) -> bool:
@@ -164,9 +192,10 @@ def to_csv(rows: Sequence[LeaderboardRow]) -> str:
     """Formats the raw figures of the rows as CSV."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["run", "status", *(rows[0].overrides if rows else ()), *_FIGURES, "error"])
+    names = [*_FIGURES, "settling_window"]
+    writer.writerow(["run", "status", *(rows[0].overrides if rows else ()), *names, "error"])
     for row in rows:
-        figures = [getattr(row, name) for name in _FIGURES]
+        figures = [getattr(row, name) for name in names]
         writer.writerow([row.run, row.status, *row.overrides.values(), *figures, row.error])
     return file.getvalue()
 
@@ -176,12 +205,13 @@ def headings(rows: Sequence[LeaderboardRow]) -> list[str]:
     keys = list(rows[0].overrides) if rows else []
     ends = [key.rpartition(".")[2] for key in keys]
     varied = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
-    return [*(varied or ["run"]), *(heading for heading, _ in _FIGURES.values()), "status"]
+    figures = _shown_figures(rows[0] if rows else None)
+    return [*(varied or ["run"]), *(heading for heading, _ in figures.values()), "status"]
 
 
 def cells(row: LeaderboardRow) -> list[str]:
     """Formats one row; a run without varied settings is named by its path."""
-    figures = [_shown(getattr(row, name), form) for name, (_, form) in _FIGURES.items()]
+    figures = [_shown(getattr(row, name), form) for name, (_, form) in _shown_figures(row).items()]
     return [*(list(row.overrides.values()) or [row.run]), *figures, row.status]
 
 
@@ -200,6 +230,9 @@ def _row(record: RunRecord, name: str, overrides: Mapping[str, str]) -> Leaderbo
         "target": figures.get("last_quarter_target", figures.get("target")),
         "final_accuracy": figures.get("final_accuracy"),
         "savings": figures.get("compute_savings", figures.get("nominal_savings")),
+        "settling_epoch": settling_epoch(record.steps, control.get("settling_window")),
+        "flops": sum(filter(None, (figures.get("flops") or {}).values())) or None,
+        "rows_trained": figures.get("rows_trained"),
     }
     return LeaderboardRow(
         run=name,

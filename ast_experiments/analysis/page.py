@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 REPORT = "report.html"
+_UNITS = re.compile(r"(?<=\d) (?=[%±]|[kMGTPE]?(?:FLOPs|J|s|rows)\b)|(?<=±) (?=\d)")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -33,7 +35,13 @@ def render(template: str, *, paths: bool = False, **values: Any) -> str:
         lstrip_blocks=True,
         finalize=None if paths else _private,
     )
+    environment.filters["unbroken"] = unbroken
     return environment.get_template(template).render(**values)
+
+
+def unbroken(text: str | None) -> str | None:
+    """Keeps a figure, its unit and its ± on one line, by no-break spaces."""
+    return text and _UNITS.sub("\u00a0", text)
 
 
 def _private(value: Any) -> Any:

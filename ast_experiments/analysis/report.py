@@ -17,7 +17,7 @@ from ast_experiments.analysis.draw import svg
 from ast_experiments.analysis.finding import run_finding
 from ast_experiments.analysis.page import REPORT, embed, render
 from ast_experiments.analysis.samples import read_samples, sample_section
-from ast_experiments.core.files import write_atomic
+from ast_experiments.core.files import short_path, write_atomic
 from ast_experiments.core.privacy import without_places
 from ast_experiments.core.text import duration, joules
 from ast_experiments.runs.record import CONFIG, RunRecord, read_run
@@ -52,6 +52,7 @@ def render_report(record: RunRecord) -> str:
         subtitle=_subtitle(figures, record.directory),
         status=record.status,
         finding=run_finding(figures),
+        stopped=_stopped(figures, record.directory),
         error=figures.get("error"),
         notes=figures.get("notes") or (),
         cards=_cards(figures),
@@ -67,7 +68,11 @@ def render_report(record: RunRecord) -> str:
 def summary(record: RunRecord) -> dict[str, Any]:
     """Returns the result of a run; without one, the figures that its rows and its configuration give."""
     found: dict[str, Any] = {"status": record.status}
+    # A result says None of a controller or significance that the method does not use; the configuration names one.
+    unused = [key for key in ("controller", "significance") if record.result.get(key, "") is None]
     for key in ("dataset", "model", "method", "controller", "significance"):
+        if key in unused:
+            continue
         choice = record.config.get(key)
         name = choice.get("name") if isinstance(choice, Mapping) else choice
         if isinstance(name, str):
@@ -87,6 +92,16 @@ def run_title(figures: Mapping[str, Any], directory: Path) -> str:
 def _subtitle(figures: Mapping[str, Any], directory: Path) -> str:
     facts = [f"{key} {figures[key]}" for key in ("controller", "significance", "seed") if key in figures]
     return " · ".join([*facts, directory.resolve().name])
+
+
+def _stopped(figures: Mapping[str, Any], directory: Path) -> str:
+    """Says why an interrupted run has stopped and how to resume it; empty for any other run."""
+    if figures["status"] != "interrupted":
+        return ""
+    why = str(figures.get("error") or "interrupted").rstrip(": .")
+    line = f"{why[:1].upper()}{why[1:]}."
+    # A loop of your own resumes by its own means.
+    return line if figures.get("recipe") == "own" else f"{line} Resume: ast-resume {short_path(directory)}"
 
 
 def _from_rows(epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ast_experiments.analysis.draw import COLORS, INKS, MARKERS, chart, legend, 
 from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.runs import MEASURED, Run
 from ast_experiments.comparison.stats import Floats
-from ast_experiments.comparison.tables import Table
+from ast_experiments.comparison.tables import Table, counted
 from ast_experiments.comparison.verdicts import ArmResult
 from ast_experiments.comparison.wording import number, savings_cells, signed, spread
 from ast_experiments.runs.record import read_run
@@ -40,7 +40,8 @@ def side_by_side(comparisons: Sequence[Comparison]) -> Table:
         for comparison, each in _of(comparisons, method)
     ]
     headings = ["arm", "data set", "verdict", "dense, %", "accuracy, %", "points above dense", "rate"]
-    return Table("Data sets side by side", [*headings, "nominal", "rows skipped", "FLOPs", "measured"], rows)
+    notes = counted(each for comparison in comparisons for each in comparison.results)
+    return Table("Data sets side by side", [*headings, "nominal", "rows skipped", "FLOPs", "measured"], rows, notes)
 
 
 def methods(comparisons: Sequence[Comparison]) -> list[str]:

@@ -84,8 +84,8 @@ def _charts(comparison: Comparison) -> tuple[list[Chart], list[Chart]]:
     """Returns the charts that carry the findings, and the others."""
     rules = comparison.rules
     caption = (
-        "Means and 95 % intervals, with the band of the uniform line. Small dots: seeds. Hollow: baselines. "
-        "Numbers: as in the table."
+        "Means and 95 % intervals, with the band of the uniform line. The band jumps where another baseline becomes "
+        "the best. Small dots: seeds. Hollow: baselines. Numbers: as in the table."
     )
     drawn = [(f"Accuracy against {AXES[axis][0]}", caption, accuracy_chart(comparison, axis))
              for axis in dict.fromkeys([rules.x, *comparison.axes])]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ast_experiments.comparison.arms import ArmRuns
@@ -14,6 +14,7 @@ from ast_experiments.comparison.stats import CONFIDENCE
 from ast_experiments.comparison.verdicts import ArmResult
 from ast_experiments.comparison.wording import (
     findings,
+    meanings,
     number,
     remarks,
     saved,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 GAP = 2
 """Characters between two columns on a terminal: the box draws one of them, the padding the others."""
 
+COUNTED = "FLOPs: counted (validation included)"
 STYLES = {"wins": "green", "loses": "red", "baseline": "dim"}
 
 
@@ -39,11 +41,18 @@ class Table(NamedTuple):
         title: Title.
         headings: Column headings.
         rows: One text per column.
+        notes: Notes on the columns.
     """
 
     title: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    @property
+    def footnotes(self) -> list[str]:
+        """Lines that explain the columns, and the marks that occur in cells."""
+        return [*self.notes, *filter(None, [meanings(text for row in self.rows for text in row)])]
 
 
 def tables(comparison: Comparison) -> list[Table]:
@@ -65,7 +74,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Prints a table."""
+    """Prints a table and its footnotes."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table as Rich
@@ -76,6 +85,8 @@ def print_table(table: Table, console: Console) -> None:
     for row in table.rows:
         drawn.add_row(*map(escape, row), style=next((STYLES[text] for text in row if text in STYLES), None))
     console.print(drawn)
+    for line in table.footnotes:
+        print_line(line, console)
 
 
 def _widths(table: Table, room: int) -> list[int]:
@@ -111,7 +122,8 @@ def _verdicts(comparison: Comparison) -> Table:
         for each in comparison.results
     ]
     headings = ["#", "arm", "verdict", "points above uniform", f"{axis_name(x)} saved at equal accuracy"]
-    return Table(f"Verdicts at equal {axis_name(x)}", [*headings, "accuracy, %", name, "seeds"], rows)
+    notes = [COUNTED] if x == "flops" else []
+    return Table(f"Verdicts at equal {axis_name(x)}", [*headings, "accuracy, %", name, "seeds"], rows, notes)
 
 
 def _savings(comparison: Comparison) -> Table:
@@ -128,7 +140,7 @@ def _savings(comparison: Comparison) -> Table:
     ]
     kinds = ["nominal", "rows skipped", "FLOPs", "measured"]
     headings = ["#", "arm", "rate", *kinds, "points above dense", f"equal to dense, ± {comparison.rules.margin:g}"]
-    return Table("Savings against dense training, three kinds", headings, rows)
+    return Table("Savings against dense training, three kinds", headings, rows, counted(comparison.results))
 
 
 def _to_accuracy(comparison: Comparison) -> Table:
@@ -154,6 +166,12 @@ def _criteria(comparison: Comparison) -> Table:
         headings.append("prediction")
         rows = [[*row, _predicted(met)] for row, met in zip(rows, comparison.criteria, strict=True)]
     return Table("AST's published criteria (CIFAR-10; rows skipped, not energy)", headings, rows)
+
+
+def counted(results: Iterable[ArmResult]) -> list[str]:
+    """Returns a note on the column of FLOPs saved against dense training; none if no arm has such a saving."""
+    known = any(each.vs_dense and each.vs_dense.compute.saving for each in results)
+    return [f"{COUNTED}; the page of a run leaves validation out"] if known else []
 
 
 def _names(arm: ArmRuns) -> list[str]:

@@ -14,6 +14,15 @@ from ast_experiments.comparison.verdicts import ArmResult, PairedSaving, Rules
 NOT_SIGNIFICANT = "no significant saving"
 MARK = "n.s."
 """Short form of `NOT_SIGNIFICANT` for table cells."""
+OPEN = "open"
+"""Stands for an end of an interval beyond the range of the baselines."""
+UNKNOWN = "not determined"
+"""Stands for a saving of which both ends are open."""
+MEANINGS = {
+    OPEN: "an end beyond the range of the baselines",
+    MARK: "not significant, the interval contains 0",
+    UNKNOWN: "both ends beyond the range of the baselines",
+}
 
 ALL = 1 - 1e-9
 """Upper limit of a saving: nothing saves more than everything."""
@@ -45,7 +54,7 @@ def signed(found: Interval | None) -> str:
 
 
 def saved(found: Interval | None) -> str:
-    """Formats a saving with its interval and marks it if not significant; "open" ends exceed the baselines."""
+    """Formats a saving with its interval, and marks it if it is not significant; `MEANINGS` explains the marks."""
     if found is None or not found.n:
         return ""
     low, high = math.isfinite(found.low), found.high < 1
@@ -58,8 +67,16 @@ def saved(found: Interval | None) -> str:
         return bounds if low else "outside the range of the baselines"
     if math.isnan(found.low):
         return percent(found.mean)
-    ends = f"{100 * found.low:.1f}" if low else "open", f"{100 * found.high:.1f}" if high else "open"
-    return f"{percent(found.mean)} [{', '.join(ends)}]" + ("" if found.significant else f" {MARK}")
+    ends = f"{100 * found.low:.1f}" if low else OPEN, f"{100 * found.high:.1f}" if high else OPEN
+    text = f"{percent(found.mean)} [{', '.join(ends)}]" + ("" if found.significant else f" {MARK}")
+    return text if low or high else UNKNOWN
+
+
+def meanings(cells: Iterable[str]) -> str:
+    """Explains the marks that occur in cells, as `saved` formats them, in one line; empty if none occurs."""
+    text = "\n".join(cells)
+    found = {OPEN: f"[{OPEN}, " in text or f", {OPEN}]" in text, MARK: f"] {MARK}" in text, UNKNOWN: UNKNOWN in text}
+    return "; ".join(f"{mark}: {MEANINGS[mark]}" for mark, occurs in found.items() if occurs)
 
 
 def paired(pair: PairedSaving) -> str:

@@ -126,6 +126,14 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(file.fileno())
 
 
+def short_path(path: Any) -> Any:
+    """Returns a path relative to the working directory, if it lies below; anything else as it is."""
+    try:
+        return Path(path).relative_to(Path.cwd())
+    except (TypeError, ValueError):
+        return path
+
+
 def write_json(path: Path, value: Any) -> Path:
     """Writes a value as indented JSON, atomically. Values that JSON does not know become strings."""
     return write_atomic(path, json.dumps(value, indent=2, default=str) + "\n")

@@ -157,15 +157,24 @@ def controlled_epochs(steps: Rows, epochs: Rows) -> list[Mapping[str, Any]]:
     return found
 
 
+def settling_epoch(steps: Rows, window: float | None) -> float | None:
+    """Returns the epochs completed at the settling window; None if it is None or the rows do not tell."""
+    held = [row for row in steps if _controlled(row)]
+    return held[int(window)].get("epoch") if window is not None and 0 <= window < len(held) else None
+
+
 def _signals(steps: Rows) -> tuple[Floats, Floats, Floats]:
     """Returns rate, target and offered rows of the controlled step rows."""
     offered = np.diff(np.array([0, *(row["samples_offered"] for row in steps)], dtype=np.float64))
-    needed = ("control/threshold", "control/activation_rate", "control/target")
-    held = np.array([all(key in row for key in needed) for row in steps], dtype=bool)
+    held = np.array([_controlled(row) for row in steps], dtype=bool)
     rows = [row for row, ours in zip(steps, held, strict=True) if ours]
     rate = np.array([row["control/activation_rate"] for row in rows], dtype=np.float64)
     target = np.array([row["control/target"] for row in rows], dtype=np.float64)
     return rate, target, offered[held]
+
+
+def _controlled(row: Mapping[str, Any]) -> bool:
+    return all(key in row for key in ("control/threshold", "control/activation_rate", "control/target"))
 
 
 def _inside(smoothed: ArrayLike, target: ArrayLike, band: float) -> NDArray[np.bool_]:

@@ -69,14 +69,6 @@ def save_config(config: Config, folder: Path) -> None:
     write_atomic(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config))))
 
 
-def short_path(path: Any) -> Any:
-    """Returns a path relative to the working directory, if it lies below; anything else as it is."""
-    try:
-        return Path(path).relative_to(Path.cwd())
-    except (TypeError, ValueError):
-        return path
-
-
 def now() -> str:
     """Returns the current time in ISO format."""
     return datetime.now(UTC).isoformat(timespec="seconds")

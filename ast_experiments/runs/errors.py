@@ -8,7 +8,7 @@ from pathlib import Path
 from ast_experiments.config.schema import Config
 from ast_experiments.core import distributed
 from ast_experiments.core.errors import EvalOutOfMemory, LostProcess, OutOfMemory, UserError
-from ast_experiments.runs.directory import short_path
+from ast_experiments.core.files import short_path
 from ast_experiments.selection.build import build_method
 from ast_experiments.training.hardware import out_of_memory
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from ast_experiments.config.schema import Config
 from ast_experiments.core import process
 from ast_experiments.core.errors import Interrupted, LostProcess, UserError
-from ast_experiments.runs.directory import save_config, short_path
+from ast_experiments.core.files import short_path
+from ast_experiments.runs.directory import save_config
 from ast_experiments.training.stop import Stop
 
 POLL_S = 0.1

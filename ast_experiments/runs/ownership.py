@@ -7,10 +7,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ast_experiments.core.errors import UserError
-from ast_experiments.core.files import remove_parts
+from ast_experiments.core.files import remove_parts, short_path
 from ast_experiments.core.owner import owned
 from ast_experiments.core.process import launched
-from ast_experiments.runs.directory import short_path
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from ast_experiments.config.schema import Config
 from ast_experiments.core import distributed
 from ast_experiments.core.errors import Interrupted, LostProcess, OutOfMemory
+from ast_experiments.core.files import short_path
 from ast_experiments.runs import result as results
 from ast_experiments.runs.control_quality import control_quality
-from ast_experiments.runs.directory import RunDirectory, now, short_path
+from ast_experiments.runs.directory import RunDirectory, now
 from ast_experiments.runs.neighbours import Neighbours, neighbours
 from ast_experiments.runs.record import read_result, read_run
 from ast_experiments.tracking.wandb import agent_run_id

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ast_experiments.config.schema import Config
+from ast_experiments.core.files import short_path
 from ast_experiments.core.privacy import without_places
 from ast_experiments.runs import result as results
-from ast_experiments.runs.directory import short_path
 from ast_experiments.runs.record import GALLERY
 from ast_experiments.selection.build import budget_of, build_rate_schedule
 from ast_experiments.tracking import Trackers

@@ -52,3 +52,16 @@ def test_of_a_run(changes: dict[str, object], begin: str) -> None:
 )
 def test_of_a_sweep(accuracies: dict[str, list[float]], said: str) -> None:
     assert sweep_finding(accuracies) == said
+
+
+@pytest.mark.parametrize(
+    ("costs", "said"),
+    [
+        ({"rate 0.2": [20.0, 22.0], "rate 0.4": [42.0, 40.0]}, "; it also cost the most, in FLOPs. Lowest"),
+        ({"rate 0.2": [41.0], "rate 0.4": [41.1]}, "90.00 % accuracy. Lowest"),  # the same, but for chance
+        ({"rate 0.2": [50.0], "rate 0.4": [41.0]}, "90.00 % accuracy. Lowest"),
+        ({}, "90.00 % accuracy. Lowest"),
+    ],
+)
+def test_the_most_accurate_setting_may_be_the_dearest(costs: dict[str, list[float]], said: str) -> None:
+    assert said in sweep_finding({"rate 0.2": [80.0], "rate 0.4": [90.0]}, costs, "FLOPs")

@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ast_experiments.analysis.leaderboard import leaderboard, parse_overrides, print_leaderboard, to_csv, varied_keys
+from ast_experiments.analysis.leaderboard import (
+    cells,
+    finding,
+    headings,
+    leaderboard,
+    legend,
+    parse_overrides,
+    print_leaderboard,
+    to_csv,
+    varied_keys,
+)
 
 CONFIG = "method: {{name: ast}}\ncontroller: {{name: pi, kp: {kp}}}\n"
 
@@ -85,6 +95,21 @@ def test_the_most_accurate_leads_where_controllers_are_equal(tmp_path: Path, run
         changes = {"overrides": [f"seed={seed}"], "final_accuracy": accuracy, "status": status}
         run_in(tmp_path / str(seed), [], result(0.1, 0.02 + seed) | changes)
     assert [row.run for row in leaderboard(tmp_path)] == ["1", "0", "2"]
+
+
+def test_control_is_shown_where_it_was_varied(tmp_path: Path, run_in: Callable[..., Path]) -> None:
+    control = dict.fromkeys(("control/threshold", "control/activation_rate", "control/target"), 0.5)
+    steps = [{"kind": "step", "step": i, "samples_offered": i, "epoch": i / 4} for i in range(1, 10)]
+    steps = [row | (control if row["step"] > 2 else {}) for row in steps]
+    for key, shown in (("method.rate", True), ("controller.kp", True), ("recipe.lr", False)):
+        for value, flops in ((0.1, 1e9), (0.2, 2e9)):
+            changes = {"overrides": [f"{key}={value}"], "flops": {"train": flops, "val": None}, "final_accuracy": value}
+            run_in(tmp_path / key / str(value), steps, result(0.1, 0.02) | changes)
+        rows = leaderboard(tmp_path / key)
+        assert [row.settling_epoch for row in rows] == [1.75, 1.75]  # the fifth row under control is the seventh
+        assert ("settled" in headings(rows)) == ("settled: epochs" in legend(rows)) == shown
+        assert len(headings(rows)) == len(cells(rows[0]))
+        assert ("cost the most, in FLOPs" in finding(rows)) == (key != "controller.kp")
 
 
 def test_one_run_and_none(tmp_path: Path, run_in: Callable[..., Path]) -> None:

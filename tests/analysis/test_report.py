@@ -64,8 +64,11 @@ def test_finished(tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in
 
 
 def test_dense(tmp_path: Path, dense_rows: Rows, result_of: Make, run_in: Make) -> None:
-    result = result_of(dense_rows, method="dense", controller="none")
+    result = result_of(dense_rows, method="dense", controller=None, significance=None)
     html = page(run_in(tmp_path, dense_rows, result))
+    subtitle = html[html.index('<p class="sub quiet">') :].partition("</p>")[0]
+    assert "seed 0" in subtitle
+    assert "controller" not in subtitle, "dense uses none, though the configuration names one"
     assert charts(html) == ["Validation accuracy", "Loss", "Rows", "Time"]
     assert "settled" not in html
 
@@ -73,13 +76,20 @@ def test_dense(tmp_path: Path, dense_rows: Rows, result_of: Make, run_in: Make) 
 @pytest.mark.parametrize("status", ["failed", "interrupted", None])
 def test_cut_short(status: str | None, tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make) -> None:
     rows = controlled_rows[:150]
-    changes = {"error": "RuntimeError: out of memory"} if status == "failed" else {}
+    errors = {"failed": "RuntimeError: out of memory", "interrupted": "stopped by SIGTERM"}
+    changes = {"error": errors[status]} if status in errors else {}
     html = page(run_in(tmp_path, rows, status and result_of(rows, status, **changes)))
     assert f'class="badge {status or "unfinished"}"' in html
     assert ("The run failed" in html) == ("out of memory" in html) == (status == "failed")
+    assert (f"Stopped by SIGTERM. Resume: ast-resume {tmp_path}" in html) == (status == "interrupted")
     assert "ast on cifar10" in html
     assert "Threshold" in charts(html)
     assert re.search(r"<div>accuracy</div><strong>\d\d\.\d\d %", html)
+
+
+def test_a_loop_of_your_own_resumes_by_its_own_means(tmp_path: Path, run_in: Make) -> None:
+    html = page(run_in(tmp_path, [], {"status": "interrupted", "error": "KeyboardInterrupt: ", "recipe": "own"}))
+    assert '<div class="box">KeyboardInterrupt.</div>' in html
 
 
 @pytest.mark.parametrize("result", [None, {"status": "failed", "error": "ValueError: no data"}, {}])

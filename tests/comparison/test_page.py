@@ -52,6 +52,9 @@ def test_metered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert finding.partition("<p>")[2].partition("</p>")[0] in printed
     assert not re.search(r'(?:src|href)="(?!#|data:)', html.replace("xlink:href", "href")), "self-contained"
     assert "study<b>" not in html
+    assert "FLOPs: counted (validation included); the page of a run leaves validation out" in html
+    assert "60.0\u00a0% [60.0, 60.0]" in html
+    assert "open: " not in printed, "no interval is open"
     titles = re.findall(r"<figcaption>([^<]*)<", html)
     assert titles == [
         "Accuracy against energy",

@@ -17,7 +17,7 @@ from ast_experiments.comparison.stats import (
     pareto,
     saving_at_equal_accuracy,
 )
-from ast_experiments.comparison.wording import saved
+from ast_experiments.comparison.wording import meanings, saved
 
 T2 = 0.95 / sqrt((1 - 0.95**2) / 2)  # 97.5 % point of t with 2 degrees: 4.3027
 NOISE = np.array([0.1, 0.0, -0.1])
@@ -138,3 +138,19 @@ def test_a_saving_outside_the_baselines_says_so() -> None:
     assert saved(Interval(nan, nan, 0.53, 5)) == "at most 53.0 %, below all baselines"
     assert saved(Interval(nan, 0.27, inf, 5)) == "at least 27.0 %, above all baselines"
     assert saved(Interval(nan, nan, nan, 5)) == "outside the range of the baselines"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text", "explained"),
+    [
+        (0.27, 0.31, "29.0 % [27.0, 31.0]", []),
+        (0.27, 1.0, "29.0 % [27.0, open]", ["open"]),
+        (-0.1, 0.5, "29.0 % [-10.0, 50.0] n.s.", ["n.s."]),
+        (-inf, 0.5, "29.0 % [open, 50.0] n.s.", ["open", "n.s."]),
+        (-inf, 1.0, "not determined", ["not determined"]),
+    ],
+)
+def test_marks_of_a_saving_are_explained(low: float, high: float, text: str, explained: list[str]) -> None:
+    assert saved(Interval(0.29, low, high, 5)) == text
+    lines = meanings(["ast scores=[open]", text]).split("; ")
+    assert [line.partition(":")[0] for line in lines if line] == explained
