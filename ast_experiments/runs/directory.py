@@ -10,7 +10,7 @@ from typing import Any
 
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import UserError
-from ast_experiments.core.files import write_atomic
+from ast_experiments.core.files import short_path, write_atomic
 from ast_experiments.runs import result as results
 from ast_experiments.runs.identity import config_hash
 from ast_experiments.runs.record import read_result
