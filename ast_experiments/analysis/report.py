@@ -21,7 +21,7 @@ from ast_experiments.core.files import short_path, write_atomic
 from ast_experiments.core.privacy import without_places
 from ast_experiments.core.text import duration, joules
 from ast_experiments.runs.record import CONFIG, RunRecord, read_run
-from ast_experiments.tracking.summary import result_facts, row_energy
+from ast_experiments.tracking.summary import result_facts, row_energy, shared_text
 
 
 def write_report(run_dir: str | os.PathLike[str]) -> Path:
@@ -153,11 +153,12 @@ def _cards(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     seconds = figures.get("seconds") or {}
     if seconds:
         whole, setup = sum(seconds.values()), seconds.get("setup", 0.0)
+        parts = f"{duration(seconds.get('train', 0.0))} in training; set-up {duration(setup)} more"
         cards.append(
             (
                 "time",
                 duration(whole - setup),
-                f"{duration(seconds.get('train', 0.0))} in training; set-up {duration(setup)} more",
+                "; ".join(filter(None, (parts, shared_text(figures)))),
             )
         )
     if not cards:

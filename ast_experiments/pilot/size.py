@@ -13,6 +13,12 @@ SCORED = 4000
 LEAST_SCORED, LEAST_STEPS = 100, 8
 """With fewer rows to score or training steps, a pilot tells nothing."""
 
+PART = 5
+"""At most one row in this many is scored."""
+
+LEAST_ROWS = PART * LEAST_SCORED
+"""With fewer training rows, no run has a pilot."""
+
 
 class Size(NamedTuple):
     """Rows of a pilot.
@@ -46,7 +52,7 @@ def size_of(rows: int, epochs: float, batch_size: int, share: float = SHARE) -> 
         The rows; None if they are too few to tell anything.
     """
     most = int(share * rows * epochs)
-    scored = min(SCORED, rows // 5, most // 5)
+    scored = min(SCORED, rows // PART, most // PART)
     visits = most - scored
     if scored < LEAST_SCORED or visits < LEAST_STEPS * batch_size:
         return None

@@ -7,10 +7,15 @@ from typing import NamedTuple
 
 from ast_experiments.core.text import duration, percent
 from ast_experiments.data.repeats import Repeats
+from ast_experiments.pilot.advice import Advice
 from ast_experiments.pilot.cases import Case
 from ast_experiments.pilot.diagnosis import Diagnosis
 from ast_experiments.pilot.rule import LONG, Verdict
+from ast_experiments.pilot.size import LEAST_ROWS
 from ast_experiments.selection.suspects import MIN_CLASSES
+
+BALANCED = 1.1
+"""Rows of the largest class, as a multiple of those of the smallest, below which classes are called balanced."""
 
 
 class Line(NamedTuple):
@@ -28,8 +33,7 @@ class Line(NamedTuple):
 def findings(found: Diagnosis) -> Iterator[Line]:
     """Yields what the data and the pilot tell."""
     signs = found.signs
-    present = found.counts[found.counts > 0]
-    yield Line("rare classes", f"1:{signs.imbalance:.3g} ({present.min():,} to {present.max():,} rows in a class)")
+    yield Line("rare classes", _rare(found))
     yield Line("repeated rows", _repeated(signs.repeats, found.rows))
     yield Line("pilot", _pilot(found))
     if found.pilot is None or signs.accuracy is None or signs.learned is None:
@@ -37,6 +41,13 @@ def findings(found: Diagnosis) -> Iterator[Line]:
     right = f"{percent(signs.accuracy)} of the held-out rows are predicted"
     yield Line("learned", f"{percent(signs.learned)} of the samples; {right}")
     yield Line("wrong labels", _wrong(found))
+
+
+def _rare(found: Diagnosis) -> str:
+    present, imbalance = found.counts[found.counts > 0], found.signs.imbalance
+    low, high = present.min(), present.max()
+    rows = f"{low:,} rows in each" if low == high else f"{low:,} to {high:,} rows in a class"
+    return f"{'classes are balanced' if imbalance < BALANCED else f'1:{imbalance:.3g}'} ({rows})"
 
 
 def _repeated(repeats: Repeats, rows: int) -> str:
@@ -49,8 +60,10 @@ def _repeated(repeats: Repeats, rows: int) -> str:
 def _pilot(found: Diagnosis) -> str:
     pilot = found.pilot
     if pilot is None:
+        if found.rows < LEAST_ROWS:
+            return f"not run; it needs at least {LEAST_ROWS} training images, and there are {found.rows}"
         epochs = "1 epoch" if found.epochs == 1 else f"{found.epochs} epochs"
-        return f"not trained: its share of {epochs} of {found.rows:,} rows is too short to tell anything"
+        return f"not run; its share of {epochs} of {found.rows:,} rows is too short to tell anything"
     size = pilot.size
     times = "once" if size.passes == 1 else f"{size.passes} times"
     unit = "FLOPs" if pilot.counted else "rows"
@@ -69,29 +82,42 @@ def _wrong(found: Diagnosis) -> str:
     return f"{percent(noise.share)} [{100 * noise.low:.1f}, {100 * noise.high:.1f}]"
 
 
-def answer(verdict: Verdict, found: Diagnosis, cases: Mapping[str, Case], command: str) -> Iterator[str]:
+def answer(verdict: Verdict, found: Diagnosis, cases: Mapping[str, Case], advice: Advice) -> Iterator[str]:
     """Yields the lines of the answer.
 
     Args:
         verdict: The answer.
         found: The signs and the pilot.
         cases: The measured cases.
-        command: What to type.
+        advice: What to type.
     """
     case = cases.get(verdict.case or "")
+    unknown, behind = verdict.sign == "unknown", "" if case is None else f" ({_number_of_cases(case, cases)})"
     if verdict.pays:
-        yield "Choosing samples should pay here."
-    elif verdict.sign == "unknown":
-        yield "The pilot cannot tell. Nothing says that choosing samples will pay here, so do not bother."
+        yield f"Choosing samples should pay here{behind}."
+    elif unknown:
+        few = f"{found.rows} training images are too few" if found.rows < LEAST_ROWS else "the run is too short"
+        yield f"No prediction: {few} for a pilot. Start with dense training; a study measures."
     else:
-        yield "Do not bother: choosing samples will not pay here."
+        yield f"Not recommended: choosing samples will not pay here{behind}."
     if verdict.why:
         yield f"  why       {verdict.why}"
     if case is not None:
         yield f"  measured  {case}"
     if verdict.pays and case is not None:
         yield f"  gain      {_expected(case, found)}"
-    yield f"  type      {command}"
+    yield f"  type      {advice.command}"
+    if advice.epochs:
+        yield f"  epochs    {advice.epochs}"
+    if unknown:
+        yield f"  study     {advice.study}"
+
+
+def _number_of_cases(case: Case, cases: Mapping[str, Case]) -> str:
+    """Returns how many cases were measured of a kind: their names differ in the number at the end."""
+    kind = case.name.rstrip("0123456789")
+    count = sum(name.rstrip("0123456789") == kind for name in cases)
+    return "one measured case" if count == 1 else f"{count} measured cases"
 
 
 def _expected(case: Case, found: Diagnosis) -> str:

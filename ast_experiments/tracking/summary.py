@@ -37,7 +37,7 @@ def result_facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("nominal savings", _nominal(result)),
         ("compute savings", _compute(result)),
         ("budget", _budget(result.get("budget") or {})),
-        ("seconds by phase", _phases(result.get("seconds") or {})),
+        ("seconds by phase", _phases(result)),
         ("energy", energy_text(result)),
         ("joules by phase", _joules_by_phase(result.get("energy") or {})),
         ("carbon", _carbon((result.get("energy") or {}).get("carbon") or {})),
@@ -64,6 +64,12 @@ def energy_text(figures: Mapping[str, Any]) -> str:
     if not parts:
         return _with_notes(NOT_MEASURED, [energy.get("why_not")])
     return ", ".join(parts)
+
+
+def shared_text(result: Mapping[str, Any]) -> str:
+    """Says what other runs used meanwhile, so that the times are longer; empty if nothing was noticed."""
+    shared = result.get("shared")
+    return f"{' and '.join(map(str, shared))} shared with other runs" if shared and isinstance(shared, list) else ""
 
 
 def _status(result: Mapping[str, Any]) -> str:
@@ -133,8 +139,10 @@ def _budget(budget: Mapping[str, Any]) -> str:
     return f"{100 * budget['of']:.1f} % of {budget['amount']:,.6g} {budget['kind']} spent" if budget else ""
 
 
-def _phases(seconds: Mapping[str, Any]) -> str:
-    return ", ".join(f"{phase} {duration(each)}" for phase, each in seconds.items() if each)
+def _phases(result: Mapping[str, Any]) -> str:
+    seconds = result.get("seconds") or {}
+    text = ", ".join(f"{phase} {duration(each)}" for phase, each in seconds.items() if each)
+    return "; ".join(filter(None, (text, shared_text(result)))) if text else ""
 
 
 def _percent(value: float | None) -> str:

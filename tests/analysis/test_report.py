@@ -127,6 +127,16 @@ def test_measured_energy_is_shown(
     assert "not measured" not in html
 
 
+def test_a_shared_machine_stands_beside_the_time(
+    tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make
+) -> None:
+    result = result_of(controlled_rows, shared=["cores"])
+    assert re.search(
+        r"<div>time</div>.*\n?.*set-up [^<]*; cores shared with other runs</div>",
+        page(run_in(tmp_path, controlled_rows, result)),
+    )
+
+
 def test_why_nothing_was_measured(tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make) -> None:
     energy = {"source": None, "cpu_source": None, "why_not": "CPU: rapl: no counters"}
     html = page(run_in(tmp_path, controlled_rows, result_of(controlled_rows, energy=energy)))

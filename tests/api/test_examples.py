@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,14 @@ def test_six_changed_lines() -> None:
     without, with_it = body("plain_loop.py", end), body("plain_pytorch.py", end)
     changed = [line for line in difflib.ndiff(without, with_it) if line.startswith("+ ")]
     assert len(changed) <= 6, changed
+
+
+def test_the_loop_of_the_readme_runs_as_it_is() -> None:
+    text = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["selection"].metrics()["rows/trained"] > 0
 
 
 @pytest.mark.slow

@@ -10,7 +10,9 @@ import pytest
 
 from ast_experiments.cli.doctor import command as doctor
 from ast_experiments.cli.doctor import machine as doctor_machine
+from ast_experiments.cli.doctor.data import data_findings
 from ast_experiments.cli.doctor.machine import advice, device_findings, supports, time_findings
+from ast_experiments.cli.doctor.sizes import describe_enlarged
 from ast_experiments.config.compose import load_config
 from ast_experiments.data.encoded.classes import read_list
 
@@ -137,9 +139,41 @@ def test_small_images_and_a_wrong_setting(monkeypatch, capsys):
     ],
 )
 def test_the_estimate_says_what_it_counts(overrides, end, monkeypatch):
-    monkeypatch.setattr(doctor_machine, "PROBE_S", 0.02)
-    *_, last = time_findings(load_config([*overrides, "hardware.device=cpu"]))
+    monkeypatch.setattr(doctor_machine, "PROBE_S", 0)
+    first, last = time_findings(load_config([*overrides, "hardware.device=cpu"]))
+    assert first.text.endswith("timed over 1 batch")
     assert last.text.endswith(end)
+
+
+TIMM = ("model=timm", "model.arch=resnet18")
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "model", "line"),
+    [
+        (48, 224, (), "48 px (median shorter side), enlarged to 224 px; type dataset.size=48 to save time"),
+        (50.5, 224, TIMM, "50 px (median shorter side), enlarged to 224 px; type dataset.size=48 to save time"),
+        (20, 224, (), "20 px (median shorter side), enlarged to 224 px; type dataset.size=32 to save time"),
+        (20, 32, (), "20 px (median shorter side), enlarged to 32 px"),
+        (48, 224, (*TIMM, "model.pretrained=true"), "48 px (median shorter side), enlarged to 224 px"),
+        (168, 224, (), ""),
+        (500, 224, (), ""),
+    ],
+)
+def test_small_images_need_no_large_network_input(side, size, model, line):
+    assert describe_enlarged(side, size, load_config(model).model, classes=3) == line
+
+
+def test_the_proposed_size_is_one_that_the_network_takes():
+    model = load_config(["model=timm", "model.arch=vit_tiny_patch16_224"]).model
+    assert "dataset.size=48 " in describe_enlarged(40, 224, model, classes=3)
+
+
+def test_enlarged_images_are_noted(tmp_path):
+    tools.folders(tmp_path, tools.samples())
+    found = list(data_findings(load_config(["dataset=folder", f"dataset.root={tmp_path}"]), quick=False))
+    line = "42 px (median shorter side), enlarged to 224 px; type dataset.size=40 to save time"
+    assert ("note", "images", line) in found
 
 
 def test_many_findings_are_cut_short(tmp_path, monkeypatch, capsys):
@@ -219,14 +253,18 @@ def test_the_pilot_ends_with_a_verdict_and_a_command(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     code, lines = run(monkeypatch, capsys, "pilot=true", "hardware=cpu", "recipe.epochs=8")
     assert code == 0
-    assert "Do not bother: choosing samples will not pay here." in lines
+    assert "Not recommended: choosing samples will not pay here." in lines
     assert any(line.startswith("  why       ") for line in lines)
-    assert lines[-1] == "  type      ast-train hardware=cpu method=dense recipe.epochs=3"
+    assert any(line.startswith("note   rare classes: classes are balanced (140 to 147 rows") for line in lines)
+    assert lines[-2:] == [
+        "  type      ast-train hardware=cpu method=dense recipe.epochs=3",
+        "  epochs    8 planned epochs of ast at a mean rate of 0.4 cost as much as 3 dense",
+    ]
     assert not any(line.startswith("note   time") for line in lines)
     assert list(tmp_path.iterdir()) == []
     code, lines = run(monkeypatch, capsys, "pilot=0.01", "hardware=cpu", "dataset.imbalance=30", "recipe.batch_size=16")
-    assert any("not trained" in line for line in lines)
-    assert "Choosing samples should pay here." in lines
+    assert any(line.startswith("note   pilot: not run; it needs at least 500 training images") for line in lines)
+    assert "Choosing samples should pay here (one measured case)." in lines
     assert any(line.startswith("  measured  CIFAR-10 with the rarest class 1:50: ") for line in lines)
     assert lines[-1] == "  type      ast-train hardware=cpu dataset.imbalance=30 recipe.batch_size=16"
 
@@ -234,4 +272,4 @@ def test_the_pilot_ends_with_a_verdict_and_a_command(tmp_path, monkeypatch, caps
 def test_no_pilot_where_something_is_wrong(monkeypatch, capsys):
     code, lines = run(monkeypatch, capsys, "pilot=true", "dataset=folder", "dataset.root=/nowhere")
     assert code == 1
-    assert lines[-1] == "note   pilot: not trained, because something is wrong"
+    assert lines[-1] == "note   pilot: not run, because something is wrong"

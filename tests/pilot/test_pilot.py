@@ -9,9 +9,10 @@ from PIL import Image
 from ast_experiments.config.compose import load_config
 from ast_experiments.core.errors import DataError, Interrupted
 from ast_experiments.pilot import train
+from ast_experiments.pilot.advice import Advice
 from ast_experiments.pilot.diagnosis import diagnose
 from ast_experiments.pilot.rule import judge
-from ast_experiments.pilot.words import findings
+from ast_experiments.pilot.words import answer, findings
 from ast_experiments.runs.build import build_dataset
 
 CPU = ["hardware=cpu", "hardware.precision=float32", "recipe.epochs=8"]
@@ -56,8 +57,25 @@ def test_folders_of_images(tmp_path):
     assert seen.signs.accuracy > 0.5
     assert (seen.signs.imbalance, seen.signs.repeats.exact) == (1.0, 0.0)
     said = {line.subject: line.text for line in findings(seen)}
+    assert said["rare classes"] == "classes are balanced (90 rows in each)"
     assert said["pilot"].startswith(f"trained {seen.pilot.size.trained} rows ")
     assert "of the FLOPs of the dense run" in said["pilot"]
+
+
+def test_few_images_have_no_pilot_and_no_prediction():
+    typed = ["dataset.train_rows=180", "dataset.imbalance=1.3", "recipe.batch_size=16"]
+    seen = diagnose(typed, load_config(typed))
+    said = {line.subject: line.text for line in findings(seen)}
+    assert said["pilot"] == f"not run; it needs at least 500 training images, and there are {seen.rows}"
+    assert said["rare classes"].startswith("1:1.")
+    lines = list(answer(judge(seen.signs), seen, {}, Advice("the run", "why so many", "the study")))
+    assert lines == [
+        f"No prediction: {seen.rows} training images are too few for a pilot. "
+        "Start with dense training; a study measures.",
+        "  type      the run",
+        "  epochs    why so many",
+        "  study     the study",
+    ]
 
 
 def test_few_classes_have_no_estimate_of_wrong_labels(tmp_path):
@@ -83,7 +101,8 @@ def test_a_short_run_has_no_pilot_and_a_verdict_all_the_same():
         seen = diagnose(typed, load_config(typed))
         assert seen.pilot is None
         assert judge(seen.signs).pays == pays
-        assert any("too short to tell anything" in line.text for line in findings(seen))
+        assert any(line.text.startswith("not run; ") for line in findings(seen))
+        assert any("too short to tell anything" in line.text for line in findings(seen)) == (not extra)
 
 
 @pytest.mark.parametrize("method", ["rho_loss", "ast_masked"])

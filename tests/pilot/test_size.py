@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from ast_experiments.pilot.size import SHARE, size_of
+from ast_experiments.pilot.size import LEAST_ROWS, SHARE, size_of
 
 
 @pytest.mark.parametrize("share", [SHARE, 0.02])
@@ -24,6 +24,7 @@ def test_rows_trained_and_scored_are_at_most_the_share(share):
 
 def test_a_run_of_which_a_tenth_tells_nothing_has_no_pilot():
     assert size_of(25_000, 1, 500) is None
-    assert size_of(100, 10, 10) is None
+    assert size_of(LEAST_ROWS - 1, 1000, 10) is None
+    assert size_of(LEAST_ROWS, 1000, 10) is not None
     assert size_of(25_000, 8, 500) == (16_000, 1, 4000)
     assert size_of(50_000, 10, 500) == (46_000, 1, 4000)

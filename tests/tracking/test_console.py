@@ -253,3 +253,13 @@ def test_energy_in_words(energy: dict[str, Any] | None, text: str) -> None:
 def test_facts_in_words(label: str, changes: dict[str, Any], text: str) -> None:
     assert dict(result_facts(RESULT | changes))[label] == text
     assert label not in dict(result_facts(RESULT))
+
+
+@pytest.mark.parametrize(
+    ("shared", "more"),
+    [(None, ""), ([], ""), (["cores"], "; cores shared with other runs"),
+     (["GPU", "cores"], "; GPU and cores shared with other runs")],
+)  # fmt: skip
+def test_shared_cores_stand_beside_the_time(shared: list[str] | None, more: str) -> None:
+    seconds = dict(result_facts(RESULT | {"shared": shared}))["seconds by phase"]
+    assert seconds == f"train 1 min 15 s, val 1.5 s{more}"

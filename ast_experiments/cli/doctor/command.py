@@ -84,7 +84,7 @@ def report(config: Config, overrides: Sequence[str], *, quick: bool, most: int, 
     if quick and pilot is None:
         return wrong
     if wrong:
-        missing = "time: not estimated" if pilot is None else "pilot: not trained"
+        missing = "time: not estimated" if pilot is None else "pilot: not run"
         print(f"note   {missing}, because something is wrong", flush=True)
         return wrong
     if pilot is not None:

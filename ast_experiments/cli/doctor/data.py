@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from ast_experiments.cli.doctor.sizes import describe_enlarged
 from ast_experiments.config.schema import Config
 from ast_experiments.core.errors import DataError
 
@@ -44,19 +45,20 @@ def data_findings(
 
     try:
         if config.dataset.name in SETS:
-            yield from _photo_findings(config.dataset, quick)
+            yield from _photo_findings(config, quick)
         else:
             yield from _image_findings(config, keep)
     except DataError as error:
         yield Finding("wrong", "data", str(error))
 
 
-def _photo_findings(settings: Any, quick: bool) -> Iterator[Finding]:
+def _photo_findings(config: Config, quick: bool) -> Iterator[Finding]:
     from ast_experiments.data.encoded import checks
     from ast_experiments.data.encoded.classes import ClassChoice
     from ast_experiments.data.encoded.image_files import describe_left_out
     from ast_experiments.data.encoded.load import SETS, find
 
+    settings: Any = config.dataset
     what = SETS[settings.name]
     choice = ClassChoice(what.title, what.lists, getattr(settings, "class_list", None), strict=False)
     layout = find(what, settings.root, choice)
@@ -90,6 +92,9 @@ def _photo_findings(settings: Any, quick: bool) -> Iterator[Finding]:
     scans = {split: checks.scan(listing, with_progress) for split, listing in layout.splits.items()}
     with_progress.close()
     yield from _content_findings(layout, scans)
+    sides = np.concatenate([scan.sides for scan in scans.values()])
+    if len(sides) and (text := describe_enlarged(np.median(sides), settings.size, config.model, len(layout.classes))):
+        yield Finding("note", "images", text)
 
 
 def _content_findings(layout: Any, scans: Any) -> Iterator[Finding]:

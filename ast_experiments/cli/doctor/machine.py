@@ -126,7 +126,8 @@ def time_findings(config: Config) -> Iterator[Finding]:
     first = rough_duration(max(1.0, samples * train_s + checked * val_s))
     whole = rough_duration(samples * (sum(targets) * train_s + scored * val_s) + validations * checked * val_s)
     rows = f"{1 / train_s:,.0f} rows a second in training and {1 / val_s:,.0f} in validation"
-    yield Finding("note", "time", f"{rows}, timed over {batches} batches")
+    over = "1 batch" if batches == 1 else f"{batches} batches"
+    yield Finding("note", "time", f"{rows}, timed over {over}")
     runs = f"{first} for one dense epoch, {whole} for all {epochs} epochs at a mean rate of "
     count = check_processes(config.hardware.device, config.hardware.processes)
     alone = f", in one of its {count} processes" if count > 1 else ""

@@ -53,7 +53,7 @@ def pilot_findings(
         What was found, then the lines of the answer.
     """
     from ast_experiments.core import distributed
-    from ast_experiments.pilot.advice import command
+    from ast_experiments.pilot.advice import advise
     from ast_experiments.pilot.cases import measured_cases
     from ast_experiments.pilot.diagnosis import diagnose
     from ast_experiments.pilot.rule import judge
@@ -71,4 +71,4 @@ def pilot_findings(
         yield Finding("note", *line)
     verdict = judge(seen.signs)
     yield ""
-    yield from answer(verdict, seen, cases, command(overrides, config, pays=verdict.pays))
+    yield from answer(verdict, seen, cases, advise(overrides, config, pays=verdict.pays))

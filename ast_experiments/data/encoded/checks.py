@@ -62,12 +62,14 @@ class Scan(NamedTuple):
         broken: Error of each image that cannot be decoded, by row.
         modes: Number of images of each mode: RGB, L (grey), CMYK, ...
         turned: Number of images whose metadata ask to turn them.
+        sides: Shorter side of each image that can be decoded, in pixels, int64, shape (n - broken,).
     """
 
     digests: np.ndarray
     broken: Mapping[int, str]
     modes: Counter[str]
     turned: int
+    sides: np.ndarray
 
 
 def scan(listing: Listing, tick: Callable[[int], None] = lambda done: None) -> Scan:
@@ -80,20 +82,23 @@ def scan(listing: Listing, tick: Callable[[int], None] = lambda done: None) -> S
     digests = np.zeros(len(listing.labels), "V16")
     broken: dict[int, str] = {}
     modes: Counter[str] = Counter()
+    sides: list[int] = []
     done = turned = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         images = _encoded(listing)
         while chunk := list(islice(images, _CHUNK)):
             for (row, _), found in zip(chunk, pool.map(_examine(listing), chunk), strict=True):
-                digest, mode, problem, askew = found
+                digest, mode, problem, askew, side = found
                 digests[row] = np.void(digest)
                 modes[mode] += 1
                 turned += askew
                 if problem:
                     broken[row] = problem
+                else:
+                    sides.append(side)
             done += len(chunk)
             tick(done)
-    return Scan(digests, broken, modes, turned)
+    return Scan(digests, broken, modes, turned, np.array(sides, np.int64))
 
 
 def conflicting_labels(layout: Layout, scans: Mapping[str, Scan]) -> list[str]:
@@ -140,22 +145,22 @@ def _encoded(listing: Listing) -> Iterable[tuple[int, bytes | None]]:
     return iter((row, None) for row in range(len(listing.labels)))
 
 
-def _examine(listing: Listing) -> Callable[[tuple[int, bytes | None]], tuple[bytes, str, str, bool]]:
-    def examine(image: tuple[int, bytes | None]) -> tuple[bytes, str, str, bool]:
+def _examine(listing: Listing) -> Callable[[tuple[int, bytes | None]], tuple[bytes, str, str, bool, int]]:
+    def examine(image: tuple[int, bytes | None]) -> tuple[bytes, str, str, bool, int]:
         row, data = image
         where = listing.store.where(row)
         try:
             data = listing.store.read(row) if data is None else data
         except OSError as error:
-            return os.urandom(16), "unreadable", f"{where} cannot be read: {error.strerror or error}", False
+            return os.urandom(16), "unreadable", f"{where} cannot be read: {error.strerror or error}", False, 0
         digest = hashlib.blake2b(data, digest_size=16).digest()
         try:
             encoded = EncodedImage(data, where)
             turned = encoded.turned
             encoded.crop(0, 0, encoded.height, encoded.width)
         except DataError as error:
-            return digest, "unreadable", str(error).partition("; ")[0], False
-        return digest, encoded.mode, "", turned
+            return digest, "unreadable", str(error).partition("; ")[0], False, 0
+        return digest, encoded.mode, "", turned, min(encoded.height, encoded.width)
 
     return examine
 
