@@ -22,6 +22,8 @@ def run_finding(figures: Mapping[str, Any]) -> str:
     accuracy, saved, method = (figures.get(key) for key in ("final_accuracy", "compute_savings", "method"))
     if figures["status"] != "finished" or accuracy is None or method is None:
         return ""
+    if by_chance := _by_chance(accuracy, figures.get("classes"), figures.get("val_samples")):
+        return f"{method} ends at {accuracy:.2f} % accuracy. {by_chance}"
     if method == "dense":
         return f"dense ends at {accuracy:.2f} % accuracy: a reference for methods that train fewer rows."
     cost = ""
@@ -31,6 +33,20 @@ def run_finding(figures: Mapping[str, Any]) -> str:
     return (
         f"{method} ends at {accuracy:.2f} % accuracy{cost}. A single run does not show whether "
         f"choosing helped: compare it with dense training and uniform draws at the same cost (ast-bench)."
+    )
+
+
+def _by_chance(accuracy: float, classes: Any, rows: Any) -> str:
+    """Says so if an accuracy is no better than that of guesses among equally frequent classes; else returns ""."""
+    if not isinstance(classes, int) or not isinstance(rows, int) or classes < 2 or rows < 1:
+        return ""
+    chance = 1 / classes
+    error = 100 * (chance * (1 - chance) / rows) ** 0.5
+    if not accuracy <= 100 * chance + 2 * error:
+        return ""
+    return (
+        f"The network has learned nothing yet: guessing among {classes} equally frequent classes gives "
+        f"{percent(chance)}. Train longer, or try another learning rate."
     )
 
 

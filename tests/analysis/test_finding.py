@@ -16,6 +16,12 @@ RUN = {"status": "finished", "method": "ast", "final_accuracy": 91.234, "compute
         ({"compute_savings": -0.25}, "ast ends at 91.23 % accuracy, with 25.0 % more training FLOPs than dense"),
         ({"compute_savings": None}, "ast ends at 91.23 % accuracy. A single run"),
         ({"method": "dense"}, "dense ends at 91.23 % accuracy: a reference"),
+        (
+            {"final_accuracy": 33.33, "classes": 3, "val_samples": 60},
+            "ast ends at 33.33 % accuracy. The network has learned nothing yet: guessing among 3 "
+            "equally frequent classes gives 33.3 %.",
+        ),
+        ({"final_accuracy": 50.0, "classes": 3, "val_samples": 60}, "ast ends at 50.00 % accuracy, with"),
         ({"status": "failed"}, ""),
         ({"final_accuracy": None}, ""),
     ],
