@@ -211,8 +211,8 @@ def _spread(record: SampleRecord) -> list[str]:
     never, once = np.mean(visits == 0), np.mean(visits == 1)
     least = f"{percent(never)} of the samples were never trained, {percent(once)} once."
     if visits.min():
-        often = f"{percent(once)} only once" if once else f"at least {visits.min()} times"
-        least = f"Every sample was trained, {often}."
+        often = f", {percent(once)} only once" if once else f" at least {visits.min()} times"
+        least = f"Every sample was trained{often}."
     lines = [f"{least} The tenth that was trained most got {percent(top, 0)} of all visits."]
     there = np.flatnonzero(sizes)
     if len(there) > 1 and sizes[there].max() >= UNEQUAL * sizes[there].min():

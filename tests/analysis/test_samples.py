@@ -29,6 +29,12 @@ def test_rates_by_class_by_hand(tmp_path: Path) -> None:
     ]
 
 
+def test_every_sample_often(tmp_path: Path) -> None:
+    record = read_samples(left(tmp_path, np.array([0, 0, 1]), np.array([4, 2, 3]), ["cat", "dog"]), {"epochs": 4})
+    assert record is not None
+    assert sample_section(record)["lines"][0].startswith("Every sample was trained at least 2 times. The tenth")
+
+
 def test_the_page_escapes_names_and_paths(tmp_path: Path) -> None:
     labels = np.arange(40) % 2
     html = write_report(left(tmp_path, labels, np.arange(40) % 5, [EVIL, "b"])).read_text()
