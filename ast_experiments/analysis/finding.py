@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ast_experiments.core.text import percent
+from ast_experiments.selection.suspects import at_chance
 
 EQUAL_COST = 0.01
 """Costs that differ by less, as a share, count as equal."""
@@ -22,8 +23,12 @@ def run_finding(figures: Mapping[str, Any]) -> str:
     accuracy, saved, method = (figures.get(key) for key in ("final_accuracy", "compute_savings", "method"))
     if figures["status"] != "finished" or accuracy is None or method is None:
         return ""
-    if by_chance := _by_chance(accuracy, figures.get("classes"), figures.get("val_samples")):
-        return f"{method} ends at {accuracy:.2f} % accuracy. {by_chance}"
+    if at_chance(figures):
+        return (
+            f"{method} ends at {accuracy:.2f} % accuracy. The network has learned nothing yet: guessing among "
+            f"{figures['classes']} equally frequent classes gives {percent(1 / figures['classes'])}. Train longer, or "
+            f"try another learning rate."
+        )
     if method == "dense":
         return f"dense ends at {accuracy:.2f} % accuracy: a reference for methods that train fewer rows."
     cost = ""
@@ -33,20 +38,6 @@ def run_finding(figures: Mapping[str, Any]) -> str:
     return (
         f"{method} ends at {accuracy:.2f} % accuracy{cost}. A single run does not show whether "
         f"choosing helped: compare it with dense training and uniform draws at the same cost (ast-bench)."
-    )
-
-
-def _by_chance(accuracy: float, classes: Any, rows: Any) -> str:
-    """Says so if an accuracy is no better than that of guesses among equally frequent classes; else returns ""."""
-    if not isinstance(classes, int) or not isinstance(rows, int) or classes < 2 or rows < 1:
-        return ""
-    chance = 1 / classes
-    error = 100 * (chance * (1 - chance) / rows) ** 0.5
-    if not accuracy <= 100 * chance + 2 * error:
-        return ""
-    return (
-        f"The network has learned nothing yet: guessing among {classes} equally frequent classes gives "
-        f"{percent(chance)}. Train longer, or try another learning rate."
     )
 
 

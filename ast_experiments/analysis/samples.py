@@ -15,13 +15,16 @@ from ast_experiments.core.files import read_json
 from ast_experiments.core.text import percent
 from ast_experiments.runs.checked import clean_gallery
 from ast_experiments.runs.record import GALLERY, SAMPLES
-from ast_experiments.selection.suspects import suspects
+from ast_experiments.selection.suspects import at_chance, suspects
 
 MOST_CLASSES = 20
 """Classes of a table; of more, the most and the least trained ones are shown."""
 
 BARS = 40
 """Bars of the chart of visits at most."""
+
+NONE_WRONG = 0.0005
+"""An estimate of wrong labels whose interval begins below this share, 0.0 %, is compatible with none."""
 
 UNEQUAL = 1.5
 """Classes count as equally large up to this ratio of the largest to the smallest."""
@@ -35,6 +38,12 @@ TITLES = {
     "least": ("Trained least", "The fewest visits; ties are broken at random."),
     "once": ("Never chosen again", "Trained in one epoch only; drawn."),
 }
+
+HARD = (
+    "High loss with a confident other prediction",
+    "At the last visit and on average, the most confident first. All of these labels may be right.",
+)
+"""Title and caption of the suspects where the estimate is compatible with no wrong label."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +59,7 @@ class SampleRecord:
         galleries: Rows to show, by gallery.
         samples: Facts and thumbnail of each of these rows, by row.
         estimate: Estimated share of wrong labels, as in result.json; empty if there is none.
+        at_chance: Whether the network is no better than guesses, so that its predictions say nothing about labels.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -58,6 +68,17 @@ class SampleRecord:
     galleries: Mapping[str, Sequence[int]]
     samples: Mapping[str, Mapping[str, Any]]
     estimate: Mapping[str, Any]
+    at_chance: bool = False
+
+    @property
+    def none_wrong(self) -> bool:
+        """Whether the estimate is compatible with no wrong label."""
+        return bool(self.estimate) and self.estimate["low"] < NONE_WRONG
+
+    @property
+    def marks(self) -> bool:
+        """Whether the page marks samples as suspected."""
+        return bool(self.estimate) and not self.at_chance and not self.none_wrong
 
 
 def read_samples(directory: Path, result: Mapping[str, Any]) -> SampleRecord | None:
@@ -80,14 +101,14 @@ def read_samples(directory: Path, result: Mapping[str, Any]) -> SampleRecord | N
     except Exception as error:  # a damaged archive brings about errors of many kinds
         logger.warning("%s cannot be read (%s); its samples are not shown.", directory / SAMPLES, error)
         return None
-    epochs = int(result.get("epochs") or columns["last_epoch"].max(initial=-1) + 1)
     return SampleRecord(
         columns,
-        epochs,
-        pictures.get("classes", ()),
-        pictures.get("galleries", {}),
-        pictures.get("samples", {}),
-        result.get("label_noise_estimate") or {},
+        epochs=int(result.get("epochs") or columns["last_epoch"].max(initial=-1) + 1),
+        classes=pictures.get("classes", ()),
+        galleries=pictures.get("galleries", {}),
+        samples=pictures.get("samples", {}),
+        estimate=result.get("label_noise_estimate") or {},
+        at_chance=at_chance(result),
     )
 
 
@@ -118,7 +139,7 @@ def sample_section(record: SampleRecord, *, salt: str = "") -> dict[str, Any]:
         "lines": [line for line in (*_spread(record), *_noise(record)) if line],
         "classes": class_rows(record),
         "more": max(0, len(_sizes(record)) - MOST_CLASSES),
-        "suspected": bool(record.estimate),
+        "suspected": record.marks,
         "visits": Markup(chart(lambda axes: _visits(axes, record), f"visits{salt}", height=1.9)),
         "galleries": shown(record),
     }
@@ -160,10 +181,11 @@ def class_name(record: SampleRecord, label: int) -> str:
 
 def shown(record: SampleRecord) -> list[dict[str, Any]]:
     """Returns the galleries that have samples: `title`, `caption` and `samples` with names in place of classes."""
+    titles = TITLES | ({"suspects": HARD} if record.none_wrong else {})
     return [
         {"title": title, "caption": caption, "samples": [_sample(record, row) for row in record.galleries[key]]}
-        for key, (title, caption) in TITLES.items()
-        if record.galleries.get(key)
+        for key, (title, caption) in titles.items()
+        if record.galleries.get(key) and not (key == "suspects" and record.at_chance)
     ]
 
 
@@ -193,7 +215,7 @@ def _sizes(record: SampleRecord) -> np.ndarray:
 def _suspected(record: SampleRecord) -> np.ndarray:
     """Counts the suspects of each class: as many as the estimate says, the most suspicious ones."""
     columns, classes = record.columns, len(_sizes(record))
-    if not record.estimate:
+    if not record.marks:
         return np.zeros(classes)
     rows = suspects(columns["label"], columns["predicted"], columns["margin"])[: record.estimate["suspects"]]
     return np.bincount(columns["label"][rows], minlength=classes)
@@ -227,11 +249,15 @@ def _spread(record: SampleRecord) -> list[str]:
 
 def _noise(record: SampleRecord) -> list[str]:
     found, known = record.estimate, record.columns.get("label_noise")
+    if record.at_chance and "predicted" in record.columns:
+        return ["No wrong labels are suspected or estimated: a network that only guesses says nothing about labels."]
     if not found:
         return []
     count = found["suspects"]
     samples = "sample is" if count == 1 else f"{count:,} samples are"
     named = f" The most suspicious {samples} marked as suspected." if count else ""
+    if record.none_wrong:
+        named = " That is compatible with none, so no sample is marked as suspected."
     truth = "" if known is None else f" The regime gave {percent(known.mean())} a wrong label."
     share, low, high = (percent(found[key]) for key in ("share", "low", "high"))
     return [f"Estimated wrong labels: {share} ({low} to {high}), if all classes have as many.{named}{truth}"]

@@ -16,6 +16,7 @@ from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.build import gpu_facts
 from ast_experiments.runs.identity import config_hash
 from ast_experiments.selection.build import build_method, rate_schedule_of, uses
+from ast_experiments.selection.suspects import at_chance
 from ast_experiments.training.loop import Trainer
 from ast_experiments.training.step import Stepper
 
@@ -90,9 +91,7 @@ def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> d
         **dataset.facts,
         **({"pictures": made} if (made := image_settings(config)) else {}),
         **({"altered_rows": altered} if (altered := _altered(dataset)) else {}),
-        "classes": len(dataset.classes),
-        "train_samples": len(dataset.train),
-        "val_samples": len(dataset.val),
+        **_sizes(dataset),
         "parameters": sum(p.numel() for p in stepper.model.parameters()),
         "batch": {"rows": recipe.batch_size, "at_once": at_once, "processes": distributed.size(), "lr": recipe.lr},
     }
@@ -114,12 +113,12 @@ def reached(run: Trainer) -> dict[str, Any]:
         result["selection"] = selection
     if run.progress.split_from is not None:
         result["batch_split_from_step"] = run.progress.split_from
-    if noise := run.samples.noise():
-        result["label_noise_estimate"] = noise
     if ledger.offered:
         result["mean_activation_rate"] = ledger.trained / ledger.offered
     result |= run.target.result(history.spent)
     result |= history.result(targets=run.target.setpoint is not None)
+    if not at_chance(_sizes(run.dataset) | result) and (noise := run.samples.noise()):
+        result["label_noise_estimate"] = noise
     return result | {"energy": energy(run)} | run.goal.result()
 
 
@@ -131,6 +130,10 @@ def energy(run: Trainer) -> dict[str, Any]:
     seconds = {phase: value for phase, value in run.ledger.now().items() if phase not in ("setup", "val")}
     whole = sum(seconds.values())
     return measured | {"apportioned": {phase: joules * value / whole for phase, value in seconds.items() if value}}
+
+
+def _sizes(dataset: Dataset) -> dict[str, int]:
+    return {"classes": len(dataset.classes), "train_samples": len(dataset.train), "val_samples": len(dataset.val)}
 
 
 def _altered(dataset: Dataset) -> dict[str, int]:

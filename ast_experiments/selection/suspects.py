@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,6 +56,19 @@ def suspects(labels: np.ndarray, predicted: np.ndarray, margin: np.ndarray) -> n
     """
     rows = np.flatnonzero((predicted >= 0) & (predicted != labels) & (margin < 0))
     return rows[np.argsort(margin[rows], kind="stable")]
+
+
+def at_chance(result: Mapping[str, Any]) -> bool:
+    """Returns whether the last accuracy of a run, as in its result.json, is no better than that of guesses.
+
+    Guesses are among equally frequent classes; two standard errors of their accuracy are allowed. False if the figures
+    are not known.
+    """
+    accuracy, classes, rows = (result.get(key) for key in ("final_accuracy", "classes", "val_samples"))
+    if accuracy is None or not isinstance(classes, int) or not isinstance(rows, int) or classes < 2 or rows < 1:
+        return False
+    chance = 1 / classes
+    return accuracy <= 100 * (chance + 2 * math.sqrt(chance * (1 - chance) / rows))
 
 
 def count_places(place: np.ndarray, classes: int) -> tuple[int, ...]:

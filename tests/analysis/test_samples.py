@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,50 @@ def test_every_sample_often(tmp_path: Path) -> None:
     record = read_samples(left(tmp_path, np.array([0, 0, 1]), np.array([4, 2, 3]), ["cat", "dog"]), {"epochs": 4})
     assert record is not None
     assert sample_section(record)["lines"][0].startswith("Every sample was trained at least 2 times. The tenth")
+
+
+ESTIMATE = {"share": 0.2, "low": 0.1, "high": 0.3, "suspects": 5}
+HARD, SUSPECTS = "High loss with a confident other prediction", "Predicted as another class"
+
+
+@pytest.mark.parametrize(
+    ("result", "line", "title", "marked"),
+    [
+        (
+            {},
+            "Estimated wrong labels: 20.0 % (10.0 % to 30.0 %), if all classes have as many. "
+            "The most suspicious 5 samples are marked as suspected.",
+            SUSPECTS,
+            True,
+        ),
+        (
+            {"label_noise_estimate": ESTIMATE | {"low": 0.0}},
+            "Estimated wrong labels: 20.0 % (0.0 % to 30.0 %), if all classes have as many. "
+            "That is compatible with none, so no sample is marked as suspected.",
+            HARD,
+            False,
+        ),
+        (
+            {"final_accuracy": 21.0, "classes": 5, "val_samples": 100},
+            "No wrong labels are suspected or estimated: a network that only guesses says nothing about labels.",
+            "",
+            False,
+        ),
+    ],
+    ids=["clearly", "none wrong", "at chance"],
+)
+def test_wrong_labels_are_suspected_where_the_estimate_is_above_0(
+    tmp_path: Path, result: dict[str, Any], line: str, title: str, marked: bool
+) -> None:
+    folder = left(tmp_path, np.arange(40) % 5, np.arange(40) % 3, [*"abcde"])
+    record = read_samples(folder, {"epochs": 3, "label_noise_estimate": ESTIMATE} | result)
+    assert record is not None
+    section = sample_section(record)
+    assert section["lines"][-1] == line
+    assert section["suspected"] is marked
+    assert any(row["suspected"] for row in section["classes"]) is marked
+    titles = [each["title"] for each in section["galleries"]]
+    assert [each for each in titles if each in (HARD, SUSPECTS)] == [title] * bool(title)
 
 
 def test_the_page_escapes_names_and_paths(tmp_path: Path) -> None:

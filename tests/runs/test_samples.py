@@ -106,6 +106,15 @@ def test_predictions_can_be_left_out(tmp_path: Path, off: str) -> None:
     assert "label_noise_estimate" not in result
 
 
+def test_a_network_that_only_guesses_gives_no_estimate(tmp_path: Path) -> None:
+    settings = ["method=dense", "dataset.label_noise=0.99", "dataset.label_noise_kind=pairs", "recipe.epochs=6"]
+    result = run(tmp_path, [*settings, "dataset.train_rows=1200"])
+    found = table(tmp_path)
+    assert (found["predicted"] == found["label"]).mean() > 0.6, "the wrong labels are learned"
+    assert result["final_accuracy"] < 10
+    assert "label_noise_estimate" not in result
+
+
 def test_predictions_change_no_loss(tmp_path: Path) -> None:
     for on in ("true", "false"):
         run(tmp_path / on, [f"tracking.predictions={on}", "recipe.epochs=2"])
