@@ -107,9 +107,9 @@ def _control(control: Mapping[str, Any]) -> str:
     if not control:
         return ""
     settled, rows = control.get("settling_window"), control.get("settling_rows")
-    after = f" ({rows:,} rows offered)" if rows is not None else ""
+    after = "" if rows is None else f" after {rows:,} rows offered under control"
     shares = ("overshoot", "saturated_share", "fallback_share")
-    parts = ["did not settle" if settled is None else f"settled at control row {settled}{after}"]
+    parts = ["did not settle" if settled is None else f"settled{after}"]
     if control.get("rms_error") is not None:
         parts.append(f"RMS rate error {control['rms_error']:.4f}")
     parts += [

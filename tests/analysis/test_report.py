@@ -56,7 +56,7 @@ def test_finished(tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in
         "not measured on this machine",
         "0123abcd",
         "torch: 2.15.0",
-        "settled at control row",
+        " rows offered under control",
         "oc.env:HOME",
     ):
         assert text in html

@@ -82,7 +82,7 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
         "note: read [this]",
     ):
         assert fact in out
-    for fact in ("nominal", "control row", "rows scored"):
+    for fact in ("nominal", "settled", "rows scored"):
         assert fact not in out, "the report has it"
     assert lines[-2:] == ["report: /runs/1/report.html", "W&B files: /runs/1/" + "x" * 150]
 

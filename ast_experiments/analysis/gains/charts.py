@@ -43,8 +43,8 @@ class Metric:
 
 
 METRICS = (
-    Metric("settling_window", "Settling step",
-           "Row of the control log from which the rate stays in the band.", ".0f", 10),
+    Metric("settling_epoch", "Settled",
+           "Epochs completed when the rate came to stay within 20 % of its target.", ".1f", 1),
     Metric("overshoot", "Overshoot", "Largest excess of the smoothed rate, as a share of the target.", ".0%", 0.1),
     Metric("rms_error", "RMS error of the rate", "Epoch rates against the target, in units of rate.", ".4f", 0.02),
     Metric("final_accuracy", "Accuracy", "Last validation, in percent.", ".2f", 2, higher_is_better=True),

@@ -95,7 +95,7 @@ class Point:
         return self.kp in UNSET and self.ki in UNSET
 
 
-METRIC_NAMES = ("settling_window", "overshoot", "rms_error", "final_accuracy", "savings")
+METRIC_NAMES = ("settling_epoch", "overshoot", "rms_error", "final_accuracy", "savings")
 
 
 def points(rows: Sequence[LeaderboardRow], traces: Mapping[str, Trace | None]) -> list[Point]:
@@ -199,7 +199,7 @@ def advise(point_list: Sequence[Point], target: float | None, law: Theory | None
     held = [
         p for p in point_list
         if all(row.status == "finished" for row in p.rows)
-        and p.figures["settling_window"] is not None and p.figures["rms_error"] is not None
+        and p.figures["settling_epoch"] is not None and p.figures["rms_error"] is not None
     ]  # fmt: skip
     if not held:
         return None
@@ -210,7 +210,7 @@ def advise(point_list: Sequence[Point], target: float | None, law: Theory | None
     least = min(figure(p, "rms_error") for p in held)
     limit = max(EQUAL_RMS * least, least + EQUAL_SHARE * (target or 0.0))
     equal = [p for p in held if figure(p, "rms_error") <= limit]
-    best = min(equal, key=lambda p: (not p.derived, figure(p, "settling_window"), figure(p, "overshoot")))
+    best = min(equal, key=lambda p: (not p.derived, figure(p, "settling_epoch"), figure(p, "overshoot")))
     return Advice(best, _reasons(best, equal, held, law))
 
 
@@ -223,7 +223,7 @@ def _reasons(best: Point, equal: Sequence[Point], held: Sequence[Point], law: Th
         if len(equal) == 1
         else f"{'All' if len(equal) == len(held) else len(equal)} of the {len(held)} pairs that settled keep the rate "
         f"equally close to its target; this one has {rms}.",
-        f"It settles at log row {figures['settling_window']:.0f}"
+        f"It settles after {figures['settling_epoch']:.1f} epochs"
         + (f" and overshoots by {percent(overshoot, 0)}." if overshoot is not None else "."),
     ]
     if best.derived:

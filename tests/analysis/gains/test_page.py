@@ -29,7 +29,7 @@ controller: {{name: pi, kp: {kp}, ki: {ki}, alpha: 0.3, settling_windows: 2.0}}
 
 def point(kp: str, ki: str, gains: tuple[float, float], **figures: float | None) -> Point:
     row = LeaderboardRow(f"{kp}-{ki}", "finished", {"controller.kp": kp, "controller.ki": ki})
-    known = dict.fromkeys(("settling_window", "overshoot", "rms_error", "final_accuracy", "savings"))
+    known = dict.fromkeys(("settling_epoch", "overshoot", "rms_error", "final_accuracy", "savings"))
     return Point(kp, ki, {}, gains, (row,), known | figures)
 
 
@@ -43,7 +43,7 @@ def sweep(
     for i, (kp, ki) in enumerate(product(KP, KI)):
         used = {"control/kp": DERIVED if kp == "null" else float(kp), "control/ki": 1.0 if ki == "null" else float(ki)}
         told = [row | used if "control/threshold" in row else row for row in rows]
-        control: dict[str, Any] = {"settling_window": 10 + i, "overshoot": 0.01 * i, "rms_error": 0.01 + 0.0001 * i}
+        control: dict[str, Any] = {"settling_window": 3 + i, "overshoot": 0.01 * i, "rms_error": 0.01 + 0.0001 * i}
         if (kp, ki) == ("30.0", "12.0"):
             control["settling_window"] = None
         status = states.get((kp, ki), "finished")
@@ -62,7 +62,7 @@ def test_the_page_is_whole_whatever_state_the_runs_are_in(sweep: Path) -> None:
     page, table = write_sweep(sweep)
     text = page.read_text()
     assert "7 finished, 1 running, 1 failed" in text
-    for title in ("Settling step", "Overshoot", "RMS error of the rate", "Accuracy", "Savings", "All runs"):
+    for title in ("Settled", "Overshoot", "RMS error of the rate", "Accuracy", "Savings", "All runs"):
         assert f"<figcaption>{title}" in text
     assert "<figcaption>Accuracy against controller.kp" in text
     assert text.count("<svg") == 8
@@ -132,7 +132,7 @@ def test_a_sweep_without_gains_has_rates_and_a_leaderboard(sweep: Path) -> None:
 def test_advice(figures: dict[str, tuple[float | None, float, float]], expected: str | None) -> None:
     gains = {"a": ("1", "1"), "b": ("2", "1"), "derived": ("null", "null")}
     points = {
-        name: point(*gains[name], (1.0, 1.0), settling_window=settled, overshoot=over, rms_error=rms)
+        name: point(*gains[name], (1.0, 1.0), settling_epoch=settled, overshoot=over, rms_error=rms)
         for name, (settled, over, rms) in figures.items()
     }
     found = advise(list(points.values()), 0.4, None)
@@ -149,10 +149,11 @@ def test_advice(figures: dict[str, tuple[float | None, float, float]], expected:
     ],
 )
 def test_where_advised_gains_lie(ki: float, said: str) -> None:
-    best = point("1.0", str(ki), (1.0, ki), settling_window=5, rms_error=0.01)
+    best = point("1.0", str(ki), (1.0, ki), settling_epoch=5, rms_error=0.01)
     found = advise([best], 0.4, Theory("pi", 0.3, 2.0, (1.0, 1.0)))
     assert found is not None
     assert said in found.reasons
+    assert "It settles after 5.0 epochs." in found.reasons
 
 
 def test_the_margin_of_derived_gains_does_not_depend_on_the_scores() -> None:
