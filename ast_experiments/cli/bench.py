@@ -43,27 +43,37 @@ MOST_SEED = 2**63 - 1
 OWN = ("methods", "baselines", "seeds", "lr_trials", "cost", "name")
 
 DESCRIPTION = """\
-Run a study: every method and the dense reference with every seed, in turns, and for each method baselines at the
-cost measured for it: shorter dense training, rs2, and rs2 with the method's own rates. Ends with the comparison of
+Run a study: every method and the dense reference with every seed, in turns, and
+for each method baselines at the cost measured for it: shorter dense training,
+rs2, and rs2 with the method's own rates. Ends with the comparison of
 ast-compare."""
 
 EXAMPLES = f"""\
   ast-bench experiment=cifar10_stale methods=[ast,infobatch,random] seeds=5
-  ast-bench 'methods=[ast,ast:rate=0.2,ast:rate=0.2:controller=quantile]'   arms with their own settings
-  ast-bench STUDY.yaml                                arguments from a file of KEY: VALUE lines
-  ast-bench {ROOT}/NAME                      continue; typing the same command again does so too
+  ast-bench 'methods=[ast,ast:rate=0.2,ast:rate=0.2:controller=quantile]'
+                                 arms with their own settings
+  ast-bench STUDY.yaml           arguments from a file of KEY: VALUE lines
+  ast-bench {ROOT}/NAME
+                                 continue; the same command again does so too
 
-  methods=[...]   methods to compare; dense is always included
-  baselines=[ast] methods that get baselines of their own, by name or by arm, as in methods=; default: all; []: none;
-                  the others are compared with the baselines and uniform methods that are there
-  seeds=5         how many, from 0, or a list: [3,4,5]; default: as many as a claim needs on the data set
-  lr_trials=3     learning rates to try for each arm, baselines included; default: 0
-  cost=flops      unit in which baselines cost the same: joules, seconds, flops, samples;
-                  default: joules if they are measured, else FLOPs
-  jobs=2          make several runs at once on this machine; or hydra/launcher=joblib, ray or slurm, as in ast-train -m
-  name=NAME       directory below {ROOT}; default: made from the settings
+  methods=[...]    methods to compare; dense is always included
+  baselines=[ast]  methods that get baselines of their own, by name or by arm,
+                   as in methods=; default: all; []: none; the others are
+                   compared with the baselines and uniform methods at hand
+  seeds=5          how many, from 0, or a list: [3,4,5]; default: as many as a
+                   claim needs on the data set
+  lr_trials=3      learning rates to try for each arm, baselines included;
+                   default: 0
+  cost=flops       unit in which baselines cost the same: joules, seconds,
+                   flops, samples; default: joules if they are measured, else
+                   FLOPs
+  jobs=2           make several runs at once on this machine; or
+                   hydra/launcher=joblib, ray or slurm, as in ast-train -m
+  name=NAME        directory below {ROOT}; default: made from the
+                   settings
 
-All other arguments are those of ast-train and hold for every arm, e.g. dataset=cifar10 recipe.epochs=10."""
+All other arguments are those of ast-train and hold for every arm, e.g.
+dataset=cifar10 recipe.epochs=10."""
 
 
 def main() -> None:

@@ -23,13 +23,14 @@ WIDTH = 160  # of tables that are written to a file
 AXES = ("joules", "seconds", "flops", "samples")
 
 DESCRIPTION = """\
-Compare runs: accuracy against cost, a verdict for each method, and three kinds of saving side by side.
-Prints tables, and writes compare.html, compare.csv and compare.json."""
+Compare runs: accuracy against cost, a verdict for each method, and three kinds
+of saving side by side. Prints tables, and writes compare.html, compare.csv and
+compare.json."""
 
 EXAMPLES = """\
-  ast-compare outputs/sweeps/SWEEP             all runs below a directory
-  ast-compare RUN RUN RUN --x samples          some runs, cost counted in trained samples
-  ast-compare outputs --by dataset             all data sets, side by side"""
+  ast-compare outputs/sweeps/SWEEP      all runs below a directory
+  ast-compare RUN RUN RUN --x samples   some runs, cost counted in trained rows
+  ast-compare outputs --by dataset      all data sets, side by side"""
 
 
 def main() -> None:

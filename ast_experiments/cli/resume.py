@@ -8,8 +8,10 @@ from ast_experiments.cli.main import begin, guarded, parser_of
 
 EXAMPLES = """\
   ast-resume outputs/digits/RUN
-  ast-resume outputs/digits/RUN hardware.auto_batch=true   after running out of memory
-  ast-resume outputs/digits/RUN hardware.max_hours=8.5     if the session has a time limit"""
+  ast-resume outputs/digits/RUN hardware.auto_batch=true
+                                after running out of memory
+  ast-resume outputs/digits/RUN hardware.max_hours=8.5
+                                if the session has a time limit"""
 
 
 def main() -> None:

@@ -21,26 +21,35 @@ OWN = ("trials", "goal", "prune", "name", "parallel")
 TRIALS, GOAL = 30, "final_accuracy"
 
 DESCRIPTION = """\
-Search for settings: each trial is a run of ast-train with values that Optuna draws from the results so far (TPE).
-A stopped search resumes. At the end it prints a table of trials, and the best one as a command to type."""
+Search for settings: each trial is a run of ast-train with values that Optuna
+draws from the results so far (TPE). A stopped search resumes. At the end it
+prints a table of trials, and the best one as a command to type."""
 
 EXAMPLES = f"""\
-  ast-tune experiment=quickstart recipe.lr=1e-4..1e-1:log method.rate=0.2..0.6 trials=20
-  ast-tune experiment=cifar10_stale controller.kp=0.01..10:log controller.ki=0.004..4:log goal=control.rms_error:min
-  ast-tune method.rate=0.1..0.9 significance=loss,loss_entropy goal=final_accuracy,compute_savings
-  ast-tune {ROOT}/NAME                continue; typing the same command again does so too
+  ast-tune recipe.lr=1e-4..1e-1:log method.rate=0.2..0.6 trials=20
+  ast-tune experiment=cifar10_stale controller.kp=0.01..10:log \\
+      controller.ki=0.004..4:log goal=control.rms_error:min
+  ast-tune method.rate=0.1..0.9 significance=loss,loss_entropy \\
+      goal=final_accuracy,compute_savings
+  ast-tune {ROOT}/NAME   continue; the same command again does so too
 
-  KEY=LOW..HIGH        a range of numbers, both ends included; whole numbers if the setting is one
+  KEY=LOW..HIGH        a range of numbers, both ends included; whole numbers if
+                       the setting is one
   KEY=LOW..HIGH:log    the same on a logarithmic scale
   KEY=A,B,C            values, or choices of a group
 
-  trials=30            how many, including failed and pruned ones; you can ask for more later
-  goal={GOAL}  a figure of result.json, KEY, KEY:max or KEY:min; two with a comma search for trade-offs
-  prune=true           end a trial early if its validation curve is below the median of the trials so far
+  trials=30            how many, including failed and pruned ones; you can ask
+                       for more later
+  goal={GOAL}  a figure of result.json, KEY, KEY:max or KEY:min; two
+                       with a comma search for trade-offs
+  prune=true           end a trial early if its validation curve is below the
+                       median of the trials so far
   parallel=2           run several trials at once, in processes on this machine
-  name=NAME            directory below {ROOT}; default: made from the settings
+  name=NAME            directory below {ROOT}; default: made from the
+                       settings
 
-All other arguments are those of ast-train and hold for every trial; `seed` also seeds the search."""
+All other arguments are those of ast-train and hold for every trial; `seed` also
+seeds the search."""
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,9 @@ def test_what_loads_no_torch_does_not_say_so(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("command", ["train", "bench", "tune", "compare", "resume", "doctor.command"])
-def test_help_does_not_load_torch(command: str) -> None:
-    done = subprocess.run([sys.executable, "-c", HELP.format(command)], capture_output=True, text=True, check=False)
+def test_help_fits_80_columns_and_does_not_load_torch(command: str) -> None:
+    call = [sys.executable, "-c", HELP.format(command)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(("usage", "ast", "Usage"))
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []

@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from ast_experiments.data.dataset import Dataset
 
 DESCRIPTION = """\
-Check the data, the device, the disk and the duration of a run before it starts. Takes the overrides of ast-train.
-With pilot=true, train for at most a tenth of the run and say whether choosing samples will pay, and what to type.
-The exit code is 1 if something is wrong."""
+Check the data, the device, the disk and the duration of a run before it starts.
+Takes the overrides of ast-train. With pilot=true, train for at most a tenth of
+the run and say whether choosing samples will pay, and what to type. The exit
+code is 1 if something is wrong."""
 
 EXAMPLES = """\
-  ast-doctor dataset=imagenette            layout, every image, free disk space, hours
+  ast-doctor dataset=imagenette            layout, every image, free disk space,
+                                           hours
   ast-doctor experiment=cifar10_stale      the same for an experiment
-  ast-doctor --quick dataset=imagenet100   without reading images and without timing
-  ast-doctor experiment=cifar10_speedrun pilot=true    will choosing samples pay here?
-  ast-doctor experiment=cifar10_speedrun pilot=0.05    the same, with at most 5 % of the run"""
+  ast-doctor --quick dataset=imagenet100   without reading images and timing
+  ast-doctor dataset=cifar10 pilot=true    will choosing samples pay here?
+  ast-doctor dataset=cifar10 pilot=0.05    the same, with at most 5 % of the run"""
 
 SHOWN = 10
 
