@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from ast_experiments.analysis.draw import (
-    COLORS,
     INKS,
-    MARKERS,
     TOP,
     Floats,
     chart,
     legend,
+    look,
     name_rows,
     short_name,
     short_ticks,
@@ -137,12 +136,12 @@ def _draw(key: str, found: Sequence[Curve]) -> str:
 def _along_numbers(axes: Any, values: Sequence[float], found: Sequence[Curve], label: str) -> None:
     """Draws accuracy over numbers: means as a curve, with the range of the runs and the runs themselves."""
     for i, curve in enumerate(found):
-        look: dict[str, Any] = _look(i) | {"linewidth": 1.4, "label": _name(curve)}
+        drawn = look(i) | {"markersize": 5, "linewidth": 1.4, "label": _name(curve)}
         means, ends = curve.bars()
         if curve.repeated:
-            axes.errorbar([*curve.accuracies], means, yerr=ends, elinewidth=0.8, **look)
+            axes.errorbar([*curve.accuracies], means, yerr=ends, elinewidth=0.8, **drawn)
         else:
-            axes.plot([*curve.accuracies], means, **look)
+            axes.plot([*curve.accuracies], means, **drawn)
     if values[0] > 0 and values[-1] >= LOG_SPAN * values[0]:
         axes.set_xscale("log")
         axes.minorticks_off()
@@ -165,11 +164,11 @@ def _by_row(axes: Any, values: Sequence[Value], found: Sequence[Curve], label: s
     for i, curve in enumerate(found):
         means, ends = curve.bars()
         y = [place(i, value) for value in curve.accuracies]
-        look: dict[str, Any] = _look(i) | {"linestyle": "none", "label": _name(curve)}
+        drawn = look(i) | {"markersize": 5, "linestyle": "none", "label": _name(curve)}
         if curve.repeated:
-            axes.errorbar(means, y, xerr=ends, elinewidth=0.8, **look)
+            axes.errorbar(means, y, xerr=ends, elinewidth=0.8, **drawn)
         else:
-            axes.plot(means, y, **look)
+            axes.plot(means, y, **drawn)
     names = [_text(value) for value in values]
     name_rows(axes, names)
     axes.set_xlabel(ACCURACY)
@@ -189,12 +188,7 @@ def _runs(axes: Any, found: Sequence[Curve], place: Any, *, upright: bool = True
         across, accuracies = zip(*dots, strict=True)
         label = f"{curve.label}, single run" if curve.label else "single run"
         pair = (across, accuracies) if upright else (accuracies, across)
-        axes.plot(*pair, ".", color=INKS[COLORS[i % len(COLORS)]], markersize=4, alpha=0.5, label=label)
-
-
-def _look(i: int) -> dict[str, Any]:
-    """Returns the colour and the marker of the i-th curve."""
-    return {"color": INKS[COLORS[i % len(COLORS)]], "marker": MARKERS[i % len(MARKERS)], "markersize": 5}
+        axes.plot(*pair, ".", color=look(i)["color"], markersize=4, alpha=0.5, label=label)
 
 
 def _name(curve: Curve) -> str:

@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.analysis.draw import Panel, Series, Style
+from ast_experiments.analysis.draw import COLORS, Panel, Series, Style
 from ast_experiments.core.text import percent
 from ast_experiments.runs.control_quality import BAND
 from ast_experiments.runs.record import RunRecord
 
 Rows = Sequence[Mapping[str, Any]]
 Spec = tuple[Rows, str, str, str, Style]
-
-_COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
 
 
 def panels(record: RunRecord) -> list[Panel]:
@@ -49,7 +47,7 @@ def panels(record: RunRecord) -> list[Panel]:
             "Rows",
             "Cumulative.",
             _nonzero(
-                (epochs, "rows/offered", "offered", "c6", "dashed"),
+                (epochs, "rows/offered", "offered", "grey", "dashed"),
                 (epochs, "rows/trained", "trained", "c1", "line"),
                 (epochs, "rows/scored", "scored", "c2", "line"),
             ),
@@ -68,7 +66,7 @@ def panels(record: RunRecord) -> list[Panel]:
             "Cumulative, unitless: the cost model (a formula of the rate) and the share of rows skipped. Not energy.",
             _nonzero(
                 (epochs, "energy/nominal_savings", "nominal savings", "c4", "line"),
-                (epochs, "energy/skipped_share", "skipped share", "c6", "dashed"),
+                (epochs, "energy/skipped_share", "skipped share", "grey", "dashed"),
             ),
             from_zero=True,
             ylabel="share",
@@ -95,14 +93,14 @@ def _nonzero(*specs: Spec) -> tuple[Series, ...]:
 
 def _rates(steps: Rows, epochs: Rows) -> tuple[Series, ...]:
     controlled = _curves(
-        (steps, "control/target", "target band", "c6", "band"),
+        (steps, "control/target", "target band", "grey", "band"),
         (steps, "control/activation_rate", "rate, by step", "c1", "faint"),
         (steps, "control/activation_rate_ema", "rate, smoothed", "c1", "line"),
-        (steps, "control/target", "target", "c6", "dashed"),
+        (steps, "control/target", "target", "grey", "dashed"),
     )
     series = controlled or _curves(
         (epochs, "epoch/activation_rate", "rate, by epoch", "c1", "line"),
-        (epochs, "epoch/target", "target", "c6", "dashed"),
+        (epochs, "epoch/target", "target", "grey", "dashed"),
     )
     return series if any((abs(each.y - 1) > 0.005).any() for each in series) else ()
 
@@ -110,7 +108,7 @@ def _rates(steps: Rows, epochs: Rows) -> tuple[Series, ...]:
 def _altered(record: RunRecord) -> Panel:
     """Returns the chart of the rows that a regime altered: their share of the trained rows, and of all."""
     samples, series = record.result.get("train_samples"), []
-    for (kind, rows), color in zip(record.result.get("altered_rows", {}).items(), _COLORS, strict=False):
+    for (kind, rows), color in zip(record.result.get("altered_rows", {}).items(), COLORS, strict=False):
         label = kind.replace("_", " ")
         for trained in _curves((record.epochs, f"epoch/{kind}_share", label, color, "line")):
             whole = np.full(len(trained.x), rows / samples)
@@ -146,7 +144,7 @@ def _joules(epochs: Rows) -> tuple[Series, ...]:
     keys = sorted({key for row in epochs for key in row if key.startswith("energy/") and "joules" in key})
     specs: list[Spec] = [
         (epochs, key, key.removeprefix("energy/").replace("_", " "), color, "line")
-        for key, color in zip(keys, _COLORS, strict=False)
+        for key, color in zip(keys, COLORS, strict=False)
     ]
     return _curves(*specs)
 
@@ -157,6 +155,6 @@ def _times(epochs: Rows) -> tuple[Series, ...]:
     phases = sorted((key for key in last if key.startswith("time/") and last[key]), key=lambda key: -last[key])
     specs: list[Spec] = [
         (epochs, key, key.removeprefix("time/").removesuffix("_s").replace("_", " "), color, "line")
-        for key, color in zip(phases, _COLORS, strict=False)
+        for key, color in zip(phases, COLORS, strict=False)
     ]
     return _curves(*specs)

@@ -18,9 +18,10 @@ from ast_experiments.analysis.chart_data import data_element
 from ast_experiments.runs.control_quality import BAND
 
 POINTS = 800
-LEGEND_WIDTH, LEGEND_MARK = 76, 7
-"""Characters per line of a legend, and how many of them a marker takes."""
-COLORS = ("c1", "c2", "c3", "c4", "c5", "c6")
+LEGEND_WIDTH, LEGEND_MARK, LEGEND_ROWS = 76, 7, 4
+"""Characters per line of a legend, how many of them a marker takes, and rows that a drawing has space for."""
+COLORS = ("c1", "c2", "c3", "c4", "c5", "c6", "c7")
+"""Colours of curves and arms: of the style sheet, apart for all kinds of colour vision, on light and dark paper."""
 MARKERS = "os^DvPX*hdp"
 """Markers of curves and arms. Triangles to the left and right are missing: they mark open ends of intervals."""
 TOP = 101.0
@@ -32,7 +33,7 @@ Floats = NDArray[np.float64]
 Style = Literal["line", "faint", "dashed", "band"]
 
 # Placeholders in Matplotlib's output, replaced by CSS variables with a light and a dark value.
-INKS = {"ink": "#0a0b01", "rule": "#0a0b02", **{f"c{i}": f"#0a0b1{i}" for i in range(1, 7)}}
+INKS = {"ink": "#0a0b01", "rule": "#0a0b02", "grey": "#0a0b03", **{name: f"#0a0b1{name[1]}" for name in COLORS}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Series:
         label: Name in the legend.
         x: Epochs completed, shape (n,).
         y: Values, shape (n,).
-        color: One of c1 to c6 of the style sheet.
+        color: One of `COLORS`, or grey.
         style: "band" fills the controller's band around y.
     """
 
@@ -75,6 +76,11 @@ class Panel:
     ceiling: float | None = None
     xlabel: str = "epoch"
     ylabel: str = ""
+
+
+def look(i: int) -> dict[str, Any]:
+    """Returns the colour and the marker of the i-th curve or arm; the first 77 pairs differ."""
+    return {"color": INKS[COLORS[i % len(COLORS)]], "marker": MARKERS[i % len(MARKERS)]}
 
 
 def thin(x: ArrayLike, y: ArrayLike, points: int = POINTS) -> tuple[Floats, Floats]:
@@ -190,7 +196,7 @@ def legend(axes: Any, columns: int = 4) -> None:
         return
     labels, handles = zip(*reversed(named.items()), strict=True)
     fitting = max(1, min(columns, LEGEND_WIDTH // (LEGEND_MARK + max(map(len, labels)))))
-    more = math.ceil(len(labels) / fitting) - math.ceil(len(labels) / columns)
+    more = math.ceil(len(labels) / fitting) - min(LEGEND_ROWS, math.ceil(len(labels) / columns))
     figure = axes.figure
     figure.set_figheight(figure.get_figheight() + 0.17 * more)
     drawn = figure.legend(

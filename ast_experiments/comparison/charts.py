@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.analysis.draw import COLORS, INKS, MARKERS, TOP, chart, legend, name_rows, short_name, short_ticks
+from ast_experiments.analysis.draw import COLORS, INKS, TOP, chart, legend, look, name_rows, short_name, short_ticks
 from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.comparability import pair_blockers
 from ast_experiments.comparison.compare import Comparison
@@ -15,10 +15,10 @@ from ast_experiments.comparison.runs import AXES, axis_name
 from ast_experiments.comparison.stats import Floats, Interval, differences, half_width, interval
 from ast_experiments.comparison.verdicts import ArmResult, lines
 
-HATCHES = ("", "////", "----", "xxxx", "\\\\\\\\", "++++", "||||")
+HATCHES = ("", "////", "----", "xxxx", "\\\\\\\\", "++++", "||||", "....")
 NEAR = 12.0
 """Points closer than this, in points of print, share a label."""
-LEGEND = 9
+LEGEND = 20
 """Maximum number of arms named in a legend."""
 
 
@@ -65,7 +65,7 @@ def accuracy_chart(comparison: Comparison, axis: str) -> str | None:
 
         if line is not None:
             costs, accuracy, half = line
-            ink = INKS["c6"]
+            ink = INKS["grey"]
             axes.fill_between(costs, accuracy - half, accuracy + half, color=ink, alpha=0.2, linewidth=0)
             axes.plot(costs, accuracy, color=ink, linewidth=1.4, linestyle=(0, (5, 2)), label="uniform line")
         front = sorted((each.arm.mean(axis), each.arm.mean("accuracy")) for each in results if on_front(each, axis))
@@ -136,7 +136,7 @@ def savings_chart(comparison: Comparison) -> str | None:
         for row, each in enumerate(results):
             for i, (name, found) in enumerate(savings(each)):
                 y = row + 0.2 * (i - 1.5)
-                _whisker(axes, found, y, COLORS[i], MARKERS[i], name)
+                _whisker(axes, found, y, look(i), name)
         name_rows(axes, [f"{each.arm.number}  {each.arm.label}" for each in results])
         axes.axvline(0, color=INKS["ink"], linewidth=0.8)
         axes.set_xlabel("saved, % of dense")
@@ -157,7 +157,7 @@ def equal_accuracy_chart(comparison: Comparison) -> str | None:
         limits = min([0.0, *known]) - space, max([0.0, *known]) + space
         for row, (arm, saving) in enumerate(results):
             name = f"{arm.number} {arm.label}"
-            _whisker(axes, saving, row, COLORS[(arm.number - 1) % 5], _marker(arm), name, limits)
+            _whisker(axes, saving, row, look(arm.number - 1), name, limits)
         name_rows(axes, [f"{arm.number}  {arm.label}" for arm, _ in results])
         axes.axvline(0, color=INKS["ink"], linewidth=0.8)
         axes.set_xlim(*limits)
@@ -186,7 +186,8 @@ def on_front(result: ArmResult, axis: str) -> bool:
 
 
 def _point(axes: Any, arm: ArmRuns, axis: str, *, hollow: bool, named: bool) -> None:
-    ink = INKS[COLORS[(arm.number - 1) % 5]]
+    drawn = look(arm.number - 1)
+    ink = drawn["color"]
     cost, accuracy = interval(arm.values(axis)), interval(arm.values("accuracy"))
     axes.plot(arm.values(axis), arm.values("accuracy"), ".", color=ink, markersize=3, alpha=0.5)
     axes.errorbar(
@@ -194,8 +195,7 @@ def _point(axes: Any, arm: ArmRuns, axis: str, *, hollow: bool, named: bool) -> 
         accuracy.mean,
         xerr=_half(cost),
         yerr=_half(accuracy),
-        color=ink,
-        marker=_marker(arm),
+        **drawn,
         markersize=6,
         markerfacecolor="none" if hollow else ink,
         elinewidth=0.8,
@@ -231,15 +231,14 @@ def _whisker(
     axes: Any,
     found: Interval,
     y: float,
-    color: str,
-    marker: str,
+    drawn: dict[str, Any],
     name: str,
     limits: tuple[float, float] = (-400.0, 100.0),
 ) -> None:
     """Draws a mean and its interval in percent; ends that are unknown, or beyond the limits, are arrows."""
-    ink, (low, high) = INKS[color], (100 * found.low, 100 * found.high)
+    ink, (low, high) = drawn["color"], (100 * found.low, 100 * found.high)
     if np.isfinite(found.mean):
-        axes.plot(100 * found.mean, y, marker, color=ink, markersize=5, label=name, linestyle="none")
+        axes.plot(100 * found.mean, y, **drawn, markersize=5, label=name, linestyle="none")
     if np.isfinite(low) or np.isfinite(high):
         axes.plot([max(low, limits[0]), min(high, limits[1])], [y, y], color=ink, linewidth=1.2)
     if low == -np.inf:
@@ -250,7 +249,3 @@ def _whisker(
 
 def _half(found: Interval) -> float | None:
     return found.high - found.mean if found.shown else None
-
-
-def _marker(arm: ArmRuns) -> str:
-    return MARKERS[(arm.number - 1) % len(MARKERS)]

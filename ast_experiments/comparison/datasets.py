@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.analysis.draw import COLORS, INKS, MARKERS, chart, legend, thin
+from ast_experiments.analysis.draw import INKS, chart, legend, look, thin
 from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.runs import MEASURED, Run
 from ast_experiments.comparison.stats import Floats
@@ -128,10 +128,10 @@ def _drawing(names: Sequence[str], curves: Sequence[Floats | None], salt: str, *
         for i, (name, values) in enumerate(zip(names, curves, strict=True)):
             if values is None:
                 continue
-            ink, known = INKS[COLORS[i % len(COLORS)]], np.isfinite(values)
+            known = np.isfinite(values)
             x, y = thin(GRID[known], values[known])
-            look = {"marker": MARKERS[i % len(MARKERS)], "markersize": 3.5, "markevery": max(1, len(x) // 8)}
-            axes.plot(x, y, color=ink, linestyle=DASHES[i % len(DASHES)], linewidth=1.4, label=name, **look)
+            marks = look(i) | {"markersize": 3.5, "markevery": max(1, len(x) // 8)}
+            axes.plot(x, y, linestyle=DASHES[i % len(DASHES)], linewidth=1.4, label=name, **marks)
         axes.set_xlabel("progress")
         axes.set_xlim(0, 1.02)
         if shares:

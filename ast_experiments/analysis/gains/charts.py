@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ast_experiments.analysis.chart_data import NO_DATA
-from ast_experiments.analysis.draw import INKS, chart, legend, thin
+from ast_experiments.analysis.draw import COLORS, INKS, chart, legend, thin
 from ast_experiments.analysis.gains.figures import UNSET, Floats, Point, Theory, Trace
 from ast_experiments.analysis.gains.stability import bounds
 
@@ -138,7 +138,7 @@ def rate_chart(traces: Mapping[str, Trace | None], names: Mapping[str, str], bes
 
     Args:
         traces: Traces by run.
-        names: Names in the legend, which is drawn for up to six runs.
+        names: Names in the legend, which is drawn for as many runs as there are colours.
         best: Runs to highlight.
     """
     known = [
@@ -148,7 +148,7 @@ def rate_chart(traces: Mapping[str, Trace | None], names: Mapping[str, str], bes
     ]
     if not known:
         return None
-    few = len(known) <= 6
+    few = len(known) <= len(COLORS)
 
     def draw(axes: Any) -> None:
         for i, (run, each) in enumerate(sorted(known, key=lambda pair: pair[0] in best)):
@@ -156,7 +156,7 @@ def rate_chart(traces: Mapping[str, Trace | None], names: Mapping[str, str], bes
             x = np.concatenate([each.before[:, 0], each.epochs[kept]])
             x, y = thin(x, np.concatenate([each.before[:, 1], each.rate[kept]]), CURVE_POINTS)
             highlighted = run in best
-            ink = INKS[f"c{1 + i % 5}" if few else "c3" if highlighted else "c6"]
+            ink = INKS[COLORS[i] if few else "c3" if highlighted else "grey"]
             label = names[run] if few else "recommended" if highlighted and run == best[0] else None
             axes.plot(
                 x,
