@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,8 @@ def timm_model(
     source = {"file": checkpoint} if checkpoint else None
     try:
         if source is None:
-            model = timm.create_model(arch, pretrained=pretrained, **settings)
+            with _quiet_hub():
+                model = timm.create_model(arch, pretrained=pretrained, **settings)
         else:
             model = _with_weights(arch, source, settings)
     except ConfigError:
@@ -67,6 +71,20 @@ def timm_model(
     if (pretrained or source is not None) and given.get("num_classes") != classes:
         calm_head(model)
     return model
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """Keeps the warnings of the hub's client off the terminal, one for each attempt to connect; train.log has them."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "urllib3")]
+    before = [each.handlers for each in loggers]
+    for each in loggers:
+        each.handlers = [logging.NullHandler()]  # without any handler, logging itself would write to the terminal
+    try:
+        yield
+    finally:
+        for each, handlers in zip(loggers, before, strict=True):
+            each.handlers = handlers
 
 
 def calm_head(model: Any) -> None:

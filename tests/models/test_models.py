@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -234,3 +236,23 @@ def test_pixels_that_no_patch_covers_are_said(size: int, line: str | None) -> No
     told = unseen_pixels(model, size)
     assert told is None if line is None else line in str(told)
     assert unseen_pixels(nn.Conv2d(3, 4, 3), size) is None
+
+
+def test_attempts_to_reach_the_hub_are_for_the_log_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub, terminal = logging.getLogger("huggingface_hub"), io.StringIO()
+    own = logging.StreamHandler(terminal)
+    monkeypatch.setattr(hub, "handlers", [own])
+
+    def no_network(*args: Any, **settings: Any) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("there is no network\nand more")
+
+    monkeypatch.setattr("timm.create_model", no_network)
+    said = r"model.arch=resnet18: pretrained weights could not be loaded \(there is no network\); give a local file"
+    with pytest.raises(ConfigError, match=said):
+        timm_model(10, 3, 32, arch="resnet18", **(TIMM | {"pretrained": True}))
+    assert terminal.getvalue() == ""
+    assert "Retry 1/5" in caplog.text
+    assert hub.handlers == [own]
