@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from ast_experiments.core.batch import class_indices
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.data.corruption import corrupt
 
@@ -163,15 +164,19 @@ class Dataset:
         return self.train.shape
 
     @property
+    def class_counts(self) -> np.ndarray:
+        """Training samples by class, int64, shape (classes,). Of soft labels, the most probable class."""
+        return np.bincount(class_indices(self.train.labels), minlength=len(self.classes))
+
+    @property
     def columns(self) -> dict[str, np.ndarray]:
         """What is known of the training samples, by name: label, file name if there is one, and whether altered.
 
         Each of shape (n,). Of soft labels, the most probable class.
         """
-        labels = self.train.labels
         names = getattr(self.train, "names", None)
         return {
-            "label": labels if labels.ndim == 1 else labels.argmax(1),
+            "label": class_indices(self.train.labels),
             **({} if names is None else {"name": names}),
             **self.altered,
         }

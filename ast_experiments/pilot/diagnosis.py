@@ -54,11 +54,11 @@ def diagnose(
         UserError: If the data is missing or damaged, or the run cannot be built.
     """
     chosen = choosing_config(overrides, config)
-    schedule = build_rate_schedule(chosen.method, chosen.recipe.epochs)
     method = build_method(chosen.method, chosen.controller, chosen.significance)
     dataset = dataset or build_dataset(config)
     labels = class_indices(dataset.train.labels)
-    counts = np.bincount(labels, minlength=len(dataset.classes))
+    counts = dataset.class_counts
+    schedule = build_rate_schedule(chosen.method, chosen.recipe.epochs, counts)
     if np.count_nonzero(counts) < 2:
         raise DataError("pilot: the training samples are of one class only, so there is nothing to learn")
     signs = Signs(

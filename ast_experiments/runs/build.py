@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ast_experiments.config.resolve import scale_batch
@@ -57,17 +58,17 @@ def build_dataset(config: Config) -> Dataset:
         ConfigError: If normalisation, soft labels or batch size do not fit it.
     """
     dataset = data.build_dataset(config.dataset, config.recipe.soft_labels)
-    _check_batches(config, len(dataset.train) - round(config.holdout * len(dataset.train)))
+    _check_batches(config, np.round((1 - config.holdout) * dataset.class_counts).astype(int))
     return dataset
 
 
-def _check_batches(config: Config, samples: int) -> None:
-    """Refuses batches that cannot be filled from so many training samples."""
+def _check_batches(config: Config, class_counts: np.ndarray) -> None:
+    """Refuses batches that cannot be filled from training samples of these classes."""
     size = config.recipe.batch_size
-    data.check_batch_size(size, samples)
+    data.check_batch_size(size, int(class_counts.sum()))
     check_shared(size, distributed.size())
     method = build_method(config.method, config.controller, config.significance)
-    check_rows(method, config.method, samples, size)
+    check_rows(method, config.method, class_counts, size)
 
 
 def build_run(
@@ -102,7 +103,14 @@ def build_run(
     torch.manual_seed(config.seed + 1 + distributed.rank())
     cost = RowCost(flops(), config.energy.active_cost, config.energy.skipped_cost, flops, sizes)
     target = build_target_rate(
-        config.method, recipe, selector=selector, stepper=stepper, train=train, cost=cost, has_meter=meter.measures
+        config.method,
+        recipe,
+        dataset.class_counts,
+        selector=selector,
+        stepper=stepper,
+        train=train,
+        cost=cost,
+        has_meter=meter.measures,
     )
     return Trainer(
         checkpoints=_checkpoints(config, folder, dataset),  # before the tracker, which begins to write
@@ -161,7 +169,7 @@ def _load(
         validate=config.eval_on == "holdout",
         learn=method.needs_holdout,
     )
-    _check_batches(config, len(dataset.train))
+    _check_batches(config, dataset.class_counts)
     logger.info("data: %s", dataset.source)
     on_device, workers = config.hardware.data_on_device, worker_count(config.hardware.workers, device.type)
     loaders = data.build_loaders(

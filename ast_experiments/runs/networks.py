@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -47,7 +48,7 @@ def build_model(config: Config, dataset: Dataset, hardware: Hardware, sizes: Ite
     )
     models.whiten(model, lambda rows: data.plain_images(dataset, config.dataset, rows, hardware.device))
     _check_sizes(config, model, channels, sizes)
-    _check_short_batches(config, model, channels, list(sizes) or [size], len(dataset.train))
+    _check_short_batches(config, model, channels, list(sizes) or [size], dataset.class_counts)
     return model
 
 
@@ -66,7 +67,9 @@ def _check_sizes(config: Config, model: nn.Module, channels: int, sizes: Iterabl
             )
 
 
-def _check_short_batches(config: Config, model: nn.Module, channels: int, sizes: Iterable[int], samples: int) -> None:
+def _check_short_batches(
+    config: Config, model: nn.Module, channels: int, sizes: Iterable[int], class_counts: np.ndarray
+) -> None:
     """Refuses a run in which a batch of one row would reach a BatchNorm over one pixel, in whatever epoch.
 
     Args:
@@ -74,13 +77,14 @@ def _check_short_batches(config: Config, model: nn.Module, channels: int, sizes:
         model: Its network.
         channels: Of an image.
         sizes: Heights and widths in pixels of the images that are trained.
-        samples: Number of training samples.
+        class_counts: Training samples by class.
 
     Raises:
         ConfigError: With a batch size that leaves no single row, or another way out.
     """
     batch, processes = config.recipe.batch_size, distributed.size()
-    epochs, schedule = config.recipe.epochs, build_rate_schedule(config.method, config.recipe.epochs)
+    epochs, samples = config.recipe.epochs, int(class_counts.sum())
+    schedule = build_rate_schedule(config.method, epochs, class_counts)
     chosen = schedule is not None and all(schedule.target(epoch, epochs) < 1 for epoch in range(epochs))
     method = build_method(config.method, config.controller, config.significance)
     whole = not chosen or budget_of(config.method) is not None or method.trains_every_row

@@ -84,6 +84,8 @@ def describe(config: Config) -> dict[str, Any]:
 def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> dict[str, Any]:
     """Returns the entries about data, network and hardware; `at_once` rows go through the network together."""
     recipe, hardware = config.recipe, stepper.hardware
+    schedule = rate_schedule_of(config.method)
+    schedule = None if schedule is None else schedule.for_classes(dataset.class_counts)
     return {
         "hardware": hardware.describe() | gpu_facts(hardware.device),
         "data_source": dataset.source,
@@ -92,6 +94,8 @@ def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> d
         **({"pictures": made} if (made := image_settings(config)) else {}),
         **({"altered_rows": altered} if (altered := _altered(dataset)) else {}),
         **_sizes(dataset),
+        "target": None if schedule is None else schedule.last,
+        **({"rate_fall": schedule.fall} if schedule is not None and schedule.schedule == "auto" else {}),
         "parameters": sum(p.numel() for p in stepper.model.parameters()),
         "batch": {"rows": recipe.batch_size, "at_once": at_once, "processes": distributed.size(), "lr": recipe.lr},
     }

@@ -67,13 +67,17 @@ def make_trackers(config: Config, folder: Path, result: dict[str, Any], callback
 
 
 def describe_run(config: Config, result: Mapping[str, Any]) -> list[str]:
-    """Returns the two lines that say what is about to run: data and length, network and hardware."""
+    """Returns the lines that say what is about to run: data and length, network and hardware, a rate that falls."""
     recipe, hardware = config.recipe, result["hardware"]
     data = "{train_samples:,} training rows in {classes} classes, {val_samples:,} to validate".format_map(result)
     device = hardware.get("gpu") or hardware["device"]
+    falls = (
+        f"some classes are rare, so the target rate falls to {result['target']:.2g}" if result.get("rate_fall") else ""
+    )
     return [
         f"{data}; {recipe.epochs:g} epochs in batches of {recipe.batch_size}",
         f"{result['model']}, {result['parameters']:,} parameters; {device}, {hardware['precision']}",
+        *([falls] if result.get("rate_fall") else []),
     ]
 
 

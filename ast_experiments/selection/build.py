@@ -9,6 +9,8 @@ from functools import partial
 from inspect import signature
 from typing import Any, Literal
 
+import numpy as np
+
 from ast_experiments.core.errors import ConfigError
 from ast_experiments.selection.context import RunSettings
 from ast_experiments.selection.control.controller import Controller
@@ -85,16 +87,22 @@ def check_method(method: Any, controller: Any, significance: Any, run: RunSettin
     built.check(run)
 
 
-def build_rate_schedule(method: Any, epochs: int) -> RateSchedule | None:
+def build_rate_schedule(method: Any, epochs: int, class_counts: np.ndarray | None = None) -> RateSchedule | None:
     """Builds the rate schedule of the `method` settings; None for a method without a target rate.
+
+    Args:
+        method: The settings.
+        epochs: Planned epochs.
+        class_counts: Training samples by class, which decide how an `auto` schedule falls; None if they are not known.
 
     Raises:
         ConfigError: If the schedule does not fit the epochs.
     """
     schedule = rate_schedule_of(method)
-    if schedule is not None:
-        schedule.check(epochs)
-    return schedule
+    if schedule is None:
+        return None
+    schedule.check(epochs)
+    return schedule if class_counts is None else schedule.for_classes(class_counts)
 
 
 def rate_schedule_of(method: Any) -> RateSchedule | None:
@@ -114,14 +122,20 @@ def budget_of(method: Any) -> Budget | None:
     return None
 
 
-def check_rows(built: Method, method: Any, samples: int, batch_size: int) -> None:
+def check_rows(built: Method, method: Any, class_counts: np.ndarray, batch_size: int) -> None:
     """Checks that every epoch fills a batch, unless a budget sets the rate.
+
+    Args:
+        built: The method.
+        method: Its settings.
+        class_counts: Training samples by class.
+        batch_size: Rows of a batch.
 
     Raises:
         ConfigError: If the batch is larger than the rows that an epoch trains.
     """
-    schedule = rate_schedule_of(method)
-    share = built.least_share(1.0 if schedule is None else schedule.least)
+    schedule, samples = rate_schedule_of(method), int(class_counts.sum())
+    share = built.least_share(1.0 if schedule is None else schedule.for_classes(class_counts).least)
     rows = int(share * samples)
     if budget_of(method) is None and not rows:
         raise ConfigError(f"method.rate: trains none of {samples:,} samples at rate {share:.3g}; type a higher one")

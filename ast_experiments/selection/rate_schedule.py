@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
 
 from ast_experiments.core.errors import ConfigError
 
-ScheduleName = Literal["constant", "falling", "linear", "cosine"]
+ScheduleName = Literal["auto", "constant", "falling", "linear", "cosine"]
 
-FALL = 1.5
-"""A falling schedule begins at this multiple of its mean, or at 1."""
+AROUND_MEAN = ("auto", "falling")
+"""Schedules whose mean over the epochs is `rate`."""
+
+FALL = 0.5
+"""A falling schedule begins above its mean by this share of it, or at 1, and ends as far below."""
+
+EVEN, UNEVEN = 0.95, 0.65
+"""Evenness of the classes from which on an `auto` schedule is constant, and up to which it falls in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +30,11 @@ class RateSchedule:
     Attributes:
         rate: Target after the warm-up, in (0, 1].
         final: Target before the final epochs; None keeps `rate`.
-        schedule: `constant`; `falling`, linear around a mean of `rate`; `linear` or `cosine` from `rate` to `final`; or
-            the target of each epoch.
+        schedule: `constant`; `falling`, linear around a mean of `rate`; `auto`, the one or the other, or between them,
+            depending on the classes; `linear` or `cosine` from `rate` to `final`; or the target of each epoch.
         warmup_epochs: Number of leading epochs that train every sample.
         final_epochs: Number of last epochs that train every sample.
+        fall: How far an `auto` schedule begins above its mean, as a share of it; 0 until the classes are known.
     """
 
     rate: float
@@ -33,6 +42,17 @@ class RateSchedule:
     schedule: ScheduleName | Sequence[float] = "constant"
     warmup_epochs: int = 0
     final_epochs: int = 0
+    fall: float = 0.0
+
+    def for_classes(self, counts: Sequence[int] | np.ndarray) -> RateSchedule:
+        """Returns the schedule for training samples of these classes: one that is `auto` falls if they are uneven.
+
+        Args:
+            counts: Training samples by class, shape (classes,).
+        """
+        if self.schedule != "auto":
+            return self
+        return replace(self, fall=FALL * min(1.0, max(0.0, (EVEN - evenness(counts)) / (EVEN - UNEVEN))))
 
     def check(self, epochs: int) -> None:
         """Checks that the schedule fits a run of `epochs` epochs.
@@ -75,8 +95,8 @@ class RateSchedule:
     @property
     def _ends(self) -> tuple[float, float]:
         """The first and the last rate of a named schedule."""
-        if self.schedule == "falling":
-            first = min(1.0, FALL * self.rate)
+        if self.schedule in AROUND_MEAN:
+            first = min(1.0, (1 + (FALL if self.schedule == "falling" else self.fall)) * self.rate)
             return first, round(2 * self.rate - first, 12)
         return self.rate, self.rate if self.schedule == "constant" or self.final is None else self.final
 
@@ -92,7 +112,8 @@ class RateSchedule:
             return self.schedule[epoch]
         first, last = self._ends
         span = epochs - self.warmup_epochs - self.final_epochs - 1
-        progress = (epoch - self.warmup_epochs) / span if span > 0 else 0.5 if self.schedule == "falling" else 1.0
+        alone = 0.5 if self.schedule in AROUND_MEAN else 1.0  # progress of an epoch that is the only one
+        progress = (epoch - self.warmup_epochs) / span if span > 0 else alone
         if self.schedule == "cosine":
             progress = (1 - math.cos(math.pi * progress)) / 2
         return first + (last - first) * progress
@@ -100,6 +121,17 @@ class RateSchedule:
     def dense_epochs(self, epochs: int) -> float:
         """Returns the number of dense epochs that train as many rows as a run of `epochs` epochs."""
         return sum(self.target(epoch, epochs) for epoch in range(epochs))
+
+
+def evenness(counts: Sequence[int] | np.ndarray) -> float:
+    """Returns the perplexity of the classes as a share of their number: 1 if all have as many samples.
+
+    Args:
+        counts: Samples by class, shape (classes,); classes without any do not count.
+    """
+    present = np.asarray(counts, dtype=np.float64)
+    shares = present[present > 0] / present.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()) / len(shares)) if len(shares) else 1.0
 
 
 @dataclass(frozen=True, slots=True)

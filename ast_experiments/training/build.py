@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ast_experiments.core import distributed
@@ -82,14 +83,22 @@ def find_rows_at_once(
 
 
 def build_target_rate(
-    method: Any, recipe: Any, *, selector: Selector, stepper: Stepper, train: Loader, cost: RowCost, has_meter: bool
+    method: Any,
+    recipe: Any,
+    class_counts: np.ndarray,
+    *,
+    selector: Selector,
+    stepper: Stepper,
+    train: Loader,
+    cost: RowCost,
+    has_meter: bool,
 ) -> TargetRate:
     """Builds the target rate from the `method` settings: by a schedule, or on a budget.
 
     Raises:
         ConfigError: If the budget cannot be measured or met.
     """
-    schedule, budget = build_rate_schedule(method, recipe.epochs), budget_of(method)
+    schedule, budget = build_rate_schedule(method, recipe.epochs, class_counts), budget_of(method)
     control = None
     if budget is not None and schedule is not None:
         scores = selector.scored_share(method.rate) > 0

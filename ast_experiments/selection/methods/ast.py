@@ -121,7 +121,7 @@ class AST(Method):
             label is right, and the more labels are wrong, the more rows are drawn uniformly.
     """
 
-    rate_schedule = "falling"
+    rate_schedule = "auto"
     waits_for_scores = True
     planned_on_rank_0 = True
     averaged = AVERAGED
