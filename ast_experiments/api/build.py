@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from inspect import signature
@@ -163,6 +163,19 @@ def expected_steps(schedule: RateSchedule | None, samples: int, batch_size: int,
     targets = [1.0 if schedule is None else schedule.target(epoch, epochs) for epoch in range(epochs)]
     dense, sparse = sum(target >= 1 for target in targets), sum(target for target in targets if target < 1)
     return dense * -(-samples // batch_size) + int(sparse * samples / batch_size + 1e-6)
+
+
+def check_class_counts(class_counts: Sequence[int], dataset_size: int) -> None:
+    """Checks that class counts are those of the training samples.
+
+    Raises:
+        UserError: If they do not add up to as many.
+    """
+    if min(class_counts, default=-1) < 0 or sum(class_counts) != dataset_size:
+        raise UserError(
+            f"class_counts: {len(class_counts)} counts with a sum of {sum(class_counts)}; expected the number of "
+            f"training samples of each class, {dataset_size} in all"
+        )
 
 
 def check_counts(**counts: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ def select(
     controller: str = "pi",
     significance: str = "loss",
     device: torch.device | str = "cpu",
+    class_counts: Sequence[int] | None = None,
     **settings: Any,
 ) -> Selection:
     """Returns the selection of a run: which samples each epoch trains.
@@ -33,6 +35,8 @@ def select(
         controller: Name of a controller, for methods that use one.
         significance: Name of a significance, for methods that use one.
         device: Where the losses are; remembered losses stay there within an epoch.
+        class_counts: Training samples by class, if there are classes: with `rate_schedule="auto"`, the default of
+            `ast`, the rate falls if some classes are rare. Without them it is constant.
         settings: Settings of the target rate (`rate`, `rate_final`, `rate_schedule`, `warmup_epochs`, `final_epochs`),
             the method, the controller and the significance, as in `conf/`.
 
@@ -56,5 +60,6 @@ def select(
         controller=controller,
         significance=significance,
         device=device,
+        class_counts=class_counts,
         **settings,
     )

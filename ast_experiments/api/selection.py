@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ast_experiments.api.build import build, check_counts, check_method, expected_steps, plain_words
+from ast_experiments.api.build import (
+    build,
+    check_class_counts,
+    check_counts,
+    check_method,
+    expected_steps,
+    plain_words,
+)
 from ast_experiments.api.epoch import Epoch
 from ast_experiments.api.losses import Observer, Score, no_auxiliary_model, only_ids, scored
 from ast_experiments.api.sampler import PlannedBatches, WithIds
@@ -47,12 +54,16 @@ class Selection:
         controller: str,
         significance: str,
         device: torch.device | str,
+        class_counts: Sequence[int] | None = None,
         **settings: Any,
     ) -> None:
         check_counts(dataset_size=dataset_size, batch_size=batch_size, epochs=epochs)
         self._size, self._batch_size, self.total_epochs = dataset_size, batch_size, epochs
         self.name = method if isinstance(method, str) else f"{type(method).__module__}.{type(method).__name__}"
         self.method, self._schedule = build(method, controller, significance, epochs, settings)
+        if self._schedule is not None and class_counts is not None:
+            check_class_counts(class_counts, dataset_size)
+            self._schedule = self._schedule.for_classes(class_counts)
         check_method(self.name, self.method)
         self.settings = {"batch_size": batch_size, "epochs": epochs, **settings}
         self.controller = controller if hasattr(self.method, "_controller") and self.method.uses_controller else None

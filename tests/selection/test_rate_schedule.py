@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ast_experiments.selection.rate_schedule import EpochCost, RateSchedule, budget_range, budgeted_rate
+from ast_experiments.selection.rate_schedule import (
+    FALL,
+    EpochCost,
+    RateSchedule,
+    budget_range,
+    budgeted_rate,
+    evenness,
+)
 
 HALF = 0.2 + 0.4 * (1 + math.cos(math.pi / 4)) / 2
 
@@ -22,6 +29,10 @@ SCHEDULES = {
     "falling from 1": (RateSchedule(0.8, schedule="falling"), 3, [1.0, 0.8, 0.6]),
     "falling, warm-up": (RateSchedule(0.4, None, "falling", 1, 1), 5, [1, 0.6, 0.4, 0.2, 1]),
     "falling, one epoch": (RateSchedule(0.4, schedule="falling"), 1, [0.4]),
+    "auto, classes unknown": (RateSchedule(0.4, schedule="auto"), 3, [0.4] * 3),
+    "auto, even classes": (RateSchedule(0.4, schedule="auto").for_classes([30, 28, 31]), 3, [0.4] * 3),
+    "auto, rare classes": (RateSchedule(0.4, schedule="auto").for_classes([90, 9, 1]), 3, [0.6, 0.4, 0.2]),
+    "constant, rare classes": (RateSchedule(0.4).for_classes([90, 9, 1]), 3, [0.4] * 3),
     "listed": (RateSchedule(0.4, schedule=[1.0, 0.5, 0.3]), 3, [1.0, 0.5, 0.3]),
     "one epoch between": (RateSchedule(0.6, 0.2, "linear", 1, 1), 3, [1, 0.2, 1]),
 }
@@ -30,6 +41,20 @@ SCHEDULES = {
 @pytest.mark.parametrize(("setpoint", "epochs", "expected"), SCHEDULES.values(), ids=SCHEDULES.keys())
 def test_schedules(setpoint: RateSchedule, epochs: int, expected: list[float]) -> None:
     assert [setpoint.target(epoch, epochs) for epoch in range(epochs)] == pytest.approx(expected)
+
+
+def test_evenness_is_the_perplexity_of_the_classes_that_occur() -> None:
+    assert evenness([7, 7, 7, 0]) == pytest.approx(1)
+    assert evenness([3, 1]) == pytest.approx(4 / 3**0.75 / 2)
+    assert evenness([]) == evenness([5]) == 1
+
+
+@given(st.lists(st.integers(1, 1000), min_size=2, max_size=30), st.floats(0.05, 0.6))
+def test_whatever_the_classes_the_mean_is_the_rate(counts: list[int], rate: float) -> None:
+    schedule = RateSchedule(rate, schedule="auto").for_classes(counts)
+    assert 0 <= schedule.fall <= FALL
+    assert schedule.dense_epochs(9) == pytest.approx(9 * rate)
+    assert [schedule.last, schedule.least] == pytest.approx([(1 - schedule.fall) * rate] * 2)
 
 
 def test_a_budget_scales_the_shape() -> None:
