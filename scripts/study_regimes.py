@@ -38,7 +38,7 @@ from ast_experiments.experiments.study.plan import read_plan
 
 BENCH = "import sys; from ast_experiments.cli.bench import main; sys.exit(main())"
 STUDIES = Path("outputs") / "studies"
-METHODS = ("ast:rate=0.5", "ast:rate=0.5:noise_robust=false")
+METHODS = ("ast:rate=0.5:rate_schedule=auto", "ast:rate=0.5:rate_schedule=auto:noise_robust=false")
 COMMON = (
     "experiment=cifar10_speedrun",
     "model.width=0.25",

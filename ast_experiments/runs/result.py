@@ -84,8 +84,6 @@ def describe(config: Config) -> dict[str, Any]:
 def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> dict[str, Any]:
     """Returns the entries about data, network and hardware; `at_once` rows go through the network together."""
     recipe, hardware = config.recipe, stepper.hardware
-    schedule = rate_schedule_of(config.method)
-    schedule = None if schedule is None else schedule.for_classes(dataset.class_counts)
     return {
         "hardware": hardware.describe() | gpu_facts(hardware.device),
         "data_source": dataset.source,
@@ -94,11 +92,19 @@ def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> d
         **({"pictures": made} if (made := image_settings(config)) else {}),
         **({"altered_rows": altered} if (altered := _altered(dataset)) else {}),
         **_sizes(dataset),
-        "target": None if schedule is None else schedule.last,
-        **({"rate_fall": schedule.fall} if schedule is not None and schedule.schedule == "auto" else {}),
+        **_auto_rate(config, dataset),
         "parameters": sum(p.numel() for p in stepper.model.parameters()),
         "batch": {"rows": recipe.batch_size, "at_once": at_once, "processes": distributed.size(), "lr": recipe.lr},
     }
+
+
+def _auto_rate(config: Config, dataset: Dataset) -> dict[str, Any]:
+    """Returns how far an `auto` rate schedule falls on this data, and its last target; nothing of another schedule."""
+    schedule = rate_schedule_of(config.method)
+    if schedule is None or schedule.schedule != "auto":
+        return {}
+    known = schedule.for_classes(dataset.class_counts)
+    return {"rate_fall": known.fall, "target": known.last}
 
 
 def reached(run: Trainer) -> dict[str, Any]:

@@ -71,14 +71,13 @@ def describe_run(config: Config, result: Mapping[str, Any]) -> list[str]:
     recipe, hardware = config.recipe, result["hardware"]
     data = "{train_samples:,} training rows in {classes} classes, {val_samples:,} to validate".format_map(result)
     device = hardware.get("gpu") or hardware["device"]
-    falls = (
-        f"some classes are rare, so the target rate falls to {result['target']:.2g}" if result.get("rate_fall") else ""
-    )
-    return [
+    lines = [
         f"{data}; {recipe.epochs:g} epochs in batches of {recipe.batch_size}",
         f"{result['model']}, {result['parameters']:,} parameters; {device}, {hardware['precision']}",
-        *([falls] if result.get("rate_fall") else []),
     ]
+    if result.get("rate_fall"):
+        lines.append(f"some classes are rare, so the target rate falls to {result['target']:.2g}")
+    return lines
 
 
 def few_steps(config: Config, samples: int) -> str:

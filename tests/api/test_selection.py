@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from ast_experiments import Method, Plan, SampleHistory, Selection, select
+from ast_experiments.core.errors import UserError
 
 ROWS, CLASSES = 200, 4
 GOOD: dict[str, Any] = {"dataset_size": ROWS, "batch_size": 16, "epochs": 4}
@@ -205,6 +206,13 @@ def test_metrics_and_steps() -> None:
     other = Loop(falling)
     other.run()
     assert falling.steps == len(other.trained)
+
+
+def test_an_auto_rate_falls_if_some_classes_are_rare() -> None:
+    assert select("ast", **GOOD).target == select("ast", **GOOD, class_counts=[ROWS // 2] * 2).target == 0.4
+    assert select("ast", **GOOD, class_counts=[ROWS - 11, 10, 1]).target == pytest.approx(0.2)
+    with pytest.raises(UserError, match=f"expected the number of training samples of each class, {ROWS} in all"):
+        select("ast", **GOOD, class_counts=[1, 2])
 
 
 def test_weights_of_the_loss() -> None:

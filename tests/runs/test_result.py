@@ -37,7 +37,7 @@ def described(*overrides: str) -> dict[str, Any]:
             {
                 "dataset": "digits", "model": "simple_cnn", "method": "ast", "scoring": "stale", "controller": "pi",
                 "significance": "loss", "recipe": "small", "seed": 0, "experiment": "quickstart", "group": None,
-                "tags": [], "epochs_planned": 30, "target": 0.2,
+                "tags": [], "epochs_planned": 30, "target": 0.4,
             },
         ),
         (
@@ -45,7 +45,8 @@ def described(*overrides: str) -> dict[str, Any]:
             {"method": "dense", "scoring": None, "controller": None, "significance": None, "target": None},
         ),
         (["method=random", "method.rate=0.3"], {"controller": None, "significance": None, "target": 0.3}),
-        (["method.pick=topk"], {"controller": None, "significance": "loss", "target": 0.2}),
+        (["method.pick=topk"], {"controller": None, "significance": "loss", "target": 0.4}),
+        (["method.rate_schedule=falling"], {"target": 0.2}),
         (["method.pick=proportional"], {"controller": None}),
         (["method.rate_schedule=linear", "method.rate=0.6", "method.rate_final=0.2"], {"target": 0.2}),
         (["model=timm", "model.arch=resnet34"], {"model": "resnet34"}),
