@@ -13,7 +13,9 @@ from ast_experiments.data.loaders.base import Loader, PlannedBatches
 from ast_experiments.selection.plan import Plan
 
 
-def planned_batches(loader: Loader, plan: Plan, epoch: int, start: int = 0) -> Iterator[Batch]:
+def planned_batches(
+    loader: Loader, plan: Plan, epoch: int, start: int = 0, visits: np.ndarray | None = None
+) -> Iterator[Batch]:
     """Yields the batches of a plan, or this rank's shard of each; a shard may have no rows.
 
     Args:
@@ -21,6 +23,7 @@ def planned_batches(loader: Loader, plan: Plan, epoch: int, start: int = 0) -> I
         plan: The epoch's plan.
         epoch: Counted from 0.
         start: First batch to load.
+        visits: Earlier epochs that trained each sample, shape (samples,); None for every earlier epoch.
 
     Raises:
         UserError: If the ranks cannot share a batch equally.
@@ -32,7 +35,8 @@ def planned_batches(loader: Loader, plan: Plan, epoch: int, start: int = 0) -> I
             f"choose recipe.batch_size and the method's rate so that loaded batches are a multiple of {ranks}"
         )
     own = plan.shard(distributed.rank(), ranks)
-    planned = PlannedBatches(own.ids, own.load_batch, own.weights, start, own.keep_short)
+    visited = None if visits is None else visits[own.ids]
+    planned = PlannedBatches(own.ids, own.load_batch, own.weights, start, own.keep_short, visited)
     loaded = loader.batches(planned, epoch)
     if ranks == 1:
         yield from loaded

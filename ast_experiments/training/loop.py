@@ -92,7 +92,7 @@ class Trainer(TrainingState):
     def _load(self, plan: Plan) -> Iterator[Batch]:
         """Loads the batches of a plan, from the first one that is not done."""
         progress = self.progress
-        batches = planned_batches(self.train, plan, progress.epoch, progress.batch)
+        batches = planned_batches(self.train, plan, progress.epoch, progress.batch, self.samples.visits)
         while not self.out_of_steps:
             with self.ledger.phase("data_wait"):
                 loaded = next(batches, None)

@@ -43,6 +43,11 @@ class SampleTable:
         self._predictions = None if classes is None or classes < 2 else Predictions(samples, classes, device)
         self.first_epoch = np.full(samples, -1, np.int32)
 
+    @property
+    def visits(self) -> np.ndarray:
+        """Epochs that trained each sample, without the current one; int32, shape (samples,)."""
+        return self._history.visits
+
     def record(self, batch: Batch, outputs: Outputs, weights: Tensor | None) -> None:
         """Keeps the losses and predictions of a trained batch of n rows; those of weight (n,) 0 were not trained."""
         losses = outputs.losses if weights is None else outputs.losses.masked_fill(weights <= 0, torch.nan)

@@ -25,14 +25,19 @@ class DeviceResizer:
     def __init__(self, table: Tensor, rows: Tensor, transform: EncodedTransform, size: int, seed: int) -> None:
         self._table, self._rows, self._transform, self._size, self._seed = table, rows, transform, size, seed
 
-    def __call__(self, ids: Tensor, epoch: int) -> Tensor:
+    def __call__(self, ids: Tensor, epoch: int, visits: Tensor | None = None) -> Tensor:
         """Makes the images of samples, int64, shape (n,), on the device; uint8, shape (n, size, size, 3)."""
-        return self.apply(*self.plan(ids, epoch))
+        return self.apply(*self.plan(ids, epoch, visits))
 
-    def plan(self, ids: Tensor, epoch: int) -> tuple[Tensor, ...]:
+    def plan(self, ids: Tensor, epoch: int, visits: Tensor | None = None) -> tuple[Tensor, ...]:
         """Draws the crop of each sample; `apply` takes any slice of the result.
 
         The draws are made for some samples at a time, because the numbers behind a crop take 30 times its memory.
+
+        Args:
+            ids: Sample ids, int64, shape (n,).
+            epoch: Epoch.
+            visits: Earlier visits of each sample, shape (n,); None for one in every earlier epoch.
 
         Returns:
             Row of each square in the table, int64, shape (n,), and its crop, float64, shape (n, 5), see
@@ -42,9 +47,11 @@ class DeviceResizer:
         if not isinstance(self._transform, RandomResizedCrop):
             return (rows,)
         crops = torch.empty((len(ids), 5), dtype=torch.float64, device=ids.device)
-        for chunk, drawn in zip(ids.split(_DRAWN_AT_ONCE), crops.split(_DRAWN_AT_ONCE), strict=True):
+        visits = torch.full_like(ids, epoch) if visits is None else visits
+        parts = (each.split(_DRAWN_AT_ONCE) for each in (ids, visits, crops))
+        for chunk, visited, drawn in zip(*parts, strict=True):
             sides = torch.full((len(chunk), 2), self._table.shape[1], device=ids.device)
-            drawn.copy_(self._transform.draw_crops(sides, chunk, self._seed, epoch))
+            drawn.copy_(self._transform.draw_crops(sides, chunk, self._seed, epoch, visited))
         return rows, crops
 
     def apply(self, rows: Tensor, crops: Tensor | None = None) -> Tensor:

@@ -33,7 +33,7 @@ class RandomResizedCrop:
     Attributes:
         scale: Smallest and largest share of the image's area.
         ratio: Smallest and largest ratio of width to height; drawn uniformly in the logarithm.
-        flip: Whether images are mirrored, by chance or in every other epoch; see `mirrored`.
+        flip: Whether images are mirrored, by chance or at every other visit; see `mirrored`.
         interpolation: "bilinear" or "bicubic".
         colour: Random changes of colour.
         erasing: Share of the images that lose a rectangle; see `erase`.
@@ -46,7 +46,7 @@ class RandomResizedCrop:
     colour: ColorJitter = field(default_factory=ColorJitter)
     erasing: float = 0.0
 
-    def draw_crops(self, sizes: Tensor, ids: Tensor, seed: int, epoch: int) -> Tensor:
+    def draw_crops(self, sizes: Tensor, ids: Tensor, seed: int, epoch: int, visits: Tensor | None = None) -> Tensor:
         """Draws the crop and flip of each sample.
 
         Args:
@@ -54,16 +54,17 @@ class RandomResizedCrop:
             ids: Sample ids, int64, shape (n,), on the same device.
             seed: Seed of the run.
             epoch: Epoch.
+            visits: Earlier visits of each sample, shape (n,); None for one in every earlier epoch.
 
         Returns:
             Top, left, height and width of the crop, and whether it is mirrored, float64, shape (n, 5).
         """
         draws = uniform(seed, epoch, ids, _CROP_STREAM, 4 * _TRIES + 1).double()
         crops = self._crops(sizes, draws[:, :-1].view(-1, _TRIES, 4))
-        flipped = mirrored(self.flip, draws[:, -1] < 0.5, seed, epoch, ids)
+        flipped = mirrored(self.flip, draws[:, -1] < 0.5, seed, epoch if visits is None else visits, ids)
         return torch.cat([crops, flipped[:, None]], 1)
 
-    def load(self, samples: EncodedImages, ids: Tensor, seed: int, epoch: int) -> Tensor:
+    def load(self, samples: EncodedImages, ids: Tensor, seed: int, epoch: int, visits: Tensor | None = None) -> Tensor:
         """Reads, decodes and transforms images.
 
         Args:
@@ -71,6 +72,7 @@ class RandomResizedCrop:
             ids: Rows, int64, shape (n,), on the host.
             seed: Seed of the run.
             epoch: Epoch.
+            visits: Earlier visits of each sample, shape (n,); None for one in every earlier epoch.
 
         Returns:
             Images, uint8, shape (n, size, size, 3).
@@ -81,7 +83,7 @@ class RandomResizedCrop:
         made = torch.empty((len(ids), *samples.shape), dtype=torch.uint8)
         images = [samples.image(row) for row in ids.tolist()]
         sizes = torch.tensor([(image.height, image.width) for image in images])
-        crops = self.draw_crops(sizes, ids, seed, epoch).tolist()
+        crops = self.draw_crops(sizes, ids, seed, epoch, visits).tolist()
         colours = uniform(seed, epoch, ids, _COLOUR_STREAM, 6).tolist() if self.colour != ColorJitter() else None
         for place, (image, crop) in enumerate(zip(images, crops, strict=True)):
             pixels = self._crop(image, samples.size, crop)
@@ -130,9 +132,9 @@ class CenterCrop:
         """Returns the length of the resized shorter side."""
         return max(size, math.floor(size / self.share))
 
-    def load(self, samples: EncodedImages, ids: Tensor, seed: int, epoch: int) -> Tensor:
+    def load(self, samples: EncodedImages, ids: Tensor, seed: int, epoch: int, visits: Tensor | None = None) -> Tensor:
         """Reads, decodes and crops images; see `RandomResizedCrop.load`."""
-        del seed, epoch
+        del seed, epoch, visits
         made = torch.empty((len(ids), *samples.shape), dtype=torch.uint8)
         scaled = self.scaled(samples.size)
         for place, row in enumerate(ids.tolist()):

@@ -21,7 +21,7 @@ class PadCropFlip:
 
     Attributes:
         padding: Pixels added on each side; 0 for no crop.
-        flip: Whether images are mirrored, by chance or in every other epoch; see `mirrored`.
+        flip: Whether images are mirrored, by chance or at every other visit; see `mirrored`.
         padding_mode: Values of the added pixels, in torchvision's words: `constant` (zeros) or `reflect`.
 
     Raises:
@@ -79,12 +79,17 @@ class DeviceCropper:
         self._down = (torch.arange(height, device=images.device) * self._wide)[None, :, None]
         self._across = torch.arange(width, device=images.device)[None, None]
 
-    def __call__(self, ids: Tensor, epoch: int) -> Tensor:
+    def __call__(self, ids: Tensor, epoch: int, visits: Tensor | None = None) -> Tensor:
         """Makes the images of samples, int64, shape (n,), on the device; uint8, shape (n, h, w, c)."""
-        return self.apply(*self.plan(ids, epoch))
+        return self.apply(*self.plan(ids, epoch, visits))
 
-    def plan(self, ids: Tensor, epoch: int) -> tuple[Tensor, ...]:
+    def plan(self, ids: Tensor, epoch: int, visits: Tensor | None = None) -> tuple[Tensor, ...]:
         """Draws the crop and flip of each sample; `apply` takes any slice of the result.
+
+        Args:
+            ids: Sample ids, int64, shape (n,).
+            epoch: Epoch.
+            visits: Earlier visits of each sample, shape (n,); None for one in every earlier epoch.
 
         Returns:
             Tensors of shape (n,): the position in the table of an image's first pixel, and the direction of its rows
@@ -96,7 +101,9 @@ class DeviceCropper:
         # One draw holds the three choices, flip first, so that switching the flip leaves the crops unchanged.
         choice = draw(self._seed, epoch, ids, _CROP_STREAM, 2 * span * span)
         place = choice // 2
-        flipped = mirrored(self._transform.flip, choice % 2 == 1, self._seed, epoch, ids).long()
+        flipped = mirrored(
+            self._transform.flip, choice % 2 == 1, self._seed, epoch if visits is None else visits, ids
+        ).long()
         first = (ids * self._tall + place // span) * self._wide + place % span
         return first + flipped * (self._shape[1] - 1), 1 - 2 * flipped
 

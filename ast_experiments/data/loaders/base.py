@@ -23,6 +23,7 @@ class PlannedBatches:
         weights: Loss weights aligned with `ids`, shape (m,); None for all ones.
         start: Index of the first batch to load; a resumed epoch continues there with the very same batches.
         keep_short: Whether a last batch of fewer rows is loaded too.
+        visits: Earlier epochs that trained each of the `ids`, shape (m,); None for every earlier epoch.
 
     Raises:
         ValueError: If the values do not fit each other.
@@ -33,13 +34,15 @@ class PlannedBatches:
     weights: np.ndarray | None = None
     start: int = 0
     keep_short: bool = False
+    visits: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         ids, weights = self.ids, self.weights
         if ids.dtype != np.int64 or ids.ndim != 1:
             raise ValueError(f"ids must be int64 of shape (m,), not {ids.dtype} {ids.shape}")
-        if weights is not None and weights.shape != ids.shape:
-            raise ValueError(f"weights must have the shape of ids, {ids.shape}, not {weights.shape}")
+        for name, column in (("weights", weights), ("visits", self.visits)):
+            if column is not None and column.shape != ids.shape:
+                raise ValueError(f"{name} must have the shape of ids, {ids.shape}, not {column.shape}")
         if self.batch_size < 1 or self.start < 0:
             raise ValueError(
                 f"batch_size must be 1 or more and start 0 or more, not {self.batch_size} and {self.start}"
@@ -61,6 +64,10 @@ class PlannedBatches:
         if len(self.ids) and not 0 <= self.ids.min() <= self.ids.max() < samples:
             raise IndexError(f"ids run from {self.ids.min()} to {self.ids.max()}, but there are {samples} rows")
 
+    def visits_on(self, device: torch.device) -> Tensor | None:
+        """Copies the visits to a device, as int64."""
+        return None if self.visits is None else torch.from_numpy(self.visits.astype(np.int64)).to(device)
+
     def weights_on(self, device: torch.device) -> Tensor | None:
         """Copies the loss weights to a device, as float32."""
         if self.weights is None:
@@ -69,7 +76,7 @@ class PlannedBatches:
 
 
 class Loader(Protocol):
-    """Makes batches from sample ids. An image depends on (seed, epoch, id) alone."""
+    """Makes batches from sample ids. An image depends on (seed, epoch, id) alone, an alternating flip on visits."""
 
     def __len__(self) -> int:
         """Returns the number of samples."""

@@ -52,7 +52,10 @@ class DeviceLoader:
         # For the whole epoch at once: a copy per batch would make the host wait for the device, and drawing and
         # looking up per batch would take as long as the step of a small network.
         ids, weights = to_tensor(planned.ids).to(self.device), planned.weights_on(self.device)
-        labels, drawn = self._labels.index_select(0, ids), self._transform.plan(ids, epoch)
+        labels, drawn = (
+            self._labels.index_select(0, ids),
+            self._transform.plan(ids, epoch, planned.visits_on(self.device)),
+        )
         for part in planned.slices:
             rows = ids[part]
             images = self._finish(self._transform.apply(*(each[part] for each in drawn)), rows, epoch)

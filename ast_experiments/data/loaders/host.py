@@ -63,17 +63,18 @@ class HostLoader:
         Waits for the device if the ids are on a GPU.
         """
         rows = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
-        return self._batch(rows, [self._images[epoch, rows]], epoch, None)
+        return self._batch(rows, [self._images[epoch, rows, None]], epoch, None)
 
     def close(self) -> None:
         """Stops the worker processes; a later epoch starts new ones."""
         self._pool.close()
 
     def _batches(self, planned: PlannedBatches, epoch: int) -> Iterator[Batch]:
-        ids, weights = planned.ids, planned.weights_on(self.device)
+        ids, visits, weights = planned.ids, planned.visits, planned.weights_on(self.device)
         slices = planned.slices
         chunks = [self._split(part) for part in slices]
-        answers = self._pool.answers([(epoch, ids[chunk]) for batch in chunks for chunk in batch])
+        requests = [(epoch, ids[chunk], None if visits is None else visits[chunk]) for b in chunks for chunk in b]
+        answers = self._pool.answers(requests)
         for part, batch in zip(slices, chunks, strict=True):
             made = [next(answers) for _ in batch]
             yield self._batch(ids[part], made, epoch, None if weights is None else weights[part])
@@ -102,7 +103,7 @@ class HostLoader:
 
 
 class _TransformedImages(Dataset[Any]):
-    """Answers a request (epoch, ids) with images alone; ids and labels need not travel between processes."""
+    """Answers a request (epoch, ids, visits) with images alone; ids and labels need not travel between processes."""
 
     def __init__(self, samples: Samples, transform: Transform, seed: int) -> None:
         self._rows = len(samples)
@@ -111,9 +112,10 @@ class _TransformedImages(Dataset[Any]):
     def __len__(self) -> int:
         return self._rows
 
-    def __getitem__(self, request: tuple[int, np.ndarray]) -> Tensor | DataError:
-        epoch, ids = request
+    def __getitem__(self, request: tuple[int, np.ndarray, np.ndarray | None]) -> Tensor | DataError:
+        epoch, ids, visits = request
+        visited = None if visits is None else torch.from_numpy(visits.astype(np.int64))
         try:
-            return self._make(ids=to_tensor(ids), epoch=epoch)
+            return self._make(ids=to_tensor(ids), epoch=epoch, visits=visited)
         except DataError as error:  # raised in a worker, it would arrive wrapped in a traceback
             return error

@@ -25,17 +25,18 @@ TRANSFORM_SETTINGS = (
 Transform = PadCropFlip | EncodedTransform
 
 HostTransform = Callable[..., Tensor]
-"""Called with `ids` (int64, shape (n,)) and `epoch`; returns images, uint8, shape (n, h, w, c)."""
+"""Called with `ids` (int64, shape (n,)), `epoch` and earlier `visits` of each sample, shape (n,), or None for one in
+every earlier epoch; returns images, uint8, shape (n, h, w, c)."""
 
 
 class DeviceTransform(Protocol):
     """Makes images from a table on a device. Its random draws can be made for a whole epoch at once."""
 
-    def __call__(self, ids: Tensor, epoch: int) -> Tensor:
+    def __call__(self, ids: Tensor, epoch: int, visits: Tensor | None = None) -> Tensor:
         """Makes images; see `HostTransform`."""
         ...
 
-    def plan(self, ids: Tensor, epoch: int) -> tuple[Tensor, ...]:
+    def plan(self, ids: Tensor, epoch: int, visits: Tensor | None = None) -> tuple[Tensor, ...]:
         """Makes the random draws of n samples; returns tensors of n rows."""
         ...
 
