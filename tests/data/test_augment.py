@@ -206,6 +206,13 @@ def test_alternating_flips_are_a_function_of_seed_sample_and_epoch():
     assert abs(int((flips(1, 0, IDS) ^ first).sum()) - 25_000) < 500
 
 
+def test_alternating_flips_follow_the_visits_of_each_sample():
+    visits = torch.randint(0, 9, IDS.shape, generator=torch.Generator().manual_seed(0))
+    by_chance = torch.zeros(len(IDS), dtype=torch.bool)
+    sides = torch.stack([mirrored("alternating", by_chance, 0, turn, IDS) for turn in (0, 1)])
+    assert torch.equal(mirrored("alternating", by_chance, 0, visits, IDS), sides[visits % 2, IDS])
+
+
 def test_alternating_flips_leave_the_crops_as_they_are():
     plain = DeviceCropper(table(), PadCropFlip(2, False), 0)(torch.arange(40), 5)
     flipped = DeviceCropper(table(), PadCropFlip(2, "alternating"), 0)(torch.arange(40), 5)

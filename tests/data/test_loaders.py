@@ -100,6 +100,19 @@ def test_a_resumed_epoch_goes_on_with_the_same_batches(loader, keep_short):
         assert all(same(a, b) for a, b in zip(rest, whole[start:], strict=True))
 
 
+@pytest.mark.parametrize("kind", LOADERS.values(), ids=LOADERS)
+def test_alternating_flips_follow_the_visits_of_each_sample(kind):
+    loader = make(*kind, transform=PadCropFlip(0, "alternating"))
+    visits = np.random.default_rng(2).integers(0, 6, ROWS).astype(np.int32)
+    sides = [loader.fetch(np.arange(ROWS), epoch).images for epoch in (0, 1)]
+    turned = torch.from_numpy(visits % 2 == 1)[:, None, None, None]
+    made = joined(loader.batches(PlannedBatches(order(), 8, keep_short=True, visits=visits[order()]), 7))
+    assert torch.equal(made, torch.where(turned, sides[1], sides[0])[order()])
+    loader.close()
+    with pytest.raises(ValueError, match=r"visits must have the shape of ids, \(50,\), not \(3,\)"):
+        PlannedBatches(order(), 8, visits=visits[:3])
+
+
 def test_an_epoch_that_was_left_early_does_not_reach_the_next(loader, expected):
     for _ in range(3):
         list(islice(loader.batches(PlannedBatches(order()[::-1].copy(), 8), 1), 2))

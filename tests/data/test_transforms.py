@@ -200,4 +200,6 @@ def test_alternating_flips_leave_the_crops_as_they_are():
     )
     assert torch.equal(chance[:, :4], even[:, :4])
     assert torch.equal(even[:, 4], 1 - odd[:, 4])
+    visited = RandomResizedCrop(flip="alternating").draw_crops(sizes, ids, 3, 9, ids % 2)
+    assert torch.equal(visited[:, 4], torch.where(ids % 2 == 1, odd[:, 4], even[:, 4]))
     assert 10 < even[:, 4].sum() < 40

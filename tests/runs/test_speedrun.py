@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from run_tools import assert_same_run, interrupt_at, stable_rows, weights
@@ -13,6 +14,8 @@ from run_tools import assert_same_run, interrupt_at, stable_rows, weights
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.preflight import preflight
 from ast_experiments.core.errors import ConfigError, Interrupted
+from ast_experiments.data.loaders.base import PlannedBatches
+from ast_experiments.data.loaders.device import DeviceLoader
 from ast_experiments.runs.run import execute
 
 SMALL = [
@@ -145,6 +148,27 @@ def test_a_proxy_of_the_fast_network_is_whitened(tmp_path: Path, root: str) -> N
 def test_wrong_settings_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         preflight(["experiment=cifar10_speedrun_dense", *overrides], multirun=False)
+
+
+@pytest.mark.parametrize("method", ["ast", "random", "dense", "infobatch"])
+def test_alternating_flips_count_the_visits_of_each_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, method: str
+) -> None:
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    load = DeviceLoader.batches
+
+    def watched(self: DeviceLoader, planned: PlannedBatches, epoch: int) -> Any:
+        if planned.visits is not None:
+            seen.append((planned.ids, planned.visits))
+        return load(self, planned, epoch)
+
+    monkeypatch.setattr(DeviceLoader, "batches", watched)
+    run(tmp_path, "experiment=cifar10_speedrun_dense", f"method={method}", root)
+    visits = np.zeros(320, int)
+    assert len(seen) == 4
+    for ids, earlier in seen:
+        assert np.array_equal(earlier, visits[ids])
+        visits[ids] += 1
 
 
 def test_settings_of_the_run_are_in_its_config(tmp_path: Path, root: str) -> None:
