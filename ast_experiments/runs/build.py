@@ -13,6 +13,7 @@ import torch
 from ast_experiments.config.resolve import scale_batch
 from ast_experiments.config.schema import Config
 from ast_experiments.core import distributed
+from ast_experiments.core.batch import Batch
 from ast_experiments.data import build as data
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.data.loaders.base import Loader
@@ -58,17 +59,17 @@ def build_dataset(config: Config) -> Dataset:
         ConfigError: If normalisation, soft labels or batch size do not fit it.
     """
     dataset = data.build_dataset(config.dataset, config.recipe.soft_labels)
-    _check_batches(config, np.round((1 - config.holdout) * dataset.class_counts).astype(int))
+    _check_batches(config, len(dataset.train) - round(config.holdout * len(dataset.train)), dataset.class_counts)
     return dataset
 
 
-def _check_batches(config: Config, class_counts: np.ndarray) -> None:
-    """Refuses batches that cannot be filled from training samples of these classes."""
+def _check_batches(config: Config, samples: int, class_counts: np.ndarray) -> None:
+    """Refuses batches that cannot be filled from so many training samples."""
     size = config.recipe.batch_size
-    data.check_batch_size(size, int(class_counts.sum()))
+    data.check_batch_size(size, samples)
     check_shared(size, distributed.size())
     method = build_method(config.method, config.controller, config.significance)
-    check_rows(method, config.method, class_counts, size)
+    check_rows(method, config.method, samples, class_counts, size)
 
 
 def build_run(
@@ -98,7 +99,8 @@ def build_run(
     meter = build_meter(hardware.device, **{key: getattr(config.energy, key) for key in METER_SETTINGS})
     meter.start()
     auxiliary = auxiliary_models(config, dataset, hardware, ledger, sizes)
-    selector = Selector(method, _context(config, train, held_out, hardware.device, auxiliary))
+    samples = _sample_table(config, dataset, hardware.device)
+    selector = Selector(method, _context(config, train, samples, held_out, hardware.device, auxiliary))
     # Dropout starts from the seed, whatever was drawn while building, and draws differently on each rank.
     torch.manual_seed(config.seed + 1 + distributed.rank())
     cost = RowCost(flops(), config.energy.active_cost, config.energy.skipped_cost, flops, sizes)
@@ -121,7 +123,7 @@ def build_run(
         clock=build_clock(recipe),
         scorer=Scorer(stepper, ledger, flops),
         train=train,
-        samples=_sample_table(config, dataset, hardware.device),
+        samples=samples,
         dataset=dataset,
         validation=Validation(val, len(dataset.val), eval_batch),
         epochs=recipe.epochs,
@@ -169,7 +171,7 @@ def _load(
         validate=config.eval_on == "holdout",
         learn=method.needs_holdout,
     )
-    _check_batches(config, dataset.class_counts)
+    _check_batches(config, len(dataset.train), dataset.class_counts)
     logger.info("data: %s", dataset.source)
     on_device, workers = config.hardware.data_on_device, worker_count(config.hardware.workers, device.type)
     loaders = data.build_loaders(
@@ -187,18 +189,23 @@ def _load(
 def _context(
     config: Config,
     train: Loader,
+    samples: SampleTable,
     held_out: Loader | None,
     device: torch.device,
     auxiliary_model: Callable[..., AuxiliaryNetwork],
 ) -> Context:
     """Returns what a method knows of the run."""
+
+    def fetch(ids: torch.Tensor, epoch: int) -> Batch:
+        return train.fetch(ids, epoch, samples.visits[ids.cpu().numpy()])
+
     return Context(
         samples=len(train),
         batch_size=config.recipe.batch_size,
         epochs=config.recipe.epochs,
         seed=config.seed,
         device=device,
-        fetch=train.fetch,
+        fetch=fetch,
         auxiliary_model=auxiliary_model,
         held_out=None if held_out is None else held_out.fetch,
         held_out_samples=0 if held_out is None else len(held_out),

@@ -122,19 +122,20 @@ def budget_of(method: Any) -> Budget | None:
     return None
 
 
-def check_rows(built: Method, method: Any, class_counts: np.ndarray, batch_size: int) -> None:
+def check_rows(built: Method, method: Any, samples: int, class_counts: np.ndarray, batch_size: int) -> None:
     """Checks that every epoch fills a batch, unless a budget sets the rate.
 
     Args:
         built: The method.
         method: Its settings.
-        class_counts: Training samples by class.
+        samples: Number of training samples.
+        class_counts: Samples by class; only their proportions count.
         batch_size: Rows of a batch.
 
     Raises:
         ConfigError: If the batch is larger than the rows that an epoch trains.
     """
-    schedule, samples = rate_schedule_of(method), int(class_counts.sum())
+    schedule = rate_schedule_of(method)
     share = built.least_share(1.0 if schedule is None else schedule.for_classes(class_counts).least)
     rows = int(share * samples)
     if budget_of(method) is None and not rows:

@@ -156,8 +156,8 @@ class TrainingState:
         """Returns the parts whose state differs by rank."""
         random = RandomStreams(self.stepper.hardware.device)
         parts = {
+            "samples": self.samples,  # before the selector: how its waiting rows are flipped depends on their visits
             "selector": self.selector,
-            "samples": self.samples,
             "ledger": self.ledger,
             "meter": self.meter,
             "random": random,

@@ -199,7 +199,7 @@ def config_of(*overrides: str) -> Config:
             "recipe.batch_size: 32 is more than the 14 rows that an epoch trains at rate 0.01",
         ),
         (["holdout=0.999", "dataset.train_rows=64"], "holdout: no training samples are left; type a smaller one"),
-        (["method.rate=1e-9"], "method.rate: trains none of 1,442 samples at rate 5e-10; type a higher one"),
+        (["method.rate=1e-9"], "method.rate: trains none of 1,442 samples at rate 1e-09; type a higher one"),
         (["dataset.train_rows=10"], "recipe.batch_size: 32 is more than the 10 training samples"),
     ],
 )

@@ -108,6 +108,8 @@ def test_alternating_flips_follow_the_visits_of_each_sample(kind):
     turned = torch.from_numpy(visits % 2 == 1)[:, None, None, None]
     made = joined(loader.batches(PlannedBatches(order(), 8, keep_short=True, visits=visits[order()]), 7))
     assert torch.equal(made, torch.where(turned, sides[1], sides[0])[order()])
+    few = order()[:9]
+    assert torch.equal(loader.fetch(few, 7, visits[few]).images, made[:9])
     loader.close()
     with pytest.raises(ValueError, match=r"visits must have the shape of ids, \(50,\), not \(3,\)"):
         PlannedBatches(order(), 8, visits=visits[:3])

@@ -64,10 +64,6 @@ class PlannedBatches:
         if len(self.ids) and not 0 <= self.ids.min() <= self.ids.max() < samples:
             raise IndexError(f"ids run from {self.ids.min()} to {self.ids.max()}, but there are {samples} rows")
 
-    def visits_on(self, device: torch.device) -> Tensor | None:
-        """Copies the visits to a device, as int64."""
-        return None if self.visits is None else torch.from_numpy(self.visits.astype(np.int64)).to(device)
-
     def weights_on(self, device: torch.device) -> Tensor | None:
         """Copies the loss weights to a device, as float32."""
         if self.weights is None:
@@ -94,13 +90,24 @@ class Loader(Protocol):
         """
         ...
 
-    def fetch(self, ids: Tensor | np.ndarray, epoch: int) -> Batch:
-        """Makes a batch from its ids, int64, shape (n,), with the augmentation of `epoch`."""
+    def fetch(self, ids: Tensor | np.ndarray, epoch: int, visits: np.ndarray | None = None) -> Batch:
+        """Makes a batch from its ids, int64, shape (n,), with the augmentation of `epoch`.
+
+        Args:
+            ids: Sample ids, int64, shape (n,).
+            epoch: Epoch.
+            visits: Earlier epochs that trained each of them, shape (n,); None for every earlier epoch.
+        """
         ...
 
     def close(self) -> None:
         """Stops worker processes; a later epoch starts them again."""
         ...
+
+
+def visits_on(device: torch.device | str, visits: np.ndarray | None) -> Tensor | None:
+    """Copies visits (n,) to a device, as int64; None stays None."""
+    return None if visits is None else torch.from_numpy(visits.astype(np.int64)).to(device)
 
 
 def to_tensor(array: np.ndarray) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ast_experiments.core.batch import Batch
 from ast_experiments.data.dataset import Samples
-from ast_experiments.data.loaders.base import PlannedBatches, to_tensor
+from ast_experiments.data.loaders.base import PlannedBatches, to_tensor, visits_on
 from ast_experiments.data.loaders.normalise import NormaliseAndErase, Preparation
 from ast_experiments.data.loaders.transforms import device_transform
 
@@ -39,10 +39,10 @@ class DeviceLoader:
         planned.check_ids(len(self))
         return self._batches(planned, epoch)
 
-    def fetch(self, ids: Tensor | np.ndarray, epoch: int) -> Batch:
+    def fetch(self, ids: Tensor | np.ndarray, epoch: int, visits: np.ndarray | None = None) -> Batch:
         """Makes a batch from its ids with the augmentation of `epoch`; ids on the device stay there."""
         rows = (ids if isinstance(ids, Tensor) else to_tensor(ids)).to(self.device)
-        images = self._finish(self._transform(rows, epoch), rows, epoch)
+        images = self._finish(self._transform(rows, epoch, visits_on(self.device, visits)), rows, epoch)
         return Batch(rows, images, self._labels.index_select(0, rows))
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class DeviceLoader:
         ids, weights = to_tensor(planned.ids).to(self.device), planned.weights_on(self.device)
         labels, drawn = (
             self._labels.index_select(0, ids),
-            self._transform.plan(ids, epoch, planned.visits_on(self.device)),
+            self._transform.plan(ids, epoch, visits_on(self.device, planned.visits)),
         )
         for part in planned.slices:
             rows = ids[part]

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ast_experiments.core.batch import Batch
 from ast_experiments.core.errors import DataError
 from ast_experiments.data.dataset import Samples
-from ast_experiments.data.loaders.base import PlannedBatches, to_tensor
+from ast_experiments.data.loaders.base import PlannedBatches, to_tensor, visits_on
 from ast_experiments.data.loaders.normalise import NormaliseAndErase, Preparation
 from ast_experiments.data.loaders.transforms import Transform, host_transform
 from ast_experiments.data.loaders.workers import WorkerPool
@@ -57,13 +57,13 @@ class HostLoader:
         planned.check_ids(len(self))
         return self._batches(planned, epoch)
 
-    def fetch(self, ids: Tensor | np.ndarray, epoch: int) -> Batch:
+    def fetch(self, ids: Tensor | np.ndarray, epoch: int, visits: np.ndarray | None = None) -> Batch:
         """Makes a batch from its ids with the augmentation of `epoch`, in this process.
 
         Waits for the device if the ids are on a GPU.
         """
         rows = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
-        return self._batch(rows, [self._images[epoch, rows, None]], epoch, None)
+        return self._batch(rows, [self._images[epoch, rows, visits]], epoch, None)
 
     def close(self) -> None:
         """Stops the worker processes; a later epoch starts new ones."""
@@ -114,8 +114,7 @@ class _TransformedImages(Dataset[Any]):
 
     def __getitem__(self, request: tuple[int, np.ndarray, np.ndarray | None]) -> Tensor | DataError:
         epoch, ids, visits = request
-        visited = None if visits is None else torch.from_numpy(visits.astype(np.int64))
         try:
-            return self._make(ids=to_tensor(ids), epoch=epoch, visits=visited)
+            return self._make(ids=to_tensor(ids), epoch=epoch, visits=visits_on("cpu", visits))
         except DataError as error:  # raised in a worker, it would arrive wrapped in a traceback
             return error

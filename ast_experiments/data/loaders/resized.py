@@ -38,9 +38,9 @@ class ResizedLoader:
         """Yields the batches of an epoch in order; see `Loader.batches`."""
         return (self._resized(batch, epoch) for batch in self._loader.batches(planned, epoch))
 
-    def fetch(self, ids: Tensor | np.ndarray, epoch: int) -> Batch:
+    def fetch(self, ids: Tensor | np.ndarray, epoch: int, visits: np.ndarray | None = None) -> Batch:
         """Makes a batch from its ids with the augmentation and at the size of `epoch`."""
-        return self._resized(self._loader.fetch(ids, epoch), epoch)
+        return self._resized(self._loader.fetch(ids, epoch, visits), epoch)
 
     def close(self) -> None:
         """Stops worker processes; a later epoch starts them again."""
