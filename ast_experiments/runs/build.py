@@ -87,32 +87,24 @@ def build_run(
         UserError: If the run cannot be built, or the directory holds a checkpoint of another run.
     """
     config, hardware = scale_batch(config), hardware_of(config.hardware)
-    method = build_method(config.method, config.controller, config.significance)
-    recipe, ledger = config.recipe, Ledger(hardware.device)
+    recipe, method = config.recipe, build_method(config.method, config.controller, config.significance)
     dataset, (train, val, held_out), sizes = _load(config, dataset, method, hardware.device)
     model = build_model(config, dataset, hardware, sizes)
-    image_shape, classes = (dataset.image_shape[2], *dataset.image_shape[:2]), len(dataset.classes)
-    flops = FlopsBySize(model, image_shape, classes, sizes)
-    stepper, schedule = build_stepper(recipe, model, hardware, classes=classes, samples=len(train))
+    image_shape, counts = (dataset.image_shape[2], *dataset.image_shape[:2]), dataset.class_counts
+    flops = FlopsBySize(model, image_shape, len(counts), sizes)
+    stepper, schedule = build_stepper(recipe, model, hardware, classes=len(counts), samples=len(train))
     at_once, eval_batch = find_rows_at_once(recipe, config.hardware, stepper, image_shape)
     # From here on everything is charged: what a method prepares counts as training.
     meter = build_meter(hardware.device, **{key: getattr(config.energy, key) for key in METER_SETTINGS})
     meter.start()
+    samples, ledger = _sample_table(config, dataset, hardware.device), Ledger(hardware.device)
     auxiliary = auxiliary_models(config, dataset, hardware, ledger, sizes)
-    samples = _sample_table(config, dataset, hardware.device)
     selector = Selector(method, _context(config, train, samples, held_out, hardware.device, auxiliary))
     # Dropout starts from the seed, whatever was drawn while building, and draws differently on each rank.
     torch.manual_seed(config.seed + 1 + distributed.rank())
     cost = RowCost(flops(), config.energy.active_cost, config.energy.skipped_cost, flops, sizes)
     target = build_target_rate(
-        config.method,
-        recipe,
-        dataset.class_counts,
-        selector=selector,
-        stepper=stepper,
-        train=train,
-        cost=cost,
-        has_meter=meter.measures,
+        config.method, recipe, counts, selector, stepper=stepper, train=train, cost=cost, has_meter=meter.measures
     )
     return Trainer(
         checkpoints=_checkpoints(config, folder, dataset),  # before the tracker, which begins to write

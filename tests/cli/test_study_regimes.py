@@ -12,9 +12,14 @@ import pytest
 from ast_experiments.cli.bench import planned
 
 FIGURES = {  # accuracies by seed, FLOPs of training and scoring, baselines that the arm is
-    "ast-rate=0.5": ("ast", (82.0, 83.0, 84.0), (3e15, 0), ()),
-    "dense-epochs=4": ("dense", (81.0, 82.0, 81.5), (3e15, 0), ("baseline=dense_shorter:ast rate=0.5",)),
-    "rs2-rate=0.495": ("rs2", (81.0, 81.0, 81.0), (3e15, 0), ("baseline=rs2:ast rate=0.5",)),
+    "ast-rate=0.5-rate_schedule=auto": ("ast", (82.0, 83.0, 84.0), (3e15, 0), ()),
+    "dense-epochs=4": (
+        "dense",
+        (81.0, 82.0, 81.5),
+        (3e15, 0),
+        ("baseline=dense_shorter:ast rate=0.5 rate_schedule=auto",),
+    ),
+    "rs2-rate=0.495": ("rs2", (81.0, 81.0, 81.0), (3e15, 0), ("baseline=rs2:ast rate=0.5 rate_schedule=auto",)),
     "rho_loss-recipe.epochs=6-rate=0.29": ("rho_loss", (80.0, 81.0, 81.0), (1e15, 2e15), ()),
 }
 
@@ -28,7 +33,10 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
 def test_commands(script: ModuleType) -> None:
     study = planned(script.command("noise_20", "r", [1, 2], [], ["infobatch", "rho_loss"]))[0].study
-    assert [arm.label for arm in study.with_baselines] == ["ast rate=0.5", "ast rate=0.5 noise_robust=false"]
+    assert [arm.label for arm in study.with_baselines] == [
+        "ast rate=0.5 rate_schedule=auto",
+        "ast rate=0.5 rate_schedule=auto noise_robust=false",
+    ]
     assert {"dataset.train_rows=27778", "holdout=0.1", "dataset.label_noise=0.2"} <= set(study.common)
     assert (study.name, study.seeds, study.lr_trials) == ("r_noise_20", (1, 2), 2)
     for regime, label in (
@@ -66,14 +74,17 @@ def test_the_table_and_what_is_kept(script: ModuleType, capsys: pytest.CaptureFi
     assert "rho_loss:recipe.epochs=6:rate=0.29]' 'baselines=[ast]' lr_trials=2 cost=flops" in clean["command"]
     rho = clean["arms"]["rho_loss-recipe.epochs=6-rate=0.29"]
     assert (rho["lr"], rho["runs"]["1"]["pflop"]) == (0.24, 3.0)
-    shorter = clean["differences"]["ast rate=0.5"]["dense_shorter"]
+    shorter = clean["differences"]["ast rate=0.5 rate_schedule=auto"]["dense_shorter"]
     assert (shorter["mean"], shorter["seeds"]) == (1.5, 3)
     assert [(pair["arm"], pair["minus"], pair["mean"]) for pair in clean["rivals"]] == [
         ("rho_loss-recipe.epochs=6-rate=0.29", "dense-epochs=4", -0.83),
-        ("ast-rate=0.5", "rho_loss-recipe.epochs=6-rate=0.29", 2.33),
+        ("ast-rate=0.5-rate_schedule=auto", "rho_loss-recipe.epochs=6-rate=0.29", 2.33),
     ]
     assert clean["rivals"][1]["interval"] == [0.9, 3.77]
-    assert "ast-rate=0.5 - rho_loss-recipe.epochs=6-rate=0.29: 2.33 [0.9, 3.77]" in capsys.readouterr().out
+    assert (
+        "ast-rate=0.5-rate_schedule=auto - rho_loss-recipe.epochs=6-rate=0.29: 2.33 [0.9, 3.77]"
+        in capsys.readouterr().out
+    )
     # What was read in one sitting stays in the next.
     script.save(kept, {})
     assert json.loads(kept.read_text()) == saved

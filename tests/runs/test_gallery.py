@@ -68,7 +68,7 @@ def test_large_images_shrink_and_broken_ones_are_left_out(tmp_path: Path) -> Non
 
 
 def test_a_run_writes_its_samples(tmp_path: Path) -> None:
-    run(tmp_path, ["tracking.report=true", "tracking.pictures=5", "dataset.label_noise=0.2", "recipe.epochs=6"])
+    run(tmp_path, ["tracking.report=true", "tracking.pictures=5", "dataset.label_noise=0.2", "method.rate=0.8"])
     found = json.loads((tmp_path / "samples.json").read_text())
     assert found["classes"] == list("0123456789")
     assert {name: len(rows) for name, rows in found["galleries"].items()}["most"] == 5

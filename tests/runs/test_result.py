@@ -69,6 +69,7 @@ def run_of(history: EpochHistory, *, trained: int, offered: int, scored: int = 0
     return SimpleNamespace(
         history=history, ledger=ledger, progress=progress, cost=RowCost(), selector=selector, meter=meter,
         goal=TimeToAccuracy(80.0), target=TargetRate(RateSchedule(0.3), 8), samples=SimpleNamespace(noise=lambda: None),
+        dataset=SimpleNamespace(classes=range(10), train=range(100), val=range(100)),
     )  # fmt: skip
 
 
