@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study_regimes import COMMON, REGIMES
+from study_regimes import COMMON, MORE, REGIMES
 
 from ast_experiments.config.compose import load_config
 from ast_experiments.pilot.cases import Case, measured_cases
@@ -26,7 +26,9 @@ from ast_experiments.pilot.rule import judge
 NOT_FOR_A_RUN = ("methods", "lr_trials", "cost", "eval_every")
 STUDY = tuple(each for each in COMMON if each.partition("=")[0] not in NOT_FOR_A_RUN)
 CPU = ("hardware=cpu", "hardware.threads=1")
-SETTINGS = {name: (*STUDY, "method.rate=0.5", *own) for name, own in REGIMES.items()} | {
+OWN = REGIMES | {"all_rows": MORE["all_rows"]}
+RATES = ("method.rate=0.5", "method.rate_schedule=auto")
+SETTINGS = {name: (*STUDY, *RATES, *own) for name, own in OWN.items()} | {
     "speedrun_views": ("experiment=cifar10_speedrun", *CPU),
     "imagenette_scratch": ("experiment=imagenette_scratch", *CPU),
     "digits": ("experiment=quickstart", *CPU),

@@ -65,6 +65,7 @@ REGIMES = {
     "longer": ("recipe.epochs=20", "eval_every=20"),
 }
 MORE = {
+    "all_rows": ("dataset.train_rows=null",),
     "tail_4": ("dataset.imbalance=4",),
     "tail_10": ("dataset.imbalance=10",),
 }

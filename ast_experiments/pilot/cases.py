@@ -22,7 +22,8 @@ ALONE = 1.0
 half a point or so."""
 
 NAMES = {
-    "clean": "CIFAR-10 as it is",
+    "clean": "half of CIFAR-10 as it is",
+    "all_rows": "all of CIFAR-10 as it is",
     "noise_10": "CIFAR-10 with 10 % wrong labels",
     "noise_20": "CIFAR-10 with 20 % wrong labels",
     "noise_40": "CIFAR-10 with 40 % wrong labels",
@@ -31,7 +32,7 @@ NAMES = {
     "tail_10": "CIFAR-10 with the rarest class 1:10",
     "tail_50": "CIFAR-10 with the rarest class 1:50",
     "corruption_20": "CIFAR-10 with 20 % damaged images",
-    "longer": "CIFAR-10 as it is, for longer",
+    "longer": "half of CIFAR-10 as it is, for longer",
     "speedrun": "CIFAR-10, the strong baseline",
     "speedrun_views": "CIFAR-10, the strong baseline, six test-time views",
 }
@@ -106,7 +107,7 @@ def _regimes(kept: Any) -> list[Case]:
         shorter = kinds.get("dense_shorter", "")
         epochs = int(shorter.rpartition("=")[2] or 0)
         case = _case(name, runs[ours], {arm: runs[arm] for arm in kinds.values()}, epochs)
-        cases += [] if case is None else [_with_saving(case, runs[ours], runs.get(shorter, {}), runs["dense"])]
+        cases += [] if case is None else [_with_saving(case, runs[ours], runs.get(shorter, {}), runs.get("dense", {}))]
     return cases
 
 

@@ -25,7 +25,7 @@ def test_every_regime_that_was_measured_is_a_case():
     cases = measured_cases()
     assert set(kept) <= set(NAMES)
     assert set(kept) <= set(cases)
-    pairs = kept["tail_50"]["differences"]["ast rate=0.5"].values()
+    pairs = kept["tail_50"]["differences"]["ast rate=0.5 rate_schedule=auto"].values()
     tail = cases["tail_50"]
     assert tail.points == pytest.approx(min(pair["mean"] for pair in pairs), abs=0.006)
     assert tail.pays
