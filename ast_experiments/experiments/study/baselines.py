@@ -135,7 +135,7 @@ def expected(config: Config) -> int:
     if config.method.name == "rs2":
         return 1
     schedule = rate_schedule_of(config.method)
-    if schedule is None or schedule.schedule != "constant":
+    if schedule is None or schedule.schedule not in ("auto", "constant"):
         return 3
     return 3 if schedule.warmup_epochs + schedule.final_epochs else 2
 

@@ -262,7 +262,7 @@ def test_learning_rates_are_tried_with_a_seed_of_their_own(tmp_path: Path) -> No
     trial = queue.job(queue.pending()[0]).config
     assert (trial.seed, trial.recipe.lr, trial.tags) == (TRIAL_SEED, 0.0015, ["trial"])
     assert (trial.holdout, trial.eval_on) == (0.1, "holdout")
-    assert queue.remaining() == (6 + 4 + 3 * (2 + 3), None)
+    assert queue.remaining() == (6 + 4 + 2 * (2 + 3), None)
     for lr, accuracy in ((0.0015, 90.0), (0.003, 91.0), (0.006, 91.0)):
         write_result(queue, StudyRun(dense, TRIAL_SEED, lr), final_accuracy=accuracy)
         assert "runs/dense/seed_0" not in places(queue)
