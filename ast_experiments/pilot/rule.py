@@ -98,5 +98,5 @@ def _verdicts(signs: Signs) -> Iterator[Verdict]:
     elif signs.views:
         why = "labels are right, many samples are learned early, and accuracy is measured by six test-time views"
         yield Verdict(True, "views", "speedrun_views", why)
-    why = "labels are right and classes balanced: there AST gained 0.6 points at most over a dense run that costs as much"
+    why = "labels are right and classes balanced: there AST gained at most 0.6 points over a dense run of equal cost"
     yield Verdict(False, "level", "speedrun", why)
