@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol, Self
 
 import numpy as np
@@ -163,7 +164,7 @@ class Dataset:
         """Height, width and channels of one image as the network sees it."""
         return self.train.shape
 
-    @property
+    @cached_property
     def class_counts(self) -> np.ndarray:
         """Training samples by class, int64, shape (classes,). Of soft labels, the most probable class."""
         return np.bincount(class_indices(self.train.labels), minlength=len(self.classes))

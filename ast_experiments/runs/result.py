@@ -15,7 +15,7 @@ from ast_experiments.core.files import write_json
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.build import gpu_facts
 from ast_experiments.runs.identity import config_hash
-from ast_experiments.selection.build import build_method, rate_schedule_of, uses
+from ast_experiments.selection.build import build_method, build_rate_schedule, rate_schedule_of, uses
 from ast_experiments.selection.suspects import at_chance
 from ast_experiments.training.loop import Trainer
 from ast_experiments.training.step import Stepper
@@ -100,11 +100,10 @@ def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> d
 
 def _auto_rate(config: Config, dataset: Dataset) -> dict[str, Any]:
     """Returns how far an `auto` rate schedule falls on this data, and its last target; nothing of another schedule."""
-    schedule = rate_schedule_of(config.method)
+    schedule = build_rate_schedule(config.method, config.recipe.epochs, dataset.class_counts)
     if schedule is None or schedule.schedule != "auto":
         return {}
-    known = schedule.for_classes(dataset.class_counts)
-    return {"rate_fall": known.fall, "target": known.last}
+    return {"rate_fall": schedule.fall, "target": schedule.last}
 
 
 def reached(run: Trainer) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Transforms of encoded images: random resized crop and colours for training, centre crop for validation.
 
-All random numbers depend on (seed, epoch, sample id) alone; see `ast_experiments.data.rng`.
+All random numbers depend on (seed, epoch, sample id) alone; see `ast_experiments.data.rng`. An alternating flip depends
+on the earlier visits of a sample in place of the epoch.
 """
 
 from __future__ import annotations
