@@ -31,6 +31,7 @@ def score(run: Path) -> dict[str, Any]:
     wrong = columns.get("label_noise", np.zeros(len(columns["id"]), bool))
     listed = suspects(columns["label"], columns["predicted"], columns["margin"])
     estimate = result["label_noise_estimate"]
+    marked = listed[: estimate["suspects"]]
     precision = {f"precision_{count}": float(wrong[listed[:count]].mean()) for count in FIRST if len(listed) >= count}
     return {
         "command": " ".join(["ast-train", *(o for o in result["overrides"] if not o.startswith(NOT_OF_THE_RUN))]),
@@ -45,7 +46,7 @@ def score(run: Path) -> dict[str, Any]:
         **{f"estimate_{key}": round(estimate[key], 5) for key in ("share", "low", "high")},
         "suspects": estimate["suspects"],
         **({key: round(value, 5) for key, value in precision.items()} if wrong.any() else {}),
-        **({"precision_all": round(float(wrong[listed[: estimate["suspects"]]].mean()), 5)} if wrong.any() else {}),
+        **({"precision_all": round(float(wrong[marked].mean()), 5)} if wrong.any() and len(marked) else {}),
     }
 
 

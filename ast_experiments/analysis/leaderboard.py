@@ -38,6 +38,8 @@ LEGEND = "saved: FLOPs, against training every row; late rate, late target: mean
 CONTROL_LEGEND = (
     "RMS: error of the rate; over: overshoot; settled: epochs completed when the rate came to stay near its target"
 )
+NO_CONTROL = "no control"
+NO_CONTROL_LEGEND = f"{NO_CONTROL}: the run ended before its controller began, or the method has none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,10 @@ def legend(rows: Sequence[LeaderboardRow]) -> str:
     by_rate = bool(rows) and _by_rate(rows[0].overrides)
     order = "lowest error of the rate (RMS) first, then highest accuracy" if by_rate else "highest accuracy first"
     cost = "" if by_rate else ", whatever a run costs"
-    columns = f"{LEGEND}; {CONTROL_LEGEND}" if rows and _shows_control(rows[0]) else LEGEND
-    return f"Order: {order}{cost}. {columns}"
+    columns = [LEGEND]
+    if rows and _shows_control(rows[0]):
+        columns += [CONTROL_LEGEND, *([NO_CONTROL_LEGEND] if any(map(uncontrolled, rows)) else [])]
+    return f"Order: {order}{cost}. {'; '.join(columns)}"
 
 
 def finding(rows: Sequence[LeaderboardRow]) -> str:
@@ -135,6 +139,11 @@ def setting(row: LeaderboardRow) -> str:
 def _shows_control(row: LeaderboardRow) -> bool:
     """Returns whether a row shows how the rate was controlled: a controller, a rate or its schedule was varied."""
     return any(key.startswith(("controller", "method.rate")) for key in row.overrides)
+
+
+def uncontrolled(row: LeaderboardRow) -> bool:
+    """Returns whether a run finished without ever having been under control."""
+    return row.status == "finished" and all(getattr(row, name) is None for name in _CONTROL)
 
 
 def _shown_figures(row: LeaderboardRow | None) -> dict[str, tuple[str, str]]:
@@ -211,8 +220,10 @@ def headings(rows: Sequence[LeaderboardRow]) -> list[str]:
 
 def cells(row: LeaderboardRow) -> list[str]:
     """Formats one row; a run without varied settings is named by its path."""
-    figures = [_shown(getattr(row, name), form) for name, (_, form) in _shown_figures(row).items()]
-    return [*(list(row.overrides.values()) or [row.run]), *figures, row.status]
+    shown = {name: _shown(getattr(row, name), form) for name, (_, form) in _shown_figures(row).items()}
+    if "rms_error" in shown and uncontrolled(row):
+        shown["rms_error"] = NO_CONTROL
+    return [*(list(row.overrides.values()) or [row.run]), *shown.values(), row.status]
 
 
 def report_link(root: Path, row: LeaderboardRow) -> str:

@@ -21,7 +21,7 @@ from ast_experiments.core.files import short_path, write_atomic
 from ast_experiments.core.privacy import without_places
 from ast_experiments.core.text import duration, joules
 from ast_experiments.runs.record import CONFIG, RunRecord, read_run
-from ast_experiments.selection.suspects import at_chance
+from ast_experiments.selection.suspects import no_estimate
 from ast_experiments.tracking.summary import result_facts, row_energy, shared_text
 
 
@@ -81,7 +81,7 @@ def summary(record: RunRecord) -> dict[str, Any]:
     if record.epochs:
         found |= _from_rows(record.epochs)
     found |= {key: value for key, value in record.result.items() if value is not None}
-    if at_chance(found):
+    if no_estimate(found):
         found.pop("label_noise_estimate", None)
     return found
 

@@ -15,16 +15,13 @@ from ast_experiments.core.files import read_json
 from ast_experiments.core.text import percent
 from ast_experiments.runs.checked import clean_gallery
 from ast_experiments.runs.record import GALLERY, SAMPLES
-from ast_experiments.selection.suspects import at_chance, suspects
+from ast_experiments.selection.suspects import NONE_WRONG, no_estimate, suspects
 
 MOST_CLASSES = 20
 """Classes of a table; of more, the most and the least trained ones are shown."""
 
 BARS = 40
 """Bars of the chart of visits at most."""
-
-NONE_WRONG = 0.0005
-"""An estimate of wrong labels whose interval begins below this share, 0.0 %, is compatible with none."""
 
 UNEQUAL = 1.5
 """Classes count as equally large up to this ratio of the largest to the smallest."""
@@ -39,10 +36,7 @@ TITLES = {
     "once": ("Never chosen again", "Trained in one epoch only; drawn."),
 }
 
-HARD = (
-    "High loss with a confident other prediction",
-    "At the last visit and on average, the most confident first. All of these labels may be right.",
-)
+HARD = TITLES["suspects"][0], "At the last visit and on average, the clearest first. All of these labels may be right."
 """Title and caption of the suspects where the estimate is compatible with no wrong label."""
 
 logger = logging.getLogger(__name__)
@@ -59,7 +53,7 @@ class SampleRecord:
         galleries: Rows to show, by gallery.
         samples: Facts and thumbnail of each of these rows, by row.
         estimate: Estimated share of wrong labels, as in result.json; empty if there is none.
-        at_chance: Whether the network is no better than guesses, so that its predictions say nothing about labels.
+        no_estimate: Why the predictions tell nothing about labels; empty if they may.
     """
 
     columns: Mapping[str, np.ndarray]
@@ -68,7 +62,7 @@ class SampleRecord:
     galleries: Mapping[str, Sequence[int]]
     samples: Mapping[str, Mapping[str, Any]]
     estimate: Mapping[str, Any]
-    at_chance: bool = False
+    no_estimate: str = ""
 
     @property
     def none_wrong(self) -> bool:
@@ -78,7 +72,7 @@ class SampleRecord:
     @property
     def marks(self) -> bool:
         """Whether the page marks samples as suspected."""
-        return bool(self.estimate) and not self.at_chance and not self.none_wrong
+        return bool(self.estimate) and not self.no_estimate and not self.none_wrong
 
 
 def read_samples(directory: Path, result: Mapping[str, Any]) -> SampleRecord | None:
@@ -108,7 +102,7 @@ def read_samples(directory: Path, result: Mapping[str, Any]) -> SampleRecord | N
         galleries=pictures.get("galleries", {}),
         samples=pictures.get("samples", {}),
         estimate=result.get("label_noise_estimate") or {},
-        at_chance=at_chance(result),
+        no_estimate=no_estimate(result),
     )
 
 
@@ -185,7 +179,7 @@ def shown(record: SampleRecord) -> list[dict[str, Any]]:
     return [
         {"title": title, "caption": caption, "samples": [_sample(record, row) for row in record.galleries[key]]}
         for key, (title, caption) in titles.items()
-        if record.galleries.get(key) and not (key == "suspects" and record.at_chance)
+        if record.galleries.get(key) and not (key == "suspects" and record.no_estimate)
     ]
 
 
@@ -249,8 +243,8 @@ def _spread(record: SampleRecord) -> list[str]:
 
 def _noise(record: SampleRecord) -> list[str]:
     found, known = record.estimate, record.columns.get("label_noise")
-    if record.at_chance and "predicted" in record.columns:
-        return ["No wrong labels are suspected or estimated: a network that only guesses says nothing about labels."]
+    if record.no_estimate and "predicted" in record.columns:
+        return [f"No estimate of wrong labels: {record.no_estimate}."]
     if not found:
         return []
     count = found["suspects"]
@@ -260,7 +254,7 @@ def _noise(record: SampleRecord) -> list[str]:
         named = " That is compatible with none, so no sample is marked as suspected."
     truth = "" if known is None else f" The regime gave {percent(known.mean())} a wrong label."
     share, low, high = (percent(found[key]) for key in ("share", "low", "high"))
-    return [f"Estimated wrong labels: {share} ({low} to {high}), if all classes have as many.{named}{truth}"]
+    return [f"Estimated wrong labels: {share} ({low} to {high}), assuming equal shares in every class.{named}{truth}"]
 
 
 def _visits(axes: Any, record: SampleRecord) -> None:

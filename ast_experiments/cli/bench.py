@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ast_experiments.cli.main import EXIT_FAILED, begin, completed, guarded, parser_of
 from ast_experiments.config.preflight import check_launcher
@@ -37,6 +38,9 @@ from ast_experiments.experiments.study.plan import (
     extend_plan,
     read_plan,
 )
+
+if TYPE_CHECKING:
+    from ast_experiments.experiments.study.queue import StudyQueue
 
 ROOT = Path("outputs") / "studies"
 MOST_SEED = 2**63 - 1
@@ -103,11 +107,11 @@ def _main() -> int:
     if distributed.launched():
         raise ConfigError("ast-bench runs in one process; type ast-bench without torchrun")
     queue = StudyQueue(plan, folder)
-    check_study(queue, engine.remote)
+    samples = check_study(queue, engine.remote)
     with owned(folder):
         plan.write(folder)
         print(f"{plan.study.name}: {_summary(plan)}, in {folder}", flush=True)
-        if remark := _few_seeds(plan.study):
+        for remark in filter(None, (_few_seeds(plan.study), _few_steps(queue, samples))):
             print(remark, flush=True)
         wait_for_workers(folder)
         run_study(queue, engine)
@@ -210,6 +214,14 @@ def _few_seeds(study: Study) -> str:
         f"note: a claim on this data set needs {required} seeds, so the verdicts will be open; stop and type "
         f"seeds={required}, or add seeds later by the same command: finished runs are not repeated"
     )
+
+
+def _few_steps(queue: StudyQueue, samples: int) -> str:
+    """Returns a remark on the first arm that has too few training steps to learn much; empty if all have enough."""
+    from ast_experiments.runs.trackers import few_steps
+
+    found = ((arm.label, few_steps(queue.config(arm), samples)) for arm in queue.plan.arms)
+    return next((f"note: {label}: {remark}" for label, remark in found if remark), "")
 
 
 def _trials(text: str) -> int:

@@ -11,8 +11,8 @@ TEXT = """\
 ast-train: train on fewer samples, and measure what that saves.
 
 Run:
-  ast-train                                  the quick start: AST on digits, a
-                                             minute, no download
+  ast-train                                  the quick start: AST on digits,
+                                             about half a minute, no download
   ast-train experiment=cifar10_stale         an experiment
   ast-train dataset=cifar10 method.rate=0.2  choices and values; every setting:
                                              group.setting=value

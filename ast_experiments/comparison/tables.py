@@ -10,7 +10,7 @@ from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.criteria import CriteriaResult
 from ast_experiments.comparison.runs import AXES, axis_name
-from ast_experiments.comparison.stats import CONFIDENCE
+from ast_experiments.comparison.stats import CONFIDENCE, FEWEST
 from ast_experiments.comparison.verdicts import ArmResult
 from ast_experiments.comparison.wording import (
     findings,
@@ -31,6 +31,8 @@ GAP = 2
 """Characters between two columns on a terminal: the box draws one of them, the padding the others."""
 
 COUNTED = "FLOPs: counted (validation included)"
+INTERVALS = "± and [ ]: 95 % intervals, Student's t over the seeds"
+UNIFORM = "uniform: the best baseline at the arm's cost, interpolated between its runs along the logarithm of the cost"
 STYLES = {"wins": "green", "loses": "red", "baseline": "dim"}
 
 
@@ -123,6 +125,10 @@ def _verdicts(comparison: Comparison) -> Table:
     ]
     headings = ["#", "arm", "verdict", "points above uniform", f"{axis_name(x)} saved at equal accuracy"]
     notes = [COUNTED] if x == "flops" else []
+    if any(row[3] for row in rows):
+        notes.append(UNIFORM)
+    if any(each.arm.values("accuracy").size >= FEWEST for each in comparison.results):
+        notes.append(INTERVALS)
     return Table(f"Verdicts at equal {axis_name(x)}", [*headings, "accuracy, %", name, "seeds"], rows, notes)
 
 
@@ -140,7 +146,8 @@ def _savings(comparison: Comparison) -> Table:
     ]
     kinds = ["nominal", "rows skipped", "FLOPs", "measured"]
     headings = ["#", "arm", "rate", *kinds, "points above dense", f"equal to dense, ± {comparison.rules.margin:g}"]
-    return Table("Savings against dense training, three kinds", headings, rows, counted(comparison.results))
+    notes = [*counted(comparison.results), *_lengths(comparison.results)]
+    return Table("Savings against dense training, three kinds", headings, rows, notes)
 
 
 def _to_accuracy(comparison: Comparison) -> Table:
@@ -172,6 +179,21 @@ def counted(results: Iterable[ArmResult]) -> list[str]:
     """Returns a note on the column of FLOPs saved against dense training; none if no arm has such a saving."""
     known = any(each.vs_dense and each.vs_dense.compute.saving for each in results)
     return [f"{COUNTED}; the page of a run leaves validation out"] if known else []
+
+
+def _lengths(results: Iterable[ArmResult]) -> list[str]:
+    """Returns a note on the arms that train for more or fewer epochs than the dense arm; none if all are as long."""
+    pairs = [(each.arm, each.vs_dense.dense) for each in results if each.vs_dense and not each.arm.baseline_only]
+    known = [(arm, dense, arm.mean("epochs"), dense.mean("epochs")) for arm, dense in pairs]
+    other = [
+        f"{arm.label} {own:g}, {dense.label} {its:g}"
+        for arm, dense, own, its in known
+        if math.isfinite(own + its) and own != its
+    ]
+    if not other:
+        return []
+    kept = "nominal and rows skipped are shares of the arm's own epochs, FLOPs and measured of those of dense"
+    return [f"epochs differ ({'; '.join(other)}): {kept}"]
 
 
 def _names(arm: ArmRuns) -> list[str]:

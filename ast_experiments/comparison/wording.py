@@ -18,10 +18,13 @@ OPEN = "open"
 """Stands for an end of an interval beyond the range of the baselines."""
 UNKNOWN = "not determined"
 """Stands for a saving of which both ends are open."""
+UNSHOWN = "none shown"
+"""Stands for the saving of an arm that is less accurate than all baselines."""
 MEANINGS = {
     OPEN: "an end beyond the range of the baselines",
     MARK: "not significant, the interval contains 0",
     UNKNOWN: "both ends beyond the range of the baselines",
+    UNSHOWN: "less accurate than all baselines",
 }
 
 ALL = 1 - 1e-9
@@ -60,7 +63,7 @@ def saved(found: Interval | None) -> str:
     low, high = math.isfinite(found.low), found.high < 1
     if not math.isfinite(found.mean):
         if high and not low:
-            return f"at most {percent(found.high)}, below all baselines"
+            return f"{UNSHOWN} (upper end {percent(found.high)})"
         if low and not high:
             return f"at least {percent(found.low)}, above all baselines"
         bounds = f"at least {percent(found.low)} and at most {percent(found.high)}"
@@ -75,7 +78,12 @@ def saved(found: Interval | None) -> str:
 def meanings(cells: Iterable[str]) -> str:
     """Explains the marks that occur in cells, as `saved` formats them, in one line; empty if none occurs."""
     text = "\n".join(cells)
-    found = {OPEN: f"[{OPEN}, " in text or f", {OPEN}]" in text, MARK: f"] {MARK}" in text, UNKNOWN: UNKNOWN in text}
+    found = {
+        OPEN: f"[{OPEN}, " in text or f", {OPEN}]" in text,
+        MARK: f"] {MARK}" in text,
+        UNKNOWN: UNKNOWN in text,
+        UNSHOWN: UNSHOWN in text,
+    }
     return "; ".join(f"{mark}: {MEANINGS[mark]}" for mark, occurs in found.items() if occurs)
 
 

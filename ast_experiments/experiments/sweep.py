@@ -49,6 +49,7 @@ def run_sweep(sweep: Sweep, overrides: Sequence[str], source: Source = PACKAGED)
     settings = [override for override in overrides if override.startswith(("hydra.", "hydra/"))]
     given = [parse_overrides(job) for job in sweep.jobs]
     varied = varied_keys(given)
+    said = False
     for i, (job, config) in enumerate(zip(sweep.jobs, sweep.configs, strict=True)):
         folder = sweep.folder / job_name(job)
         own = " ".join(f"{key}={given[i][key]}" for key in varied if key in given[i]) or folder.name
@@ -58,6 +59,7 @@ def run_sweep(sweep: Sweep, overrides: Sequence[str], source: Source = PACKAGED)
                 finished = read_result(folder).get("status") == "finished"
                 with nullcontext() if finished else run_directory(composed, folder):
                     run_one(config, folder, job, sweep.folder, title=f"[{i + 1}/{len(sweep.jobs)}] {own}")
+                said = said or _say_few_steps(config, folder, own)
 
 
 def run_one(config: Config, folder: Path, overrides: Sequence[str], sweep: Path, *, title: str) -> float | None:
@@ -92,6 +94,17 @@ def _described(outcome: Outcome) -> str:
     return ", ".join([*found, "finished already" if outcome.skipped else f"in {rough_duration(outcome.seconds)}"])
 
 
+def _say_few_steps(config: Config, folder: Path, name: str) -> bool:
+    """Says whether a job has few training steps, once it has recorded the size of its data; returns whether it did."""
+    from ast_experiments.runs.trackers import few_steps
+
+    samples = read_result(folder).get("train_samples")
+    remark = few_steps(config, samples) if samples and is_main_process() else ""
+    if remark:
+        print(f"note: {name}: {remark}", flush=True)
+    return bool(remark)
+
+
 def begin(sweep: Sweep) -> None:
     """Prints how many jobs there are, and how many have finished.
 
@@ -119,6 +132,9 @@ def conclude(sweep: Sweep) -> bool:
     if rows:
         print_leaderboard(rows)
         print(*write_sweep(sweep.folder), sep="\n", flush=True)
+    if sweep.launcher != "basic":  # whose jobs ran in this process
+        jobs = zip(sweep.jobs, sweep.configs, strict=True)
+        any(_say_few_steps(config, sweep.folder / job_name(job), job_name(job)) for job, config in jobs)
     unfinished = [status for status in statuses(sweep).values() if status != "finished"]
     if unfinished:
         print(

@@ -16,7 +16,7 @@ from ast_experiments.data.dataset import Dataset
 from ast_experiments.energy.build import gpu_facts
 from ast_experiments.runs.identity import config_hash
 from ast_experiments.selection.build import build_method, build_rate_schedule, rate_schedule_of, uses
-from ast_experiments.selection.suspects import at_chance
+from ast_experiments.selection.suspects import no_estimate
 from ast_experiments.training.loop import Trainer
 from ast_experiments.training.step import Stepper
 
@@ -126,7 +126,7 @@ def reached(run: Trainer) -> dict[str, Any]:
         result["mean_activation_rate"] = ledger.trained / ledger.offered
     result |= run.target.result(history.spent)
     result |= history.result(targets=run.target.setpoint is not None)
-    if not at_chance(_sizes(run.dataset) | result) and (noise := run.samples.noise()):
+    if not no_estimate(_sizes(run.dataset) | result) and (noise := run.samples.noise()):
         result["label_noise_estimate"] = noise
     return result | {"energy": energy(run)} | run.goal.result()
 

@@ -17,13 +17,11 @@ from ast_experiments.core.privacy import without_places
 from ast_experiments.runs import result as results
 from ast_experiments.runs.record import GALLERY
 from ast_experiments.selection.build import budget_of, build_rate_schedule
+from ast_experiments.selection.suspects import FEW_STEPS
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.background import BackgroundTracker
 from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.tracking.wandb import disabled, end_service
-
-FEW_STEPS = 100
-"""Training steps below which a run says that they are few."""
 
 BUSY = 1.5
 """Load per core from which threads wait for each other."""

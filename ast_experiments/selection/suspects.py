@@ -23,6 +23,12 @@ LEAST_PREDICTED = 0.4
 LEARNED = 0.8
 """The estimate is made when the share of labels that are predicted first reaches this part of its highest value."""
 
+FEW_STEPS = 100
+"""Training steps below which a network has hardly begun to learn."""
+
+NONE_WRONG = 0.0005
+"""An estimate whose interval begins below this share, 0.0 %, is compatible with no wrong label: none is suspected."""
+
 
 class NoiseEstimate(NamedTuple):
     """Share of the samples whose label is wrong.
@@ -69,6 +75,14 @@ def at_chance(result: Mapping[str, Any]) -> bool:
         return False
     chance = 1 / classes
     return accuracy <= 100 * (chance + 2 * math.sqrt(chance * (1 - chance) / rows))
+
+
+def no_estimate(result: Mapping[str, Any]) -> str:
+    """Returns why the predictions of a run, as in its result.json, tell nothing about labels; empty if they may."""
+    steps = result.get("steps")
+    if isinstance(steps, int) and steps < FEW_STEPS:
+        return f"fewer than {FEW_STEPS} training steps"
+    return "the network only guesses" if at_chance(result) else ""
 
 
 def count_places(place: np.ndarray, classes: int) -> tuple[int, ...]:

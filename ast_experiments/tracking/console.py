@@ -89,7 +89,7 @@ class ConsoleTracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Says where the run goes on, if it was stopped before."""
         if epoch := state.get("epoch"):
-            self._say(f"resumed at epoch {epoch:.1f}")
+            self._say(f"resumed at epoch {epoch:.1f}: {int(epoch)} of {self._epochs:g} epochs completed")
 
     def _merged(self, kind: str) -> dict[str, Any]:
         """Merges the latest step and epoch rows; where both have a key, the row of this `kind` counts."""

@@ -74,8 +74,10 @@ def shared_text(result: Mapping[str, Any]) -> str:
 
 def _status(result: Mapping[str, Any]) -> str:
     epochs, planned = result.get("epochs"), result.get("epochs_planned")
-    ran = f" after {epochs:g} of {planned:g} epochs" if epochs is not None and planned is not None else ""
-    return f"{result['status']}{ran}" if "status" in result else ""
+    if "status" not in result or epochs is None or planned is None:
+        return str(result.get("status", ""))
+    whole = "epochs" if result["status"] == "finished" else "epochs completed"
+    return f"{result['status']} after {epochs:g} of {planned:g} {whole}"
 
 
 def _best(result: Mapping[str, Any]) -> str:

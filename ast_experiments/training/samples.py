@@ -13,7 +13,7 @@ from torch import Tensor
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.files import open_atomic
 from ast_experiments.selection.history import SampleHistory
-from ast_experiments.selection.suspects import suspects
+from ast_experiments.selection.suspects import NONE_WRONG, suspects
 from ast_experiments.training.predictions import Predictions
 
 NAME = "samples.npz"
@@ -84,7 +84,8 @@ class SampleTable:
             return {}
         columns = self.columns()
         listed = suspects(columns["label"], columns["predicted"], columns["margin"])
-        return {**estimate._asdict(), "suspects": min(len(listed), round(estimate.share * len(columns["label"])))}
+        most = 0 if estimate.low < NONE_WRONG else round(estimate.share * len(columns["label"]))
+        return {**estimate._asdict(), "suspects": min(len(listed), most)}
 
     def write(self, folder: Path) -> Path:
         """Writes the columns to samples.npz in a run directory, atomically and not compressed, which would be slow."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from ast_experiments.analysis.gains.page import render_sweep
 from ast_experiments.analysis.leaderboard import (
     cells,
     finding,
@@ -22,6 +24,7 @@ from ast_experiments.analysis.leaderboard import (
     to_csv,
     varied_keys,
 )
+from ast_experiments.runs.record import read_run
 
 CONFIG = "method: {{name: ast}}\ncontroller: {{name: pi, kp: {kp}}}\n"
 
@@ -110,6 +113,21 @@ def test_control_is_shown_where_it_was_varied(tmp_path: Path, run_in: Callable[.
         assert ("settled" in headings(rows)) == ("settled: epochs" in legend(rows)) == shown
         assert len(headings(rows)) == len(cells(rows[0]))
         assert ("cost the most, in FLOPs" in finding(rows)) == (key != "controller.kp")
+
+
+def test_a_run_that_was_never_under_control_says_so(tmp_path: Path, run_in: Callable[..., Path]) -> None:
+    signals = dict.fromkeys(("control/threshold", "control/activation_rate", "control/target"), 0.4)
+    steps = [{"kind": "step", "step": i, "samples_offered": 5000 * i, "epoch": i / 4} for i in range(1, 10)]
+    for rate, control in ((0.2, None), (0.4, {"rms_error": 0.02})):
+        rows = [row | (signals if control else {}) for row in steps]
+        changes = {"overrides": [f"method.rate={rate}"], "control": control}
+        run_in(tmp_path / str(rate), rows, result(0.1, 0.0) | changes)
+    rows = leaderboard(tmp_path)
+    assert ["no control" in cells(row) for row in rows] == [True, False]
+    assert "no control: the run ended before its controller began" in legend(rows)
+    assert "no control" not in legend(rows[1:])
+    page = render_sweep(tmp_path, rows, {row.run: read_run(tmp_path / row.run) for row in rows})
+    assert re.findall("Not drawn, because never under control: (.*?)<", page) == ["rate 0.2."]
 
 
 def test_one_run_and_none(tmp_path: Path, run_in: Callable[..., Path]) -> None:

@@ -99,11 +99,11 @@ def test_nothing_but_a_beginning(result: dict[str, Any] | None, tmp_path: Path, 
     assert "ast on cifar10" in html
 
 
-@pytest.mark.parametrize(("accuracy", "there"), [(10.5, False), (50.0, True)])
-def test_a_network_that_only_guesses_estimates_no_wrong_labels(
-    accuracy: float, there: bool, tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make
+@pytest.mark.parametrize(("accuracy", "steps", "there"), [(10.5, 100, False), (50.0, 100, True), (50.0, 99, False)])
+def test_a_network_that_has_learned_nothing_estimates_no_wrong_labels(
+    accuracy: float, steps: int, there: bool, tmp_path: Path, controlled_rows: Rows, result_of: Make, run_in: Make
 ) -> None:
-    figures = {"final_accuracy": accuracy, "classes": 10, "val_samples": 1000}
+    figures = {"final_accuracy": accuracy, "steps": steps, "classes": 10, "val_samples": 1000}
     estimate = {"share": 0.3, "low": 0.2, "high": 0.4, "suspects": 9}
     html = page(run_in(tmp_path, [], result_of(controlled_rows, label_noise_estimate=estimate, **figures)))
     assert ("wrong labels, estimate" in html) is ("label_noise_estimate" in html) is there

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,11 @@ def test_a_failed_job_is_reported_at_once_and_does_not_stop_the_others(train: Ca
     assert len(kept) == 2
     again = train("-m", *reversed(BROKEN), "group=mine")
     assert again.code == 1
+    for out in (done.out, again.out):
+        assert (
+            len(re.findall(r"^note: recipe.lr=.*: about 15 training steps in all, which is few", out, re.MULTILINE))
+            == 1
+        )
     assert "2 jobs in outputs/sweeps/mine, 1 of them finished already" in again.out
     assert {path: path.read_bytes() for path in kept} == kept
     assert len(results(sweep)) == 2

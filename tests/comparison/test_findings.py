@@ -9,6 +9,7 @@ from compare_tools import compared, study, write_arm
 
 from ast_experiments.comparison.compare import compare
 from ast_experiments.comparison.runs import load
+from ast_experiments.comparison.tables import tables
 from ast_experiments.comparison.wording import findings
 
 
@@ -28,6 +29,17 @@ def test_findings(tmp_path: Path, accuracies: tuple[float, ...], begin: str) -> 
     assert "at equal joules" in finding
     assert "(3 seeds)." in finding
     assert ("fewer joules" in finding) == ("beats" in finding)
+
+
+def test_what_a_table_needs_to_be_read_is_below_it(tmp_path: Path) -> None:
+    verdicts, savings, *_ = tables(compared(study(tmp_path / "as_long", (94.0, 94.1, 93.9))))
+    assert [note.partition(":")[0] for note in verdicts.notes] == ["uniform", "± and [ ]"]
+    assert not any("epochs differ" in note for note in savings.notes)
+    for method, epochs in (("dense", 10), ("ast", 30)):
+        write_arm(tmp_path / "other", method, [94.0], 40, epochs=epochs, rate=0.4 if method == "ast" else 1.0)
+    verdicts, savings, *_ = tables(compared(tmp_path / "other"))
+    assert verdicts.notes == []
+    assert savings.notes[-1].startswith("epochs differ (ast 30, dense 10): nominal and rows skipped are shares of")
 
 
 def test_findings_without_a_verdict(tmp_path: Path) -> None:

@@ -135,7 +135,8 @@ def test_saving_is_significant_when_the_difference_is() -> None:
 
 
 def test_a_saving_outside_the_baselines_says_so() -> None:
-    assert saved(Interval(nan, nan, 0.53, 5)) == "at most 53.0 %, below all baselines"
+    assert saved(Interval(nan, nan, 0.53, 5)) == "none shown (upper end 53.0 %)"
+    assert meanings([saved(Interval(nan, nan, 0.53, 5))]) == "none shown: less accurate than all baselines"
     assert saved(Interval(nan, 0.27, inf, 5)) == "at least 27.0 %, above all baselines"
     assert saved(Interval(nan, nan, nan, 5)) == "outside the range of the baselines"
 

@@ -15,7 +15,9 @@ from ast_experiments.config.compose import load_config
 from ast_experiments.core.batch import Batch, Outputs
 from ast_experiments.core.errors import Interrupted
 from ast_experiments.runs.build import build_dataset
+from ast_experiments.selection.suspects import NoiseEstimate
 from ast_experiments.training.loop import Trainer
+from ast_experiments.training.predictions import Predictions
 from ast_experiments.training.samples import SampleTable
 from ast_experiments.training.step import Stepper
 
@@ -113,6 +115,23 @@ def test_a_network_that_only_guesses_gives_no_estimate(tmp_path: Path) -> None:
     assert (found["predicted"] == found["label"]).mean() > 0.6, "the wrong labels are learned"
     assert result["final_accuracy"] < 10
     assert "label_noise_estimate" not in result
+
+
+@pytest.mark.parametrize(("epochs", "estimated"), [(2, False), (3, True)])
+def test_a_run_of_few_steps_gives_no_estimate(tmp_path: Path, epochs: int, estimated: bool) -> None:
+    result = run(tmp_path, ["method=dense", "dataset.train_rows=1200", f"recipe.epochs={epochs}"])
+    assert (result["steps"] >= 100) is estimated
+    assert ("label_noise_estimate" in result) is estimated
+
+
+def test_where_no_label_may_be_wrong_none_is_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros(20, np.int64)
+    samples = SampleTable({"label": labels}, 20, "cpu", classes=5)
+    wrong = {"predicted": np.ones(20, np.int16), "margin": -np.ones(20, np.float32)}
+    monkeypatch.setattr(samples, "columns", lambda: {"label": labels, **wrong})
+    for low, count in ((0.0004, 0), (0.0006, 5)):
+        monkeypatch.setattr(Predictions, "noise", lambda _, low=low: NoiseEstimate(0.25, low, 0.4))
+        assert samples.noise()["suspects"] == count
 
 
 def test_predictions_change_no_loss(tmp_path: Path) -> None:

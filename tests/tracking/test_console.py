@@ -69,7 +69,7 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     lines = out.splitlines()
     assert lines[0] == "epoch 1/2  rate 0.305  target 0.300  loss 1.5000  accuracy 71.50 %"
     assert "\x1b" not in out
-    assert lines[1] == "resumed at epoch 1.0"
+    assert lines[1] == "resumed at epoch 1.0: 1 of 2 epochs completed"
     assert out.count("ast [x] on cifar10") == 1
     for fact in (
         "finished after 2 of 2 epochs",

@@ -23,6 +23,7 @@ from ast_experiments.analysis.leaderboard import (
     rank,
     report_link,
     to_csv,
+    uncontrolled,
 )
 from ast_experiments.analysis.page import REPORT, embed, render
 from ast_experiments.core.files import write_atomic
@@ -66,6 +67,9 @@ def render_sweep(root: Path, rows: Sequence[LeaderboardRow], records: Mapping[st
         "Rows trained / rows offered: by epoch until every sample has a score and control begins, then smoothed over "
         "5,000 offered rows or a quarter of an epoch, whichever is shorter."
     )
+    missing = [names[row.run] for row in rows if uncontrolled(row)]
+    if missing:
+        caption += f" Not drawn, because never under control: {'; '.join(missing)}."
     counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
     return render(
         "sweep.html.j2",

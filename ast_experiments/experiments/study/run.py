@@ -18,12 +18,15 @@ from ast_experiments.experiments.study.queue import StudyQueue
 WARM_UP_STEPS = 4
 
 
-def check_study(queue: StudyQueue, remote: bool = False) -> None:
+def check_study(queue: StudyQueue, remote: bool = False) -> int:
     """Composes and checks every run, and looks for the data; writes nothing.
 
     Args:
         queue: Of the study.
         remote: Whether the runs are made on other machines, so that this one's devices do not matter.
+
+    Returns:
+        Number of training samples.
 
     Raises:
         ConfigError: About the first run that is wrong.
@@ -41,9 +44,10 @@ def check_study(queue: StudyQueue, remote: bool = False) -> None:
         check(config, remote)
     if not remote:
         _check_unit(queue)
-    build_dataset(queue.config(DENSE))
+    samples = len(build_dataset(queue.config(DENSE)).train)
     for run in queue.runs():
         previous_result(queue.job(run))
+    return samples
 
 
 def _check_unit(queue: StudyQueue) -> None:

@@ -82,6 +82,7 @@ def test_a_study_resumes_and_skips_what_fails(
     assert "% in" in printed.out
     assert "left" in printed.out
     assert "Verdicts" in printed.out
+    assert printed.out.count("note: dense: about 12 training steps in all, which is few") == 2, "once a command"
     # Started again by the first command line, only what failed is run.
     ran = breaking(monkeypatch, lambda config: False, failing)
     for _ in range(2):
