@@ -192,7 +192,7 @@ def _lengths(results: Iterable[ArmResult]) -> list[str]:
     ]
     if not other:
         return []
-    kept = "nominal and rows skipped are shares of the arm's own epochs, FLOPs and measured of those of dense"
+    kept = "nominal and rows skipped are shares of the arm's own epochs, FLOPs and measured of the whole dense run"
     return [f"epochs differ ({'; '.join(other)}): {kept}"]
 
 
