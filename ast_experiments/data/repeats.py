@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ast_experiments.core.batch import class_indices
 from ast_experiments.data.dataset import Images, Samples
 from ast_experiments.data.encoded.images import EncodedImages
 
@@ -23,6 +24,9 @@ SIDE = 8
 
 NEAR = 4.0
 """Grey levels, of 256, by which the thumbnails of nearly equal images differ at most (root mean square)."""
+
+QUICK = (10_000, 2_000)
+"""Most rows that a run compares exactly before it begins: images in memory, and images in files."""
 
 _CHUNK = 1024
 
@@ -63,17 +67,41 @@ def find_repeats(samples: Samples, labels: np.ndarray, seed: int) -> Repeats:
     most = FILES if decoded is None else PIXELS
     exact, near = (_whole_classes(labels, rows, seed) for rows in most)
     if decoded is not None:
-        digests, small = _digests(decoded, exact), _thumbnails(decoded, near)
+        small = _thumbnails(decoded, near)
     else:
-        digests = np.array(_threaded(lambda row: _digest_of(samples, row), exact), np.uint64)
         small = np.stack(_threaded(lambda row: _thumbnail_of(samples, row), near))
-    pairs = np.stack([labels[exact].astype(np.uint64), digests], axis=1)
     return Repeats(
-        exact=1 - len(np.unique(pairs, axis=0)) / len(exact),
+        exact=_exact(samples, decoded, labels, exact),
         near=_near(small, labels[near]),
         exact_rows=len(exact),
         near_rows=len(near),
     )
+
+
+def repeated_share(samples: Samples) -> float:
+    """Returns the share of the rows that have the same pixels, or bytes of a file, as an earlier row of their class.
+
+    It is counted in whole classes, of 10,000 rows in memory or 2,000 files at most.
+
+    Args:
+        samples: Training samples.
+
+    Raises:
+        DataError: If an image cannot be read.
+    """
+    decoded, labels = _decoded(samples), class_indices(samples.labels)
+    return _exact(samples, decoded, labels, _whole_classes(labels, QUICK[decoded is None], 0))
+
+
+def _exact(
+    samples: Samples, decoded: Callable[[np.ndarray], np.ndarray] | None, labels: np.ndarray, rows: np.ndarray
+) -> float:
+    if decoded is not None:
+        digests = _digests(decoded, rows)
+    else:
+        digests = np.array(_threaded(lambda row: _digest_of(samples, row), rows), np.uint64)
+    pairs = np.stack([labels[rows].astype(np.uint64), digests], axis=1)
+    return 1 - len(np.unique(pairs, axis=0)) / len(rows)
 
 
 def _decoded(samples: Samples) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -18,6 +18,7 @@ from ast_experiments.data import build as data
 from ast_experiments.data.dataset import Dataset
 from ast_experiments.data.loaders.base import Loader
 from ast_experiments.data.loaders.resized import ResizedLoader
+from ast_experiments.data.repeats import repeated_share
 from ast_experiments.energy.build import METER_SETTINGS, build_meter
 from ast_experiments.energy.flops import FlopsBySize
 from ast_experiments.energy.ledger import Ledger
@@ -99,7 +100,7 @@ def build_run(
     meter.start()
     samples, ledger = _sample_table(config, dataset, hardware.device), Ledger(hardware.device)
     auxiliary = auxiliary_models(config, dataset, hardware, ledger, sizes)
-    selector = Selector(method, _context(config, train, samples, held_out, hardware.device, auxiliary))
+    selector = Selector(method, _context(config, dataset, train, samples, held_out, hardware.device, auxiliary))
     # Dropout starts from the seed, whatever was drawn while building, and draws differently on each rank.
     torch.manual_seed(config.seed + 1 + distributed.rank())
     cost = RowCost(flops(), config.energy.active_cost, config.energy.skipped_cost, flops, sizes)
@@ -122,7 +123,7 @@ def build_run(
         ledger=ledger,
         meter=meter,
         goal=TimeToAccuracy(config.energy.target_accuracy),
-        tracker=make_tracker(facts(config, dataset, stepper, at_once)),
+        tracker=make_tracker(facts(config, dataset, stepper, at_once, selector.facts())),
         cost=cost,
         log_every=config.tracking.log_every,
         altered=AlteredRows(dataset.altered, hardware.device) if dataset.altered else None,
@@ -180,6 +181,7 @@ def _load(
 
 def _context(
     config: Config,
+    dataset: Dataset,
     train: Loader,
     samples: SampleTable,
     held_out: Loader | None,
@@ -202,4 +204,5 @@ def _context(
         held_out=None if held_out is None else held_out.fetch,
         held_out_samples=0 if held_out is None else len(held_out),
         warmup_epochs=config.recipe.warmup_epochs,
+        repeated_share=lambda: repeated_share(dataset.train),
     )

@@ -75,6 +75,7 @@ class _Energy(_Entries):
 class _Selection(_Entries):
     gate_share: Number | None = None
     uniform_share: Number | None = None
+    repeated_share: Number | None = None
     gate_target: Number | None = None
     bound: Number | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,18 @@ def describe(config: Config) -> dict[str, Any]:
     }
 
 
-def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> dict[str, Any]:
-    """Returns the entries about data, network and hardware; `at_once` rows go through the network together."""
+def facts(
+    config: Config, dataset: Dataset, stepper: Stepper, at_once: int, selection: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns the entries about data, network, hardware and method.
+
+    Args:
+        config: Of the run.
+        dataset: Without held-out samples.
+        stepper: Holds network and hardware.
+        at_once: Rows that go through the network together.
+        selection: What the method has to tell before the first epoch.
+    """
     recipe, hardware = config.recipe, stepper.hardware
     return {
         "hardware": hardware.describe() | gpu_facts(hardware.device),
@@ -94,6 +105,7 @@ def facts(config: Config, dataset: Dataset, stepper: Stepper, at_once: int) -> d
         **_sizes(dataset),
         **_auto_rate(config, dataset),
         "parameters": sum(p.numel() for p in stepper.model.parameters()),
+        **({"selection": dict(selection)} if selection else {}),
         "batch": {"rows": recipe.batch_size, "at_once": at_once, "processes": distributed.size(), "lr": recipe.lr},
     }
 

@@ -14,6 +14,7 @@ from typing import Any
 from ast_experiments.config.schema import Config
 from ast_experiments.core.files import short_path
 from ast_experiments.core.privacy import without_places
+from ast_experiments.core.text import percent
 from ast_experiments.runs import result as results
 from ast_experiments.runs.record import GALLERY
 from ast_experiments.selection.build import budget_of, build_rate_schedule
@@ -22,6 +23,9 @@ from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.background import BackgroundTracker
 from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.tracking.wandb import disabled, end_service
+
+MANY_REPEATS = 0.1
+"""Share of repeated rows from which on a run says so."""
 
 BUSY = 1.5
 """Load per core from which threads wait for each other."""
@@ -75,6 +79,10 @@ def describe_run(config: Config, result: Mapping[str, Any]) -> list[str]:
     ]
     if result.get("rate_fall"):
         lines.append(f"some classes are rare, so the target rate falls to {result['target']:.2g}")
+    selection = result.get("selection") or {}
+    if selection.get("repeated_share", 0.0) >= MANY_REPEATS:
+        share, drawn = percent(selection["repeated_share"], 0), percent(selection["uniform_share"], 0)
+        lines.append(f"{share} of the rows repeat others, so {drawn} of the trained rows are drawn uniformly")
     return lines
 
 

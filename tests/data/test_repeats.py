@@ -26,6 +26,17 @@ def test_copies_of_a_regime_are_counted_exactly():
     assert find_repeats(plain, plain.labels, 0).share == 0
 
 
+def test_the_quick_count_compares_exactly_in_whole_classes(monkeypatch):
+    plain = images()
+    doubled = Images(np.concatenate([plain.images] * 2), np.concatenate([plain.labels] * 2))
+    assert repeats.repeated_share(doubled) == 0.5
+    assert repeats.repeated_share(plain) == 0
+    soft = np.eye(3, dtype=np.float32)[doubled.labels]
+    assert repeats.repeated_share(Images(doubled.images, soft)) == 0.5
+    monkeypatch.setattr(repeats, "QUICK", (400, 250))
+    assert repeats.repeated_share(doubled) == 0.5
+
+
 def test_nearly_equal_images_of_one_class_are_counted():
     plain = images()
     pixels = plain.images.copy()

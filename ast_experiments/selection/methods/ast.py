@@ -30,6 +30,9 @@ from ast_experiments.selection.significance import Significance, score_batch
 
 EXPLORE, GATE, PICK = 2, 3, 4
 
+REPEATED = 0.4
+"""Share of repeated rows from which on all rows are drawn uniformly."""
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:
@@ -119,6 +122,8 @@ class AST(Method):
         reweight: Whether `proportional` weighs the losses.
         noise_robust: Whether wrong labels are allowed for (`LabelTrust`): a score is scaled with the chance that the
             label is right, and the more labels are wrong, the more rows are drawn uniformly.
+        repeat_robust: Whether more rows are drawn uniformly the more rows repeat others: then few images are trained
+            many times, and high losses are of those that the network cannot learn by heart.
     """
 
     rate_schedule = "auto"
@@ -137,6 +142,7 @@ class AST(Method):
         temperature: Annotated[float, Ge(0), Le(10)] = 1.0,
         reweight: bool = False,
         noise_robust: bool = True,
+        repeat_robust: bool = True,
     ) -> None:
         if reweight and pick != "proportional":
             raise ConfigError(
@@ -158,10 +164,12 @@ class AST(Method):
         self._pick, self._exploration, self._window = pick, exploration, window
         self._temperature, self._reweight = temperature, reweight
         self.trust = LabelTrust() if noise_robust else None
+        self._repeat_robust, self._repeated = repeat_robust, 0.0
 
     def prepare(self) -> None:
-        """Starts without control."""
+        """Starts without control, and counts the rows that repeat others."""
         self.committed = Commits(self._controller)
+        self._repeated = self.context.repeated_share() if self._repeat_robust else 0.0
 
     def plan(self, epoch: int, target: float, history: SampleHistory) -> Plan:
         """Picks rows at the target rate, in full batches."""
@@ -194,8 +202,9 @@ class AST(Method):
 
     @property
     def _uniform_share(self) -> float:
-        """Share of the active rows that is drawn uniformly: all of them if a fifth of the labels is wrong."""
-        return max(self._exploration, 0.0 if self.trust is None else self.trust.doubt)
+        """Share of the active rows that is drawn uniformly: all if a fifth of the labels is wrong, or 40 % repeat."""
+        doubt = 0.0 if self.trust is None else self.trust.doubt
+        return max(self._exploration, doubt, min(1.0, self._repeated / REPEATED))
 
     def _exact(self, scores: np.ndarray, target: float) -> Choice:
         now, rows = self.committed.now, len(scores)
@@ -249,6 +258,10 @@ class AST(Method):
         return scores if chance is None else scores * chance
 
     def facts(self) -> Mapping[str, Any]:
-        """Returns the controller's guarantee, the rates it held, and the share that is drawn uniformly by now."""
-        facts = self.committed.now.statistics.facts(self._controller)
-        return facts if self.trust is None else {**facts, "uniform_share": self._uniform_share}
+        """Returns the controller's guarantee, the rates it held, repeated rows, and what is drawn uniformly by now."""
+        facts = dict(self.committed.now.statistics.facts(self._controller))
+        if self._repeat_robust:
+            facts["repeated_share"] = self._repeated
+        if self.trust is not None or self._repeat_robust:
+            facts["uniform_share"] = self._uniform_share
+        return facts
