@@ -76,8 +76,9 @@ def _status(result: Mapping[str, Any]) -> str:
     epochs, planned = result.get("epochs"), result.get("epochs_planned")
     if "status" not in result or epochs is None or planned is None:
         return str(result.get("status", ""))
-    whole = "epochs" if result["status"] == "finished" else "epochs completed"
-    return f"{result['status']} after {epochs:g} of {planned:g} {whole}"
+    if result["status"] == "finished":
+        return f"finished after {epochs:g} of {planned:g} epochs"
+    return f"{result['status']}, {epochs:g} of {planned:g} epochs completed"
 
 
 def _best(result: Mapping[str, Any]) -> str:
