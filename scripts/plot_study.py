@@ -23,11 +23,10 @@ from ast_experiments.comparison.stats import interval, saving_on_line
 NAMES = {
     "dense": "dense, 10 epochs",
     "dense epochs=6": "dense, 6 epochs",
-    "rs2 rate=0.598": "uniform (rs2), constant rate",
-    "rs2 with the rates of ast": "uniform (rs2), the rates of AST",
+    "rs2": "uniform draw (rs2), the rates of AST",
     "ast": "AST on stale losses",
 }
-SHAPES = {"dense": "o", "dense epochs=6": "o", "rs2 rate=0.598": "s", "rs2 with the rates of ast": "D", "ast": "*"}
+SHAPES = {"dense": "o", "dense epochs=6": "o", "rs2": "s", "ast": "*"}
 KINDS = {"accuracy": "plain accuracy, %", "accuracy_views": "accuracy with six views, %"}
 THEMES = {
     "light": {
@@ -73,7 +72,7 @@ def draw(arms: Arms, theme: str, path: Path) -> None:
         axes.plot([cost[arm] for arm in dense], line, color=colors["dense"], linewidth=1, linestyle="--", zorder=1)
         for at, (arm, each) in enumerate(found.items()):
             color = colors["ast" if arm == "ast" else "uniform" if arm.startswith("rs2") else "dense"]
-            shift = 0.0 if arm == "dense" else 0.0007 * (at - 2.5)  # arms of equal cost side by side
+            shift = 0.0 if arm == "dense" else 0.0007 * (at - 2)  # arms of equal cost side by side
             half = [each.high - each.mean] if each.shown else None
             size = 13 if arm == "ast" else 6.5
             style = {"marker": SHAPES[arm], "markersize": size, "color": color, "capsize": 2, "linestyle": "none"}

@@ -1,9 +1,9 @@
-"""Which sentences are worth training on? Four ways to train as many rows, five seeds each, on the text example.
+"""Which sentences are worth training on? Five ways to train as many rows, five seeds each, on the text example.
 
     python scripts/study_text.py outputs/study_text --save docs/measurements/text_study.json
 
-The arms of examples/text_classification.py: dense training for fewer epochs, `rs2` at a constant rate, a uniform draw
-with the falling rate of stale AST, and stale AST. The learning rate of each arm is chosen by equal numbers of trials,
+The arms of examples/text_classification.py: dense training for fewer epochs, `rs2` and stale AST at a constant rate,
+and a uniform draw and stale AST at a falling rate. The learning rate of each arm is chosen by equal numbers of trials,
 trained on a part of the training sentences and evaluated on the others. Each run then uses the test sentences once, at
 its end. The directory holds the runs, for `ast-compare outputs/study_text/runs --x samples`; runs that are there are
 not repeated.
@@ -23,6 +23,7 @@ import torch
 from ast_experiments import Selection, record, select
 from ast_experiments.comparison.compare import compare
 from ast_experiments.comparison.runs import load
+from ast_experiments.core.text import slug
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import docstrings
@@ -33,6 +34,7 @@ ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "dense, 4 epochs": ("dense", 4, {}),
     "rs2, 10 epochs at 0.4": ("rs2", 10, {"rate": 0.4}),
     "random, 10 epochs, 0.6 to 0.2": ("random", 10, FALLING),
+    "ast, 10 epochs at 0.4": ("ast", 10, {"rate": 0.4}),
     "ast, 10 epochs, 0.6 to 0.2": ("ast", 10, FALLING),
 }
 """Method, epochs and settings of each arm."""
@@ -78,7 +80,8 @@ def result(folder: Path, chosen: dict[str, Any], sets: Any) -> dict[str, Any]:
     verdicts = {}
     for each in compare(load([folder / "runs"]), "docstrings", x="samples").results:
         difference = each.verdict.difference
-        verdicts[each.arm.runs[0].method] = {
+        arm = Path(each.arm.runs[0].name).name.rpartition("_")[0]
+        verdicts[arm] = {
             "word": each.verdict.word,
             "against": each.verdict.against,
             "points_above_uniform": None
@@ -86,8 +89,8 @@ def result(folder: Path, chosen: dict[str, Any], sets: Any) -> dict[str, Any]:
             else [round(value, 2) for value in (difference.mean, difference.low, difference.high)],
         }
     arms = {}
-    for arm, (method, epochs, settings) in ARMS.items():
-        runs = [json.loads((folder / "runs" / f"{method}_{seed}" / "result.json").read_text()) for seed in SEEDS]
+    for arm, (_, epochs, settings) in ARMS.items():
+        runs = [json.loads((folder / "runs" / f"{slug(arm)}_{seed}" / "result.json").read_text()) for seed in SEEDS]
         accuracies = [run["final_accuracy"] for run in runs]
         arms[arm] = {
             "settings": {"epochs": epochs, **settings},
@@ -97,10 +100,10 @@ def result(folder: Path, chosen: dict[str, Any], sets: Any) -> dict[str, Any]:
             "accuracy": [round(each, 2) for each in accuracies],
             "mean": round(statistics.mean(accuracies), 2),
             "sd": round(statistics.stdev(accuracies), 2),
-            "verdict": verdicts[method],
+            "verdict": verdicts[slug(arm)],
         }
     return {
-        "title": "Four ways to train as many sentences; accuracy in percent of the test sentences, five seeds",
+        "title": "Five ways to train as many sentences; accuracy in percent of the test sentences, five seeds",
         "command": "python scripts/study_text.py outputs/study_text",
         "train_samples": len(sets[0]),
         "test_samples": len(sets[1]),
@@ -118,10 +121,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     trial_sets, sets = docstrings.load(trial=True), docstrings.load()
-    chosen = {arm: choose(arm, trial_sets, args.folder / "trials" / f"{ARMS[arm][0]}.json") for arm in ARMS}
+    chosen = {arm: choose(arm, trial_sets, args.folder / "trials" / f"{slug(arm)}.json") for arm in ARMS}
     for seed in SEEDS:
-        for arm, (method, *_) in ARMS.items():
-            run(arm, sets, seed, chosen[arm]["lr"], args.folder / "runs" / f"{method}_{seed}")
+        for arm in ARMS:
+            run(arm, sets, seed, chosen[arm]["lr"], args.folder / "runs" / f"{slug(arm)}_{seed}")
     found = result(args.folder, chosen, sets)
     for arm, figures in found["arms"].items():
         print(f"{arm:30} lr {figures['lr']:g}  {figures['mean']:.2f} +- {figures['sd']:.2f}  {figures['verdict']}")

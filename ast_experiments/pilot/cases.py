@@ -105,9 +105,10 @@ def _regimes(kept: Any) -> list[Case]:
             if tag.partition(":")[2] == label
         }
         shorter = kinds.get("dense_shorter", "")
+        longer = next((arm for arm, each in arms.items() if each["method"] == "dense" and not each["baseline_of"]), "")
         epochs = int(shorter.rpartition("=")[2] or 0)
         case = _case(name, runs[ours], {arm: runs[arm] for arm in kinds.values()}, epochs)
-        cases += [] if case is None else [_with_saving(case, runs[ours], runs.get(shorter, {}), runs.get("dense", {}))]
+        cases += [] if case is None else [_with_saving(case, runs[ours], runs.get(shorter, {}), runs.get(longer, {}))]
     return cases
 
 

@@ -62,6 +62,7 @@ def diagnose(
     if np.count_nonzero(counts) < 2:
         raise DataError("pilot: the training samples are of one class only, so there is nothing to learn")
     signs = Signs(
+        rows=len(labels),
         imbalance=float(counts.max() / counts[counts > 0].min()),
         repeats=find_repeats(dataset.train, labels, config.seed),
         epochs=dense_epochs(chosen),

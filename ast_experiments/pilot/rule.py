@@ -19,8 +19,8 @@ REPEATED = 0.4
 TAIL = 10.0
 """Rows of the largest class, as a multiple of those of the smallest, from which on choosing pays."""
 
-LEARNED = 0.07
-"""Share of the held-out rows that the pilot must have learned."""
+FEW = 10_000
+"""Different training rows below which choosing does not pay."""
 
 LONG = 4.0
 """Dense epochs of the shortest run of AST that was measured."""
@@ -30,6 +30,7 @@ class Signs(NamedTuple):
     """What the data, the settings and a pilot tell.
 
     Attributes:
+        rows: Training rows.
         imbalance: Rows of the largest class, as a multiple of those of the smallest.
         repeats: Repeated rows.
         epochs: Dense epochs that cost as much as the run of AST.
@@ -40,6 +41,7 @@ class Signs(NamedTuple):
         noise: Estimated share of wrong labels; None without an estimate.
     """
 
+    rows: int
     imbalance: float
     repeats: Repeats
     epochs: float
@@ -81,22 +83,18 @@ def _verdicts(signs: Signs) -> Iterator[Verdict]:
         why = f"about {percent(wrong, 0)} of the labels are wrong, and wrong labels have the highest losses"
         yield Verdict(False, "wrong labels", f"noise_{nearest}", why)
     if signs.repeats.share >= REPEATED:
-        why = (
-            f"{percent(signs.repeats.share, 0)} of the rows repeat others, and the copies of a skipped row are trained"
-        )
+        why = f"{percent(signs.repeats.share, 0)} of the rows repeat others, so AST would draw uniformly"
         yield Verdict(False, "repeated rows", "duplicates_80", why)
     if signs.imbalance >= TAIL:
         why = f"the rarest class has 1 row for {signs.imbalance:.0f} of the largest; AST trains rare classes more often"
         yield Verdict(True, "rare classes", "tail_50", why)
-    if signs.learned is None:
+    if signs.accuracy is None:
         yield Verdict(False, "unknown", None, "")
-    elif signs.learned < LEARNED:
-        why = (
-            f"the pilot has learned {percent(signs.learned)} of the samples, so nearly all are still worth training on"
-        )
-        yield Verdict(False, "little learned", None, why)
-    elif signs.views:
-        why = "labels are right, many samples are learned early, and accuracy is measured by six test-time views"
-        yield Verdict(True, "views", "speedrun_views", why)
-    why = "labels are right and classes balanced: there AST gained at most 0.6 points over a dense run of equal cost"
-    yield Verdict(False, "level", "speedrun", why)
+    different = round(signs.rows * (1 - signs.repeats.share))
+    if different < FEW:
+        why = f"{different:,} different rows are few, and the hardest of them teach little about other images"
+        yield Verdict(False, "few rows", None, why)
+    why = "labels are right, classes balanced, and rows many"
+    if signs.views:
+        yield Verdict(True, "views", "speedrun_views", f"{why}; and accuracy is measured by six test-time views")
+    yield Verdict(True, "level", "all_rows", f"{why}: there AST gains a little")

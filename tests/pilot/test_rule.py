@@ -10,7 +10,7 @@ from ast_experiments.pilot.rule import Signs, judge
 from ast_experiments.selection.suspects import NoiseEstimate
 
 CLEAN = Signs(
-    imbalance=1.0, repeats=Repeats(0.0, 0.01, 100, 100), epochs=6.0, chooses=True, views=False,
+    rows=50_000, imbalance=1.0, repeats=Repeats(0.0, 0.01, 100, 100), epochs=6.0, chooses=True, views=False,
     accuracy=0.6, learned=0.2, noise=NoiseEstimate(0.01, 0.0, 0.03),
 )  # fmt: skip
 NOISY = NoiseEstimate(0.18, 0.15, 0.22)
@@ -20,11 +20,15 @@ COPIES = Repeats(0.8, 0.8, 100, 100)
 @pytest.mark.parametrize(
     ("changes", "pays", "sign", "case"),
     [
-        ({}, False, "level", "speedrun"),
+        ({}, True, "level", "all_rows"),
         ({"views": True}, True, "views", "speedrun_views"),
-        ({"views": True, "learned": rule.LEARNED / 2}, False, "little learned", None),
+        ({"views": True, "rows": rule.FEW - 1}, False, "few rows", None),
+        ({"rows": 2 * rule.FEW - 2, "repeats": Repeats(0.1, 0.3, 100, 100)}, True, "level", "all_rows"),
+        ({"rows": rule.FEW, "repeats": Repeats(0.1, 0.3, 100, 100)}, False, "few rows", None),
+        ({"rows": rule.FEW - 1, "imbalance": 50.0}, True, "rare classes", "tail_50"),
+        ({"rows": rule.FEW - 1, "learned": None, "accuracy": None, "noise": None}, False, "unknown", None),
         ({"imbalance": 50.0}, True, "rare classes", "tail_50"),
-        ({"imbalance": rule.TAIL - 1}, False, "level", "speedrun"),
+        ({"imbalance": rule.TAIL - 1}, True, "level", "all_rows"),
         ({"imbalance": 50.0, "learned": None, "noise": None}, True, "rare classes", "tail_50"),
         ({"imbalance": 50.0, "noise": NOISY}, False, "wrong labels", "noise_20"),
         ({"noise": NoiseEstimate(0.07, 0.05, 0.09), "views": True}, False, "wrong labels", "noise_10"),
