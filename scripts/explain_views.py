@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ast_experiments.config.compose import load_config
 from ast_experiments.core.files import read_json
 from ast_experiments.data import build as data
 from ast_experiments.data.loaders.base import Loader
 from ast_experiments.runs.build import build_dataset
 from ast_experiments.runs.networks import build_model
+from ast_experiments.runs.resume import saved_config
 from ast_experiments.training.build import hardware_of
 from ast_experiments.training.views import mean_logits
 
@@ -85,8 +85,7 @@ def with_uniform_statistics(model: nn.Module, train: Loader, epoch: int) -> nn.M
 
 def explain(folder: Path) -> dict[str, Any]:
     """Returns the figures of one run."""
-    result = read_json(folder / "result.json") or {}
-    config = load_config(result["overrides"])
+    result, config = read_json(folder / "result.json") or {}, saved_config(folder, [])
     dataset, hardware = build_dataset(config), hardware_of(config.hardware)
     train, val, _ = data.build_loaders(
         dataset, None, config.dataset, device=hardware.device, on_device=True, workers=0, seed=config.seed

@@ -72,7 +72,7 @@ def draw(arms: Arms, theme: str, path: Path) -> None:
         axes.plot([cost[arm] for arm in dense], line, color=colors["dense"], linewidth=1, linestyle="--", zorder=1)
         for at, (arm, each) in enumerate(found.items()):
             color = colors["ast" if arm == "ast" else "uniform" if arm.startswith("rs2") else "dense"]
-            shift = 0.0 if arm == "dense" else 0.0007 * (at - 2)  # arms of equal cost side by side
+            shift = 0.0 if arm == "dense" else 0.0011 * (at - 2)  # arms of equal cost side by side
             half = [each.high - each.mean] if each.shown else None
             size = 13 if arm == "ast" else 6.5
             style = {"marker": SHAPES[arm], "markersize": size, "color": color, "capsize": 2, "linestyle": "none"}
