@@ -54,7 +54,8 @@ class Views:
 def measure(model: nn.Module, val: Loader, rows: int) -> dict[str, float]:
     """Returns accuracies in percent, and how the views of an image differ."""
     model.eval()
-    sums = dict.fromkeys(("plain", "mirror", "views", "disagree", "variance"), 0.0)
+    names: tuple[str, ...] = ("plain", "mirror", "views", "disagree", "variance")
+    sums = dict.fromkeys(names, 0.0)
     for first in range(0, rows, BATCH):
         batch = val.fetch(torch.arange(first, min(first + BATCH, rows)), 0)
         predict = Views(model)
