@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,7 @@ class Views:
 def measure(model: nn.Module, val: Loader, rows: int) -> dict[str, float]:
     """Returns accuracies in percent, and how the views of an image differ."""
     model.eval()
-    names: tuple[str, ...] = ("plain", "mirror", "views", "disagree", "variance")
-    sums = dict.fromkeys(names, 0.0)
+    sums: defaultdict[str, float] = defaultdict(float)
     for first in range(0, rows, BATCH):
         batch = val.fetch(torch.arange(first, min(first + BATCH, rows)), 0)
         predict = Views(model)
