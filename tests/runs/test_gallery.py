@@ -79,7 +79,8 @@ def test_a_run_writes_its_samples(tmp_path: Path) -> None:
             assert sample["where"] == ""
     page = write_report(tmp_path).read_text()
     assert page.count("<h2>Samples</h2>") == 1
-    assert page.count('src="data:image/png') == sum(map(len, found["galleries"].values()))
+    drawn = [rows for name, rows in found["galleries"].items() if name != "suspects"]  # of a run with few steps
+    assert page.count('src="data:image/png') == sum(map(len, drawn))
 
 
 def test_without_pictures_there_is_no_file(tmp_path: Path) -> None:
