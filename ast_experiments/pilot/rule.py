@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 from ast_experiments.core.text import percent
 from ast_experiments.data.repeats import Repeats
+from ast_experiments.selection.methods.ast import REPEATED
 from ast_experiments.selection.suspects import NoiseEstimate
 
 WRONG_LABELS, CLEARLY = 0.05, 0.02
 """Share of wrong labels from which on choosing does not pay, and what the lower end of its interval must be."""
-
-REPEATED = 0.4
-"""Share of repeated rows from which on choosing does not pay."""
 
 TAIL = 10.0
 """Rows of the largest class, as a multiple of those of the smallest, from which on choosing pays."""

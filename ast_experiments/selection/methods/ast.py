@@ -122,8 +122,8 @@ class AST(Method):
         reweight: Whether `proportional` weighs the losses.
         noise_robust: Whether wrong labels are allowed for (`LabelTrust`): a score is scaled with the chance that the
             label is right, and the more labels are wrong, the more rows are drawn uniformly.
-        repeat_robust: Whether more rows are drawn uniformly the more rows repeat others: then few images are trained
-            many times, and high losses are of those that the network cannot learn by heart.
+        repeat_robust: Whether more rows are drawn uniformly the more rows repeat others: few different images are then
+            trained many times, where choosing by the loss has cost accuracy.
     """
 
     rate_schedule = "auto"
