@@ -137,7 +137,7 @@ def test_what_happens_to_wandb_does_not_happen_to_training(
         log(trackers, first, first + 99)
         slowest = max(slowest, time.monotonic() - began)
         time.sleep(0.01)
-    assert slowest < 1
+    assert slowest < SLACK  # who waits for what hangs waits much longer
     began = time.monotonic()
     trackers.finish(RESULT)
     assert time.monotonic() - began < TIMEOUT + 1 + SLACK
