@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ast_experiments.comparison.arms import ArmRuns
+from ast_experiments.comparison.levers import LEVERS
 from ast_experiments.comparison.runs import MEASURED, METERS, Run, axis_name
 
 SEEDS = 3
@@ -14,10 +15,6 @@ SEEDS = 3
 
 PROTOCOL_SEEDS = {"cifar10": 5}
 """Seeds that a claim requires, by data set; `SEEDS` for others."""
-
-
-LEVERS = ("recipe.progressive_resizing",)
-"""Settings that save cost without choosing samples."""
 
 
 def is_baseline(arm: ArmRuns, arms: Sequence[ArmRuns]) -> bool:

@@ -246,7 +246,7 @@ def _facts(result: Mapping[str, Any], settings: Mapping[str, str], hardware: Map
 def _batch_parts(result: Mapping[str, Any]) -> str:
     """Returns into how many parts batches were split, and how: BatchNorm sees the parts."""
     batch = _mapping(result, "batch")
-    rows, at_once, processes = (batch.get(key) for key in ("rows", "at_once", "processes"))
+    rows, at_once, processes = batch.get("largest", batch.get("rows")), batch.get("at_once"), batch.get("processes")
     if not rows or not at_once or at_once >= rows:
         return "1"
     since = result.get("batch_split_from_step")

@@ -75,6 +75,7 @@ def _method(config: Config) -> None:
         mixing=tuple(name for name in ("mixup", "cutmix", "soft_labels") if getattr(recipe, name)),
         budget=None if budget is None else budget.kind,
         auto_batch=config.hardware.auto_batch,
+        batch_growth=recipe.batch_growth is not None,
     )
     check_method(config.method, config.controller, config.significance, settings)
 

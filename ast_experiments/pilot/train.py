@@ -104,7 +104,7 @@ def _pilot_config(config: Config, size: Size) -> Config:
     recipe = config.recipe
     warmup = recipe.warmup_epochs * size.passes / recipe.epochs
     short = dataclasses.replace(
-        recipe, epochs=size.passes, warmup_epochs=warmup, progressive_resizing=None, ema_decay=None
+        recipe, epochs=size.passes, warmup_epochs=warmup, batch_growth=None, progressive_resizing=None, ema_decay=None
     )
     return dataclasses.replace(
         config,

@@ -34,6 +34,7 @@ from ast_experiments.selection.selector import Selector
 from ast_experiments.tracking import Tracker
 from ast_experiments.training.altered import AlteredRows
 from ast_experiments.training.auxiliary_model import AuxiliaryNetwork
+from ast_experiments.training.batch_growth import check_growth, growth_by_epoch
 from ast_experiments.training.build import (
     build_clock,
     build_stepper,
@@ -68,6 +69,7 @@ def _check_batches(config: Config, samples: int, class_counts: np.ndarray) -> No
     """Refuses batches that cannot be filled from so many training samples."""
     size = config.recipe.batch_size
     data.check_batch_size(size, samples)
+    check_growth(config.recipe, samples)
     check_shared(size, distributed.size())
     method = build_method(config.method, config.controller, config.significance)
     check_rows(method, config.method, samples, class_counts, size)
@@ -100,7 +102,8 @@ def build_run(
     meter.start()
     samples, ledger = _sample_table(config, dataset, hardware.device), Ledger(hardware.device)
     auxiliary = auxiliary_models(config, dataset, hardware, ledger, sizes)
-    selector = Selector(method, _context(config, dataset, train, samples, held_out, hardware.device, auxiliary))
+    context = _context(config, dataset, train, samples, held_out, hardware.device, auxiliary)
+    selector = Selector(method, context, growth_by_epoch(recipe.batch_growth, recipe.epochs))
     # Dropout starts from the seed, whatever was drawn while building, and draws differently on each rank.
     torch.manual_seed(config.seed + 1 + distributed.rank())
     cost = RowCost(flops(), config.energy.active_cost, config.energy.skipped_cost, flops, sizes)

@@ -18,6 +18,7 @@ from ast_experiments.energy.build import gpu_facts
 from ast_experiments.runs.identity import config_hash
 from ast_experiments.selection.build import build_method, build_rate_schedule, rate_schedule_of, uses
 from ast_experiments.selection.suspects import no_estimate
+from ast_experiments.training.batch_growth import largest_batch
 from ast_experiments.training.loop import Trainer
 from ast_experiments.training.step import Stepper
 
@@ -106,7 +107,13 @@ def facts(
         **_auto_rate(config, dataset),
         "parameters": sum(p.numel() for p in stepper.model.parameters()),
         **({"selection": dict(selection)} if selection else {}),
-        "batch": {"rows": recipe.batch_size, "at_once": at_once, "processes": distributed.size(), "lr": recipe.lr},
+        "batch": {
+            "rows": recipe.batch_size,
+            **({"largest": largest_batch(recipe)} if recipe.batch_growth else {}),
+            "at_once": at_once,
+            "processes": distributed.size(),
+            "lr": recipe.lr,
+        },
     }
 
 

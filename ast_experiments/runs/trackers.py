@@ -23,6 +23,7 @@ from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.background import BackgroundTracker
 from ast_experiments.tracking.jsonl import JsonlTracker
 from ast_experiments.tracking.wandb import disabled, end_service
+from ast_experiments.training.batch_growth import largest_batch
 
 MANY_REPEATS = 0.1
 """Share of repeated rows from which on a run says so."""
@@ -73,8 +74,10 @@ def describe_run(config: Config, result: Mapping[str, Any]) -> list[str]:
     recipe, hardware = config.recipe, result["hardware"]
     data = "{train_samples:,} training rows in {classes} classes, {val_samples:,} to validate".format_map(result)
     device = hardware.get("gpu") or hardware["device"]
+    largest = largest_batch(recipe)
+    later = f", later of {largest}" if largest > recipe.batch_size else ""
     lines = [
-        f"{data}; {recipe.epochs:g} epochs in batches of {recipe.batch_size}",
+        f"{data}; {recipe.epochs:g} epochs in batches of {recipe.batch_size}{later}",
         f"{result['model']}, {result['parameters']:,} parameters; {device}, {hardware['precision']}",
     ]
     if result.get("rate_fall"):

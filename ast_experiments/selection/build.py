@@ -84,6 +84,11 @@ def check_method(method: Any, controller: Any, significance: Any, run: RunSettin
             f"method.budget.{run.budget}: controller={controller.name} does not hold the target rate, so it cannot "
             "keep a budget; type controller=pi, quantile or topk"
         )
+    if run.batch_growth and built.looks_at_batches():
+        raise ConfigError(
+            f"recipe.batch_growth: method={name} chooses from loaded batches, whose size must stay; "
+            "type recipe.batch_growth=null, or a method that chooses before loading, e.g. method=ast"
+        )
     built.check(run)
 
 

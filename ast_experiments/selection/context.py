@@ -94,9 +94,11 @@ class RunSettings:
         mixing: Those of `mixup`, `cutmix` and `soft_labels` that the recipe uses.
         budget: What the budget counts: `samples`, `flops`, `seconds` or `joules`; None without a budget.
         auto_batch: Whether batches may be trained in parts.
+        batch_growth: Whether late epochs train larger batches.
     """
 
     holdout: float = 0.0
     mixing: tuple[str, ...] = ()
     budget: str | None = None
     auto_batch: bool = False
+    batch_growth: bool = False

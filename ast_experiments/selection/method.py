@@ -171,6 +171,11 @@ class Method(ABC):
     # --- Helpers, not to be overridden
 
     @classmethod
+    def looks_at_batches(cls) -> bool:
+        """Returns whether it chooses rows of loaded batches, or weighs them."""
+        return cls.select is not Method.select or cls.weigh is not Method.weigh
+
+    @classmethod
     def refuse_unused(cls, setting: str, **given: Any) -> None:
         """Refuses settings that differ from their defaults although another setting rules them out.
 

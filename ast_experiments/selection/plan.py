@@ -68,6 +68,28 @@ class Plan:
             return int(self.offered_by_batch[batch])
         return round(self.offered * min((batch + 1) * self.load_batch, self.rows) / self.rows)
 
+    def merged(self, factor: int) -> Plan:
+        """Returns the plan that trains the same rows in batches of `factor` times as many rows; the last may be short.
+
+        Its trace has the sums of `picked`, and of other signals the last value within each batch.
+        """
+        if factor == 1 or not self.batches:
+            return self
+        last = np.minimum(np.arange(factor - 1, self.batches + factor - 1, factor), self.batches - 1)
+        first = np.arange(0, self.batches, factor)
+        return replace(
+            self,
+            ids=self.ids[: self.loaded],
+            weights=None if self.weights is None else self.weights[: self.loaded],
+            load_batch=self.load_batch * factor,
+            keep_short=True,
+            offered_by_batch=None if self.offered_by_batch is None else self.offered_by_batch[last],
+            trace={
+                key: np.add.reduceat(values, first) if key == "picked" else values[last]
+                for key, values in self.trace.items()
+            },
+        )
+
     def shard(self, rank: int, size: int) -> Plan:
         """Returns the plan of the rows that one rank loads.
 

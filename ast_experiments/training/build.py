@@ -16,6 +16,7 @@ from ast_experiments.selection.rate_schedule import RateSchedule
 from ast_experiments.selection.selector import Selector
 from ast_experiments.training.auto_batch import rows_at_once
 from ast_experiments.training.average import WeightAverage
+from ast_experiments.training.batch_growth import largest_batch
 from ast_experiments.training.budget import control_for
 from ast_experiments.training.clock import EpochClock, RowClock
 from ast_experiments.training.hardware import Hardware, build_hardware
@@ -76,9 +77,9 @@ def find_rows_at_once(
 ) -> tuple[int, int]:
     """Returns the rows of this rank that go through the network at once, in training and in validation.
 
-    Whole batches, unless `hardware.auto_batch` asks to try how many rows fit on the device.
+    Whole batches, the largest of the run, unless `hardware.auto_batch` asks to try how many rows fit on the device.
     """
-    rows, eval_rows = recipe.batch_size // distributed.size(), recipe.eval_batch_size
+    rows, eval_rows = largest_batch(recipe) // distributed.size(), recipe.eval_batch_size
     return rows_at_once(stepper, image_shape, rows, eval_rows) if hardware.auto_batch else (rows, eval_rows)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ast_experiments.config.schema import Config
-from ast_experiments.experiments.study.arms import Arm, arm_config
-from ast_experiments.experiments.study.plan import StudyRun
+from ast_experiments.experiments.study.arms import Arm, arm_config, parse_methods, with_dense
+from ast_experiments.experiments.study.plan import Study, StudyPlan, StudyRun
 from ast_experiments.experiments.study.queue import StudyQueue
 
 FORWARD, SAMPLES, VALIDATED = 1.0e6, 1000, 200
@@ -56,3 +56,18 @@ def write_result(queue: StudyQueue, run: StudyRun, *, rate: float = 1.0, joules:
     (folder / "result.json").write_text(json.dumps(result))
     queue.reload(run)
     return folder
+
+
+def queue_of(
+    folder: Path,
+    methods: str,
+    *,
+    seeds: int = 3,
+    lr_trials: int = 0,
+    cost: str = "auto",
+    baselines: tuple[str, ...] | None = None,
+) -> StudyQueue:
+    """Returns the queue of a new study of ten epochs."""
+    common = ("recipe.epochs=10", "recipe.warmup_epochs=1")
+    arms = with_dense(parse_methods(methods))
+    return StudyQueue(StudyPlan(Study("study", common, arms, tuple(range(seeds)), lr_trials, cost, baselines)), folder)

@@ -55,9 +55,21 @@ class ProgressiveResizingConfig:
         return self
 
 
-def _named(value: Any) -> Any:
-    """Takes a number for the initial scale."""
-    return {"initial_scale": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+@dataclass(config=NESTED, frozen=True, kw_only=True)
+class BatchGrowthConfig:
+    """Training on larger batches later."""
+
+    factor: Annotated[int, Strict(), Ge(2)]
+    after: Annotated[float, Strict(), Gt(0), Lt(1)] = 0.5
+
+
+def _first(name: str) -> BeforeValidator:
+    """Takes a number for the first setting of a mapping."""
+
+    def mapping(value: Any) -> Any:
+        return {name: value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    return BeforeValidator(mapping)
 
 
 @dataclass(config=STRICT, frozen=True, kw_only=True)
@@ -68,7 +80,8 @@ class RecipeConfig:
     epochs: Annotated[int, Ge(1), Le(100_000)]
     batch_size: Count
     eval_batch_size: Count
-    progressive_resizing: Annotated[ProgressiveResizingConfig | None, BeforeValidator(_named)]
+    batch_growth: Annotated[BatchGrowthConfig | None, _first("factor")]
+    progressive_resizing: Annotated[ProgressiveResizingConfig | None, _first("initial_scale")]
     optimizer: Literal["sgd", "momentum", "adamw", "adam", "lamb", "lion", "muon", "muon_sgd"]
     lr: Positive
     momentum: Annotated[float, Ge(0), Lt(1)]

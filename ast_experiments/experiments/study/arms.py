@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ast_experiments.comparison.levers import LEVERS
 from ast_experiments.config.compose import compose
 from ast_experiments.config.validate import nearest, validate
 from ast_experiments.core.errors import ConfigError
@@ -31,7 +32,8 @@ TRIAL_HOLDOUT = 0.1
 """Share of the training samples that trials hold out, where the study holds out none."""
 
 _ARM_SETTING = re.compile(
-    r"(method\.\w+|(controller|significance)(\.\w+)?|recipe\.(epochs|lr|warmup_epochs|progressive_resizing))(\.\w+)?=.+"
+    r"(method\.\w+|(controller|significance)(\.\w+)?|"
+    r"recipe\.(epochs|lr|warmup_epochs|progressive_resizing|batch_growth))(\.\w+)?=.+"
 )
 
 
@@ -125,11 +127,12 @@ def _parse_arm(entry: str) -> Arm:
         if not _ARM_SETTING.fullmatch(setting):
             raise ConfigError(
                 f"methods: {setting} in {entry!r}: expected KEY=VALUE of method, controller, significance, "
-                "recipe.epochs, .lr, .warmup_epochs or .progressive_resizing; "
+                "recipe.epochs, .lr, .warmup_epochs, .progressive_resizing or .batch_growth; "
                 "type settings that all arms share outside methods="
             )
     # A setting within a mapping that may be null has to be added.
-    overrides = tuple(f"+{s}" if s.startswith("recipe.progressive_resizing.") else s for s in full)
+    within = tuple(f"{lever}." for lever in LEVERS)
+    overrides = tuple(f"+{s}" if s.startswith(within) else s for s in full)
     return Arm(" ".join([method, *(s.removeprefix("method.") for s in full)]), method, overrides)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ast_experiments.comparison.levers import LEVERS
 from ast_experiments.core.errors import UserError
 from ast_experiments.experiments.study.arms import DENSE, Arm
 from ast_experiments.experiments.study.matching import (
@@ -145,16 +146,14 @@ def _dense_shorter(plan: StudyPlan, method: Arm, epochs: int, config_of: Callabl
     overrides = [f"recipe.epochs={epochs}"]
     if recipe.warmup_epochs:
         overrides.append(f"recipe.warmup_epochs={recipe.warmup_epochs * epochs / recipe.epochs:.6g}")
-    sizes = config_of(method).recipe.progressive_resizing
+    levers = _levers(config_of(method))
     same = (
         arm
         for arm in plan.arms
-        if arm.method == "dense"
-        and config_of(arm).recipe.epochs == epochs
-        and config_of(arm).recipe.progressive_resizing == sizes
+        if arm.method == "dense" and config_of(arm).recipe.epochs == epochs and _levers(config_of(arm)) == levers
     )
-    label = " ".join([f"dense epochs={epochs}", *_sizes(method)])
-    arm = Arm(label, "dense", (*overrides, *_sizes(method)), (f"dense_shorter:{method.label}",))
+    label = " ".join([f"dense epochs={epochs}", *_of_levers(method)])
+    arm = Arm(label, "dense", (*overrides, *_of_levers(method)), (f"dense_shorter:{method.label}",))
     return _add_baseline(plan, next(same, None), arm)
 
 
@@ -166,7 +165,7 @@ def _rs2(plan: StudyPlan, method: Arm, epochs: int, rate: float, config_of: Call
         for arm in plan.arms
         if arm.method == "rs2"
         and config_of(arm).recipe.epochs == epochs
-        and config_of(arm).recipe.progressive_resizing == config_of(method).recipe.progressive_resizing
+        and _levers(config_of(arm)) == _levers(config_of(method))
         and _at_rate(config_of(arm).method, rate)
     )
     arm = Arm(label, "rs2", (f"method.rate={rate:g}", *length), (f"rs2:{method.label}",))
@@ -204,14 +203,18 @@ def _at_rates(method: Any, rates: Sequence[float]) -> bool:
 
 
 def _length(method: Arm) -> list[str]:
-    """Returns the overrides that set how long an arm trains, and at which image sizes."""
+    """Returns the overrides that set how long an arm trains, at which image sizes, and in how large batches."""
     length = [o for o in method.overrides if o.startswith(("recipe.epochs=", "recipe.warmup_epochs="))]
-    return [*length, *_sizes(method)]
+    return [*length, *_of_levers(method)]
 
 
-def _sizes(method: Arm) -> list[str]:
-    """Returns the overrides that set the image sizes of an arm: its baselines train at the same ones."""
-    return [o for o in method.overrides if o.lstrip("+").startswith("recipe.progressive_resizing")]
+def _of_levers(method: Arm) -> list[str]:
+    """Returns the overrides that set image sizes and batches of an arm: its baselines train with the same ones."""
+    return [o for o in method.overrides if o.lstrip("+").startswith(LEVERS)]
+
+
+def _levers(config: Config) -> list[Any]:
+    return [getattr(config.recipe, lever.removeprefix("recipe.")) for lever in LEVERS]
 
 
 def _add_baseline(plan: StudyPlan, existing: Arm | None, new: Arm) -> str:
