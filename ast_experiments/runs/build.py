@@ -102,8 +102,7 @@ def build_run(
     meter.start()
     samples, ledger = _sample_table(config, dataset, hardware.device), Ledger(hardware.device)
     auxiliary = auxiliary_models(config, dataset, hardware, ledger, sizes)
-    context = _context(config, dataset, train, samples, held_out, hardware.device, auxiliary)
-    selector = Selector(method, context, growth_by_epoch(recipe.batch_growth, recipe.epochs))
+    selector = Selector(method, _context(config, dataset, train, samples, held_out, hardware.device, auxiliary))
     # Dropout starts from the seed, whatever was drawn while building, and draws differently on each rank.
     torch.manual_seed(config.seed + 1 + distributed.rank())
     cost = RowCost(flops(), config.energy.active_cost, config.energy.skipped_cost, flops, sizes)
@@ -199,6 +198,7 @@ def _context(
     return Context(
         samples=len(train),
         batch_size=config.recipe.batch_size,
+        batch_growth=growth_by_epoch(config.recipe.batch_growth, config.recipe.epochs),
         epochs=config.recipe.epochs,
         seed=config.seed,
         device=device,

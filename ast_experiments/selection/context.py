@@ -55,6 +55,7 @@ class Context:
         held_out: Like `fetch`, for samples held out from training (`holdout`); None if there are none.
         held_out_samples: Number of held-out samples; their ids are 0 .. held_out_samples - 1.
         warmup_epochs: Warm-up of the learning rate, in epochs.
+        batch_growth: How many planned batches each epoch trains as one; empty for one in every epoch.
         repeated_share: Counts the training samples that repeat another one exactly, as a share of them.
     """
 
@@ -68,6 +69,7 @@ class Context:
     held_out: Callable[[Tensor, int], Batch] | None = None
     held_out_samples: int = 0
     warmup_epochs: float = 0.0
+    batch_growth: tuple[int, ...] = ()
     repeated_share: Callable[[], float] = lambda: 0.0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ class Selector:
     Args:
         method: Decides which samples are trained.
         context: The run that it decides for.
-        growth: How many planned batches are trained as one, in each epoch; empty for one in all of them.
 
     Attributes:
         method: As given.
@@ -37,7 +36,7 @@ class Selector:
         UserError: If a hook of the method is misspelt or takes other arguments, or samples must be held out.
     """
 
-    def __init__(self, method: Method, context: Context, growth: Sequence[int] = ()) -> None:
+    def __init__(self, method: Method, context: Context) -> None:
         check_hooks(type(method))
         if method.needs_holdout and context.held_out is None:
             raise ConfigError(f"{type(method).__name__}: {NO_HOLDOUT}")
@@ -46,7 +45,6 @@ class Selector:
         own = type(method)
         uses_plan = any(getattr(own, hook) is not getattr(Method, hook) for hook in USES_PLAN)
         self._on_rank_0 = method.planned_on_rank_0 and not uses_plan
-        self._growth = growth
         self.learns = method.keeps_history or own.observe is not Method.observe
         method.bind(context)
         self.select, self.weigh, self.signals = method.select, method.weigh, method.signals
@@ -70,7 +68,8 @@ class Selector:
         method = self.method
         whole = target >= 1 and method.rate is not None and not method.looks_at_batches()
         plan = method.train_all(self._epoch) if whole else method.plan(self._epoch, target, self.history)
-        return plan.merged(self._growth[self._epoch]) if self._growth else plan
+        growth = self._context.batch_growth
+        return plan.merged(growth[self._epoch]) if growth else plan
 
     def observe(self, batch: Batch, outputs: Outputs) -> None:
         """Records the scores of a trained batch and lets the method learn from it."""
