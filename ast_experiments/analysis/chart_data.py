@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 POINTS_PER_INCH = 72.0
-NO_DATA = "no data"
-"""Label of axes whose lines are not the data of the chart."""
 
 
-def data_element(axes: Any) -> str:
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The data of a map, which are not its lines.
+
+    Attributes:
+        name: Of the values.
+        columns: Texts of the columns, at x = 0, 1, ...
+        rows: Texts of the rows, at y = 0, 1, ...
+        values: By (column, row).
+    """
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[str]
+    values: dict[tuple[int, int], str]
+
+
+def data_element(axes: Any, cells: Cells | None = None) -> str:
     """Returns the data of a drawn chart as a JSON element for its page; empty if nothing in it has a name.
 
     Args:
         axes: Matplotlib axes after the drawing was saved, so that its layout is final.
+        cells: The data, if the chart is a map.
     """
     from matplotlib.ticker import FixedLocator
 
     named = isinstance(axes.yaxis.get_major_locator(), FixedLocator)
-    series = [] if axes.get_label() == NO_DATA else [*_lines(axes), *_points(axes, named), *_bars(axes)]
-    if not series:
+    series = [*_lines(axes), *_points(axes, named), *_bars(axes)] if cells is None else []
+    if not series and cells is None:
         return ""
     width, height = (float(inches) * POINTS_PER_INCH for inches in axes.figure.get_size_inches())
     box = axes.get_position()
@@ -35,6 +52,9 @@ def data_element(axes: Any) -> str:
         "rows": rows,
         "series": series,
     }
+    if cells is not None:
+        values = [[cells.columns[x], cells.rows[y], value] for (x, y), value in sorted(cells.values.items())]
+        found |= {"columns": [*cells.columns], "rows": [*cells.rows], "cells": {"name": cells.name, "values": values}}
     text = json.dumps(found, separators=(",", ":"), ensure_ascii=False)
     return f'<script type="application/json">{_inert(text)}</script>'
 
@@ -50,9 +70,11 @@ def _axis(label: str, limits: tuple[float, float], scale: str) -> dict[str, Any]
 
 
 def _lines(axes: Any) -> list[dict[str, Any]]:
-    """Returns the named curves; a line of one point, or without a stroke, is a set of points."""
+    """Returns the named curves; a line without a stroke is a set of points, whose `ends` are those of intervals."""
     return [
-        {"name": label, "kind": "points" if line.get_linestyle() == "None" else "line"} | _columns(line)
+        {"name": label, "kind": "points" if line.get_linestyle() == "None" else "line"}
+        | _columns(line)
+        | {name: _rounded([end]) for name, end in zip(("low", "high"), getattr(line, "ends", ()), strict=False)}
         for line in axes.lines
         if not (label := str(line.get_label())).startswith("_") and len(line.get_xdata())
     ]

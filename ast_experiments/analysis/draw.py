@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ast_experiments.analysis.chart_data import data_element
+from ast_experiments.analysis.chart_data import Cells, data_element
 from ast_experiments.runs.control_quality import BAND
 
 POINTS = 800
@@ -142,7 +142,7 @@ def short_ticks(axis: Any) -> None:
         axis.set_major_formatter(ScalarFormatter(useOffset=False))
 
 
-def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
+def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4, cells: Cells | None = None) -> str:
     """Calls `draw` on Matplotlib axes with the colours `INKS` and returns the drawing as an `<svg>` element.
 
     The data of its named lines, points and bars follow in a JSON element, for the page to show and to save.
@@ -151,6 +151,7 @@ def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
         draw: Draws on the axes.
         salt: As for `svg`.
         height: Height of the drawing, for a width of 5.
+        cells: The data of a map.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -173,7 +174,7 @@ def chart(draw: Callable[[Any], None], salt: str, height: float = 2.4) -> str:
     drawing = buffer.getvalue()
     for name, ink in INKS.items():
         drawing = drawing.replace(ink, f"var(--{name})")
-    return compact(drawing[drawing.index("<svg") :]) + data_element(axes)
+    return compact(drawing[drawing.index("<svg") :]) + data_element(axes, cells)
 
 
 def compact(drawing: str) -> str:

@@ -133,7 +133,13 @@ def finding(rows: Sequence[LeaderboardRow]) -> str:
 
 def setting(row: LeaderboardRow) -> str:
     """Returns what distinguishes a run, apart from its seed, e.g. "rate 0.4"; keys are shortened to their last part."""
-    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in row.overrides.items() if key != "seed")
+    varied = ((key, value) for key, value in row.overrides.items() if key != "seed")
+    return ", ".join(f"{key.rpartition('.')[2]} {told(key, value)}" for key, value in varied)
+
+
+def told(key: str, value: str) -> str:
+    """Returns the value of a setting in words: a gain that is not set is derived."""
+    return "derived" if key in ("controller.kp", "controller.ki") and value in ("null", "None", "") else value
 
 
 def _shows_control(row: LeaderboardRow) -> bool:
@@ -223,7 +229,8 @@ def cells(row: LeaderboardRow) -> list[str]:
     shown = {name: _shown(getattr(row, name), form) for name, (_, form) in _shown_figures(row).items()}
     if "rms_error" in shown and uncontrolled(row):
         shown["rms_error"] = NO_CONTROL
-    return [*(list(row.overrides.values()) or [row.run]), *shown.values(), row.status]
+    varied = [told(key, value) for key, value in row.overrides.items()]
+    return [*(varied or [row.run]), *shown.values(), row.status]
 
 
 def report_link(root: Path, row: LeaderboardRow) -> str:

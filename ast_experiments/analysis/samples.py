@@ -33,7 +33,7 @@ TITLES = {
     ),
     "most": ("Trained most", "Samples with the most visits."),
     "least": ("Trained least", "The fewest visits; ties are broken at random."),
-    "once": ("Never chosen again", "Trained in one epoch only; drawn."),
+    "once": ("Never chosen again", "Trained in one epoch only, before the last; drawn."),
 }
 
 HARD = TITLES["suspects"][0], "At the last visit and on average, the clearest first. All of these labels may be right."
@@ -263,7 +263,9 @@ def _visits(axes: Any, record: SampleRecord) -> None:
     visits = record.columns["visits"]
     step = max(1, -(-(int(visits.max(initial=0)) + 1) // BARS))
     counts = np.bincount(visits // step)
-    axes.bar(np.arange(len(counts)) * step + (step - 1) / 2, counts, width=0.86 * step, color=INKS["c1"], linewidth=0)
+    places = np.arange(len(counts)) * step + (step - 1) / 2
+    axes.bar(places, counts, width=0.86 * step, color=INKS["c1"], linewidth=0)
+    axes.plot(places, counts, linestyle="none", label="samples")  # not drawn: the data of the bars
     axes.set_xlabel("visits (epochs that trained the sample)" + (f", {step} to a bar" if step > 1 else ""))
     axes.set_ylabel("samples")
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))

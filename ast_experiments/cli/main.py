@@ -26,6 +26,9 @@ from ast_experiments.core.process import endings, ignore_signal, is_main_process
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 75
 """Exit codes. 75 tells batch systems to start the command again (`EX_TEMPFAIL` of sysexits.h)."""
 
+WITHOUT_SETTINGS = ("ast-compare",)
+"""Commands that take no settings."""
+
 FULL = "HYDRA_FULL_ERROR"
 """Environment variable that shows the traceback of an error in place of one line."""
 
@@ -161,11 +164,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises a ConfigError."""
-        flag = re.search(r"unrecognized arguments: (--?([\w.]+))(?:[= ](\S+))?", message)
+        flag = re.search(r"unrecognized arguments: (--?([\w.-]+))(?:[= ](\S+))?", message)
         if flag:
-            at = sys.argv.index(flag[1]) + 1 if flag[1] in sys.argv else len(sys.argv)
-            value = flag[3] or next(iter(sys.argv[at:]), "VALUE")
-            message = f"{flag[1]}: no such flag; settings are typed without dashes, as {flag[2]}={value}"
+            message = f"{flag[1]}: no such flag"
+            if self.prog not in WITHOUT_SETTINGS:
+                from ast_experiments.config.explain import full_key
+
+                at = sys.argv.index(flag[1]) + 1 if flag[1] in sys.argv else len(sys.argv)
+                value = flag[3] or next(iter(sys.argv[at:]), "VALUE")
+                message += f"; settings are typed without dashes, as {full_key(flag[2].replace('-', '_'))}={value}"
         raise ConfigError(f"{message}; type {self.prog} --help")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ast_experiments.cli.main import begin, guarded, parser_of
+from ast_experiments.cli.main import Parser, begin, guarded, parser_of
 
 EXAMPLES = """\
   ast-resume outputs/digits/RUN
@@ -20,12 +20,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    parser = parser_of("ast-resume", "Continue a run from its last checkpoint.", EXAMPLES)
-    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="run directory, below outputs/")
-    parser.add_argument(
-        "changes", nargs="*", default=[], metavar="key=value", help="settings that do not change the results"
-    )
-    args = parser.parse_intermixed_args()
+    args = _parser().parse_intermixed_args()
     begin()
     from ast_experiments.analysis.reporting import reporting
     from ast_experiments.runs.resume import resume, saved_config
@@ -34,6 +29,15 @@ def _main() -> int:
     with reporting(args.run, wanted=config.tracking.report):
         resume(args.run, config)
     return 0
+
+
+def _parser() -> Parser:
+    parser = parser_of("ast-resume", "Continue a run from its last checkpoint.", EXAMPLES)
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="run directory, below outputs/")
+    parser.add_argument(
+        "changes", nargs="*", default=[], metavar="key=value", help="settings that do not change the results"
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -237,8 +237,8 @@ def _whisker(
 ) -> None:
     """Draws a mean and its interval in percent; ends that are unknown, or beyond the limits, are arrows."""
     ink, (low, high) = drawn["color"], (100 * found.low, 100 * found.high)
-    if np.isfinite(found.mean):
-        axes.plot(100 * found.mean, y, **drawn, markersize=5, label=name, linestyle="none")
+    (point,) = axes.plot(100 * found.mean, y, **drawn, markersize=5, label=name, linestyle="none")
+    point.ends = low, high
     if np.isfinite(low) or np.isfinite(high):
         axes.plot([max(low, limits[0]), min(high, limits[1])], [y, y], color=ink, linewidth=1.2)
     if low == -np.inf:

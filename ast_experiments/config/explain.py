@@ -153,6 +153,16 @@ def _unknown_key(key: str, overrides: Sequence[str], compose: Callable[[Sequence
     return f"{key}: no such setting of {label}{nearest(leaf, [name for name in names if name != 'name'])}"
 
 
+def full_key(name: str) -> str:
+    """Returns the full key of a setting, e.g. `recipe.epochs` for `epochs`; the name itself if there is none."""
+    from omegaconf import OmegaConf
+
+    from ast_experiments.config.compose import compose
+
+    config = cast("dict[Any, Any]", OmegaConf.to_container(compose(())))
+    return next(iter(_paths(SPELLINGS.get(name, name), config)), name)
+
+
 def _paths(name: str, node: Mapping[Any, Any], prefix: str = "") -> list[str]:
     """Returns the full keys of the settings called `name`, the shortest first."""
     found = []

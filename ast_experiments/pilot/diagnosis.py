@@ -20,6 +20,9 @@ from ast_experiments.runs.build import build_dataset
 from ast_experiments.selection.build import build_method, build_rate_schedule, never_chooses
 from ast_experiments.selection.held_out import estimate_held_out_noise, learned_share
 
+RARE = 0.1
+"""Share of the classes that is called the rarest."""
+
 
 class Diagnosis(NamedTuple):
     """What was found.
@@ -61,9 +64,11 @@ def diagnose(
     schedule = build_rate_schedule(chosen.method, chosen.recipe.epochs, counts)
     if np.count_nonzero(counts) < 2:
         raise DataError("pilot: the training samples are of one class only, so there is nothing to learn")
+    present = counts[counts > 0]
     signs = Signs(
         rows=len(labels),
-        imbalance=float(counts.max() / counts[counts > 0].min()),
+        imbalance=float(present.max() / present.min()),
+        tail=float(present.max() / np.quantile(present, RARE)),
         repeats=find_repeats(dataset.train, labels, config.seed),
         epochs=dense_epochs(chosen),
         chooses=not never_chooses(method, schedule, chosen.recipe.epochs) and chosen.recipe.epochs > 1,

@@ -14,14 +14,21 @@ from ast_experiments.selection.suspects import NoiseEstimate
 WRONG_LABELS, CLEARLY = 0.05, 0.02
 """Share of wrong labels from which on choosing does not pay, and what the lower end of its interval must be."""
 
-TAIL = 10.0
-"""Rows of the largest class, as a multiple of those of the smallest, from which on choosing pays."""
+UNCLEAR = 0.1
+"""Upper end of the interval from which on wrong labels are not ruled out."""
+
+TAIL, TAIL_ROWS = 10.0, 5_000
+"""Rows of the largest class, as a multiple of those of a class of the rarest tenth, from which on choosing pays, and the
+training rows that this takes."""
 
 FEW = 10_000
 """Different training rows below which choosing does not pay."""
 
 LONG = 4.0
-"""Dense epochs of the shortest run of AST that was measured."""
+"""Dense epochs of the shortest run of AST that was measured; the choice of rates and batches costs it a few percent."""
+
+ABOUT = 0.95
+"""Part of `LONG` that still counts as that long: rates are rounded to full batches."""
 
 
 class Signs(NamedTuple):
@@ -30,6 +37,7 @@ class Signs(NamedTuple):
     Attributes:
         rows: Training rows.
         imbalance: Rows of the largest class, as a multiple of those of the smallest.
+        tail: The same, of the class at the lowest tenth of all class sizes.
         repeats: Repeated rows.
         epochs: Dense epochs that cost as much as the run of AST.
         chooses: Whether that run is long enough for AST to choose.
@@ -41,6 +49,7 @@ class Signs(NamedTuple):
 
     rows: int
     imbalance: float
+    tail: float
     repeats: Repeats
     epochs: float
     chooses: bool
@@ -80,19 +89,30 @@ def _verdicts(signs: Signs) -> Iterator[Verdict]:
         nearest = min((10, 20, 40), key=lambda points: abs(math.log(points / 100 / wrong)))
         why = f"about {percent(wrong, 0)} of the labels are wrong, and wrong labels have the highest losses"
         yield Verdict(False, "wrong labels", f"noise_{nearest}", why)
-    if signs.repeats.share >= REPEATED:
-        why = f"{percent(signs.repeats.share, 0)} of the rows repeat others, so AST would draw uniformly"
+    if signs.repeats.exact >= REPEATED:
+        why = f"{percent(signs.repeats.exact, 0)} of the rows repeat others, so AST would draw uniformly"
         yield Verdict(False, "repeated rows", "duplicates_80", why)
-    if signs.imbalance >= TAIL:
-        why = f"the rarest class has 1 row for {signs.imbalance:.0f} of the largest; AST trains rare classes more often"
-        yield Verdict(True, "rare classes", "tail_50", why)
+    if signs.repeats.near >= REPEATED:
+        why = f"{percent(signs.repeats.near, 0)} of the rows nearly repeat others, so few different ones are left"
+        yield Verdict(False, "repeated rows", "duplicates_80", why)
     if signs.accuracy is None:
         yield Verdict(False, "unknown", None, "")
+    if signs.epochs < ABOUT * LONG:
+        why = f"runs that cost less than {LONG:g} dense epochs were not measured, and yours costs {signs.epochs:.2g}"
+        yield Verdict(False, "unknown", None, why)
+    if signs.noise is None:
+        yield Verdict(False, "unknown", None, "wrong labels could not be estimated, and choosing trains them first")
+    if signs.tail >= TAIL and signs.rows >= TAIL_ROWS:
+        why = f"the rarest class has 1 row for {signs.imbalance:.0f} of the largest; AST trains rare classes more often"
+        yield Verdict(True, "rare classes", "tail_50", why)
     different = round(signs.rows * (1 - signs.repeats.share))
     if different < FEW:
         why = f"{different:,} different rows are few, and the hardest of them teach little about other images"
         yield Verdict(False, "few rows", None, why)
-    why = "labels are right, classes balanced, and rows many"
+    if signs.noise is not None and signs.noise.high >= UNCLEAR:
+        why = f"wrong labels are not ruled out: up to {percent(signs.noise.high, 0)} of the labels"
+        yield Verdict(False, "unknown", None, why)
+    why = "few labels look wrong, no large part of the classes is rare, and there are many different rows"
     if signs.views:
         yield Verdict(True, "views", "speedrun_views", f"{why}; and accuracy is measured by six test-time views")
     yield Verdict(True, "level", "all_rows", f"{why}: there AST gains a little")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from ast_experiments.data.repeats import Repeats
 from ast_experiments.pilot.advice import Advice
 from ast_experiments.pilot.cases import Case
 from ast_experiments.pilot.diagnosis import Diagnosis
-from ast_experiments.pilot.rule import LONG, Verdict
+from ast_experiments.pilot.rule import ABOUT, LONG, Verdict
 from ast_experiments.pilot.size import LEAST_ROWS
 from ast_experiments.selection.suspects import MIN_CLASSES
 
@@ -69,7 +70,8 @@ def _pilot(found: Diagnosis) -> str:
     unit = "FLOPs" if pilot.counted else "rows"
     return (
         f"trained {size.trained:,} rows {times} and scored {size.scored:,} others in {duration(pilot.seconds)}: "
-        f"{percent(pilot.share)} of the {unit} of the dense run"
+        f"{percent(pilot.share)} of the {unit} of the dense run, "
+        f"{percent(pilot.share * found.epochs / found.signs.epochs)} of those of AST"
     )
 
 
@@ -97,15 +99,17 @@ def answer(verdict: Verdict, found: Diagnosis, cases: Mapping[str, Case], advice
         yield f"Choosing samples should pay here{behind}."
     elif unknown:
         few = f"{found.rows} training images are too few" if found.rows < LEAST_ROWS else "the run is too short"
-        yield f"No prediction: {few} for a pilot. Start with dense training; a study measures."
+        why = verdict.why or f"{few} for a pilot"
+        yield f"No prediction: {why}. Start with dense training; a study measures."
     else:
         yield f"Not recommended: choosing samples will not pay here{behind}."
-    if verdict.why:
+    if verdict.why and not unknown:
         yield f"  why       {verdict.why}"
     if case is not None:
         yield f"  measured  {case}"
     if verdict.pays and case is not None:
-        yield f"  gain      {_expected(case, found)}"
+        yield f"  gain      {_expected(case, cases)}"
+        yield f"  budget    {_budget(found)}"
     yield f"  type      {advice.command}"
     if advice.epochs:
         yield f"  epochs    {advice.epochs}"
@@ -120,12 +124,16 @@ def _number_of_cases(case: Case, cases: Mapping[str, Case]) -> str:
     return "one measured case" if count == 1 else f"{count} measured cases"
 
 
-def _expected(case: Case, found: Diagnosis) -> str:
-    saved = "" if case.saved is None else f", or {case.saved:.0%} fewer FLOPs at equal accuracy".replace("%", " %")
-    gain = f"there, {case.points:.2g} points at equal cost{saved}"
-    if found.signs.epochs < LONG:
-        return (
-            f"{gain}; runs that cost less than {LONG:g} dense epochs were not measured, and yours costs "
-            f"{found.signs.epochs:.2g}"
-        )
-    return f"{gain}; yours will differ, and other budgets were not measured"
+def _expected(case: Case, cases: Mapping[str, Case]) -> str:
+    saved, strong = "", cases.get("speedrun")
+    if case.saved is not None and case.saved > 0:
+        saved = f", or {percent(case.saved, 0)} fewer FLOPs at equal accuracy"
+    elif strong is not None and strong.saved is not None and strong.low is not None and strong.low > 0:
+        saved = f"; on the strong baseline, {percent(strong.saved, 0)} fewer FLOPs at equal accuracy"
+    return f"there, {case.points:.2g} points at equal cost{saved}; yours will differ"
+
+
+def _budget(found: Diagnosis) -> str:
+    """Returns from which length of run on the prediction holds."""
+    least = math.ceil(ABOUT * LONG * found.epochs / found.signs.epochs)
+    return f"from recipe.epochs={least} on, at the cost of {LONG:g} dense epochs; shorter runs were not measured"

@@ -31,9 +31,9 @@ def galleries(columns: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndar
 
     Returns:
         By gallery, rows, int64, at most `size`. `most`: the most visits. `least`: the fewest visits, by which samples
-        without a visit come first. `once`: trained in one epoch and never chosen again. `suspects`: probably a wrong
-        label. Ties are broken at random, with a fixed seed. If all samples have equally many visits, the first
-        three are empty.
+        without a visit come first. `once`: trained in one epoch before the last and never chosen again. `suspects`:
+        probably a wrong label. Ties are broken at random, with a fixed seed. If all samples have equally many visits,
+        the first three are empty.
     """
     visits = columns["visits"]
     order = np.random.Generator(np.random.Philox(SEED)).permutation(len(visits))
@@ -41,7 +41,8 @@ def galleries(columns: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndar
     found: dict[str, np.ndarray] = dict.fromkeys(GALLERIES, empty)
     if len(visits) and visits.min() < visits.max():
         by_visits = order[np.argsort(visits[order], kind="stable")]
-        once = order[visits[order] == 1]
+        last = columns["last_epoch"][order]
+        once = order[(visits[order] == 1) & (last < last.max())]
         found |= {"most": by_visits[::-1][:size], "least": by_visits[:size], "once": once[:size]}
     if "predicted" in columns:
         found["suspects"] = suspects(columns["label"], columns["predicted"], columns["margin"])[:size]

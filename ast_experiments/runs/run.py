@@ -63,7 +63,6 @@ def execute(
     if distributed.rank() > 0:
         return _run_rank(config, folder)
     run = Execution(RunDirectory(folder, config), config, overrides)
-    run.announce()
     with Stop(config.hardware.max_hours) as stop:
         run.run(stop, watch)
     return run.result
@@ -101,15 +100,6 @@ class Execution:
         self._neighbours: Neighbours | None = None
         self._open = ExitStack()
 
-    def announce(self) -> None:
-        """Prints what is about to run."""
-        from ast_experiments.config.resolve import describe_images
-
-        if self._config.tracking.console:
-            print(f"{self.result['method']} on {self.result['dataset']}, in {short_path(self._folder)}", flush=True)
-            if line := describe_images(self._config):
-                print(line, flush=True)
-
     def run(self, stop: Stop, watch: StopCallback | None) -> None:
         """Builds and fits; records the result, whether or not that succeeds."""
         from ast_experiments.runs.build import build_run
@@ -146,6 +136,7 @@ class Execution:
 
     def _begin(self, facts: dict[str, Any], callbacks: Sequence[Any]) -> Trackers:
         """Writes the first files, now that everything is built, and creates the trackers."""
+        from ast_experiments.config.resolve import describe_images
         from ast_experiments.runs.trackers import busy_cores, describe_batches, describe_run, few_steps, make_trackers
 
         self.result |= facts
@@ -154,7 +145,9 @@ class Execution:
         self._note_shared()
         self._directory.begin(self.result)
         if self._config.tracking.console:
-            lines = [*describe_run(self._config, self.result), describe_batches(self._config, **facts["batch"])]
+            title = f"{self.result['method']} on {self.result['dataset']}, in {short_path(self._folder)}"
+            lines = [title, describe_images(self._config), *describe_run(self._config, self.result)]
+            lines.append(describe_batches(self._config, **facts["batch"]))
             lines += [few_steps(self._config, facts["train_samples"]), busy_cores(facts["hardware"])]
             print(*filter(None, lines), sep="\n", flush=True)
         self._trackers = make_trackers(self._config, self._folder, self.result, callbacks)

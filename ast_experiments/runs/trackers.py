@@ -18,7 +18,7 @@ from ast_experiments.core.text import percent
 from ast_experiments.runs import result as results
 from ast_experiments.runs.record import GALLERY
 from ast_experiments.selection.build import budget_of, build_rate_schedule
-from ast_experiments.selection.suspects import FEW_STEPS
+from ast_experiments.selection.suspects import FEW_STEPS, MIN_CLASSES
 from ast_experiments.tracking import Trackers
 from ast_experiments.tracking.background import BackgroundTracker
 from ast_experiments.tracking.jsonl import JsonlTracker
@@ -82,6 +82,8 @@ def describe_run(config: Config, result: Mapping[str, Any]) -> list[str]:
     ]
     if result.get("rate_fall"):
         lines.append(f"some classes are rare, so the target rate falls to {result['target']:.2g}")
+    if getattr(config.method, "noise_robust", False) and result["classes"] < MIN_CLASSES:
+        lines.append(f"wrong labels are recognised in {MIN_CLASSES} classes or more; here every label is trusted")
     selection = result.get("selection") or {}
     if selection.get("repeated_share", 0.0) >= MANY_REPEATS:
         share, drawn = percent(selection["repeated_share"], 0), percent(selection["uniform_share"], 0)
@@ -123,14 +125,16 @@ def busy_cores(hardware: Mapping[str, Any]) -> str:
     return f"other programs use the cores (load {load:.1f} on {cores}): hardware.threads=1 may be several times faster"
 
 
-def describe_batches(config: Config, *, rows: int, at_once: int, processes: int, lr: float) -> str:
+def describe_batches(
+    config: Config, *, rows: int, at_once: int, processes: int, lr: float, largest: int | None = None
+) -> str:
     """Returns how the hardware changes the recipe's batches; empty if it does not."""
     changes = []
     if rows != config.recipe.batch_size:
         changes.append(f"(recipe.batch_size={config.recipe.batch_size}) at a learning rate of {lr:.4g}")
     if processes > 1:
         changes.append(f"shared by {processes} processes")
-    if at_once < rows // processes:
+    if at_once < (largest or rows) // processes:
         changes.append(f"{at_once} rows at once, with gradients added up; BatchNorm sees the parts")
     return f"batches of {rows} rows {', '.join(changes)}" if changes else ""
 

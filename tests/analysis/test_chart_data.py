@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ast_experiments.analysis.chart_data import NO_DATA
+from ast_experiments.analysis.chart_data import Cells
 from ast_experiments.analysis.draw import Panel, Series, chart, svg
 
 
@@ -65,6 +65,30 @@ def test_a_hostile_name_ends_no_element(name: str) -> None:
     assert html.count("</script>") == 1
 
 
-def test_nothing_named_or_no_data() -> None:
+def test_nothing_named() -> None:
     assert "<script" not in chart(lambda axes: axes.plot([1, 2]), "s")
-    assert "<script" not in chart(lambda axes: (axes.plot([1, 2], label="a"), axes.set_label(NO_DATA)), "s")
+
+
+def test_a_map_has_its_cells() -> None:
+    def draw(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], label="boundary")
+        axes.set_xlabel("kp")
+        axes.set_ylabel("ki")
+
+    cells = Cells("Accuracy", ["1", "2"], ["derived (6.5)"], {(0, 0): "91.00", (1, 0): "never"})
+    found = data(chart(draw, "s", cells=cells))
+    assert found["series"] == []
+    assert found["cells"] == {
+        "name": "Accuracy",
+        "values": [["1", "derived (6.5)", "91.00"], ["2", "derived (6.5)", "never"]],
+    }
+    assert (found["columns"], found["rows"]) == (["1", "2"], ["derived (6.5)"])
+
+
+def test_points_with_known_ends() -> None:
+    def draw(axes: Any) -> None:
+        (point,) = axes.plot(12.0, 0, "o", label="1 ast", linestyle="none")
+        point.ends = (8.0, float("inf"))
+
+    (found,) = data(chart(draw, "s"))["series"]
+    assert found == {"name": "1 ast", "kind": "points", "x": [12], "y": [0], "low": [8], "high": [None]}

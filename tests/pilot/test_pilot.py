@@ -83,6 +83,13 @@ def test_few_classes_have_no_estimate_of_wrong_labels(tmp_path):
     seen = diagnose(typed, load_config(typed))
     said = {line.subject: line.text for line in findings(seen)}
     assert said["wrong labels"] == "not estimated: that needs 5 classes, and there are 3"
+    lines = list(answer(judge(seen.signs), seen, {}, Advice("the run", "", "the study")))
+    assert lines == [
+        "No prediction: wrong labels could not be estimated, and choosing trains them first. "
+        "Start with dense training; a study measures.",
+        "  type      the run",
+        "  study     the study",
+    ]
 
 
 def test_one_class_and_a_damaged_image_are_one_line(tmp_path):
@@ -95,12 +102,12 @@ def test_one_class_and_a_damaged_image_are_one_line(tmp_path):
         diagnose(typed, load_config(typed))
 
 
-def test_a_short_run_has_no_pilot_and_a_verdict_all_the_same():
-    for extra, pays in (([], False), (["dataset.imbalance=40"], True)):
+def test_a_short_run_has_no_pilot_and_no_prediction():
+    for extra in ([], ["dataset.imbalance=40"]):
         typed = ["recipe.epochs=3", "method.warmup_epochs=1", *extra]
         seen = diagnose(typed, load_config(typed))
         assert seen.pilot is None
-        assert judge(seen.signs).pays == pays
+        assert judge(seen.signs)[:2] == (False, "unknown")
         assert any(line.text.startswith("not run; ") for line in findings(seen))
         assert any("too short to tell anything" in line.text for line in findings(seen)) == (not extra)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ast_experiments.analysis.chart_data import NO_DATA
+from ast_experiments.analysis.chart_data import Cells
 from ast_experiments.analysis.draw import COLORS, INKS, chart, legend, thin
 from ast_experiments.analysis.gains.figures import UNSET, Floats, Point, Theory, Trace
 from ast_experiments.analysis.gains.stability import bounds
@@ -108,7 +108,6 @@ def heat_map(points: Sequence[Point], metric: Metric, law: Theory | None, best: 
     def draw(axes: Any) -> None:
         from matplotlib.patches import Rectangle
 
-        axes.set_label(NO_DATA)  # its values are in the cells, and in leaderboard.csv
         for point in points:
             x, y = across.labels.index(point.kp), upward.labels.index(point.ki)
             value = point.figures[metric.name]
@@ -130,7 +129,12 @@ def heat_map(points: Sequence[Point], metric: Metric, law: Theory | None, best: 
         axes.set_xlabel("kp")
         axes.set_ylabel("ki")
 
-    return chart(draw, salt, 0.9 + 0.5 * max(3, len(upward.labels)))
+    texts = [[text.replace("\n", " ") for text in axis.tick_labels()] for axis in (across, upward)]
+    values = {
+        (across.labels.index(p.kp), upward.labels.index(p.ki)): _cell(p, p.figures[metric.name], metric.form)
+        for p in points
+    }
+    return chart(draw, salt, 0.9 + 0.5 * max(3, len(upward.labels)), Cells(metric.title, *texts, values))
 
 
 def rate_chart(traces: Mapping[str, Trace | None], names: Mapping[str, str], best: Sequence[str]) -> str | None:

@@ -23,6 +23,7 @@ from ast_experiments.analysis.leaderboard import (
     rank,
     report_link,
     to_csv,
+    told,
     uncontrolled,
 )
 from ast_experiments.analysis.page import REPORT, embed, render
@@ -61,7 +62,9 @@ def render_sweep(root: Path, rows: Sequence[LeaderboardRow], records: Mapping[st
     advice = advise(grid, target, law)
     best = [row.run for row in advice.point.rows] if advice else []
     names = {
-        row.run: ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in row.overrides.items()) or row.run for row in rows
+        row.run: ", ".join(f"{key.rpartition('.')[2]} {told(key, value)}" for key, value in row.overrides.items())
+        or row.run
+        for row in rows
     }
     caption = (
         "Rows trained / rows offered: by epoch until every sample has a score and control begins, then smoothed over "

@@ -60,6 +60,7 @@
   const barred = (data) => data.series.some((each) => each.kind === "bars");
   const level = (data, y) => (data.rows.length ? data.rows[Math.round(y)] ?? "" : y);
   const table = (data) => {
+    if (data.cells) return [[data.x.label, data.y.label, data.cells.name], ...data.cells.values];
     const bars = barred(data);
     const ends = data.series.some((each) => each.low);
     const head = bars ? ["row", "part", data.x.label] : ["series", data.x.label || "x", data.y.label || (data.rows.length ? "row" : "y")];
@@ -95,6 +96,13 @@
     const [left, top, right, bottom] = data.frame;
     const x = (value) => place(value, data.x, left, right);
     const y = (value) => place(value, data.y, bottom, top);
+    if (data.cells) {
+      const step = (axis, share) => Math.round(axis.low + share * (axis.high - axis.low));
+      const column = data.columns[step(data.x, (at.x - left) / (right - left))];
+      const row = data.rows[step(data.y, (bottom - at.y) / (bottom - top))];
+      const cell = data.cells.values.find(([one, other]) => one === column && other === row);
+      return cell ? { lines: [`${data.x.label} ${column}, ${data.y.label} ${row}`, `${data.cells.name}: ${cell[2]}`] } : null;
+    }
     if (barred(data)) {
       const row = Math.round(data.y.low + ((bottom - at.y) / (bottom - top)) * (data.y.high - data.y.low));
       if (!(row in data.rows)) return null;

@@ -7,6 +7,7 @@ import io
 import logging
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ast_experiments.analysis.page import REPORT, embed, render
@@ -77,14 +78,32 @@ def render_page(session: SearchSession) -> str:
     states = [STATES[trial.state.name] for trial in trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     links = [_link(session, trial) for trial in trials]
+    best = _best(session)["best"]
     return render(
         "tune.html.j2",
         title=f"Search: {search.name}",
         subtitle=counts,
-        best=[(format_values(entry["values"]), entry["told"], entry["command"]) for entry in _best(session)["best"]],
+        finding=_finding(session, best),
+        best=[(format_values(entry["values"]), entry["told"], entry["command"]) for entry in best],
         charts=embed(charts.draw_charts(session)),
         headings=_headings(session),
         rows=[(_cells(session, t), state, link, "") for t, state, link in zip(trials, states, links, strict=True)],
+    )
+
+
+def _finding(session: SearchSession, best: Sequence[Mapping[str, Any]]) -> str:
+    """Returns what the search found, in words; empty without a finished trial."""
+    count = sum(map(charts.complete, session.study.trials))
+    if not best:
+        return ""
+    if len(best) > 1:
+        return f"Of {count} finished trials, {len(best)} are not beaten by another one in every objective."
+    reached = f"{format_values(best[0]['values'])} reached {best[0]['told']}"
+    if count == 1:
+        return f"The one finished trial, {reached}."
+    return (
+        f"Best of {count} finished trials: {reached}. The best of several tends to be lucky: repeat it with "
+        "other seeds before you rely on the figure."
     )
 
 
