@@ -18,8 +18,8 @@ UNCLEAR = 0.1
 """Upper end of the interval from which on wrong labels are not ruled out."""
 
 TAIL, TAIL_ROWS = 10.0, 5_000
-"""Rows of the largest class, as a multiple of those of a class of the rarest tenth, from which on choosing pays, and the
-training rows that this takes."""
+"""Rows of the largest class, as a multiple of those of a class of the rarest tenth, from which on choosing pays, and
+the training rows that this takes."""
 
 FEW = 10_000
 """Different training rows below which choosing does not pay."""
