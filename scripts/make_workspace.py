@@ -1,4 +1,4 @@
-"""Saves three views of a W&B project: data sets side by side, a study of gains, a study of energy.
+"""Saves three views of a W&B project: data sets side by side, a study of gains, a study of energy; or a report.
 
 The panels show what runs log, so you can make the views before the first run. The difference between a run and the
 dense runs is known only to `ast-compare`; `--compare` writes it into the summaries of the runs, as `relative/...`.
@@ -8,6 +8,10 @@ Needs the extra `workspaces` and an API key:
     uv sync --inexact --extra workspaces
     uv run python scripts/make_workspace.py ENTITY/ast-experiments
     uv run python scripts/make_workspace.py ENTITY/ast-experiments --compare outputs/sweeps/SWEEP
+    uv run python scripts/make_workspace.py ENTITY/ast-experiments --report GROUP
+
+A report shows the runs of one group (`group=NAME`, or the name of a study) by method: rates against their target,
+accuracy against cost, and the kinds of saving. It is saved as a draft.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ try:
     from wandb_workspaces.reports.v2.interface import ParallelCoordinatesPlotColumn
 except ModuleNotFoundError as error:
     raise SystemExit(f"error: {error.name} is not installed; type uv sync --inexact --extra workspaces") from None
+
+TOTALS = ("compute/train_flops", "compute/score_flops")
 
 RELATIVE = (
     *(f"points_above_dense{end}" for end in ("", "_low", "_high")),
@@ -135,7 +141,7 @@ def energy() -> list[ws.Section]:
         "Joules of the GPU": ("energy/gpu_joules", "energy/gpu_joules_above_idle"),
         "Joules of the processor": ("energy/cpu_joules",),
         "Power of the GPU, W": ("energy/gpu_power_w",),
-        "FLOPs": ("compute/train_flops", "compute/score_flops"),
+        "FLOPs": TOTALS,
         "Seconds": ("time/train_s", "time/score_s", "time/data_wait_s", "time/val_s"),
     }
     saved = {
@@ -147,6 +153,44 @@ def energy() -> list[ws.Section]:
         _section("Cost over the run", _lines("epoch", curves)),
         _section("Saved", _bars(saved)),
     ]
+
+
+def report(entity: str, project: str, group: str) -> wr.Report:
+    """Builds the report on a group of runs without saving it."""
+    runs = wr.Runset(
+        entity=entity,
+        project=project,
+        name=group,
+        filters=f"Metric('Group') == {group!r}",
+        groupby=["config.method.name"],
+    )
+    rates = {
+        "Activation rate by epoch, and its target": ("epoch/activation_rate", "epoch/target"),
+        "Rate that the controller sees": ("control/activation_rate_ema", "control/target"),
+    }
+    reached = {"Accuracy, %": ("val/accuracy",), "FLOPs of training and scoring": TOTALS}
+    saved = {
+        "Nominal: a formula of the rate, no energy": ("nominal_savings",),
+        "Counted: FLOPs, scoring charged": ("compute_savings",),
+        "Measured: joules against the dense runs": ("relative/joules_saved",),
+    }
+    against = [
+        wr.ScatterPlot(title=f"Accuracy, %, by {label}", x=wr.SummaryMetric(key), y=wr.SummaryMetric("final_accuracy"))
+        for key, label in (("flops/train", "FLOPs of training"), ("energy/gpu_joules", "joules of the GPU"))
+    ]
+    parts = (
+        ("Rates", "Rows trained / rows offered. Runs are grouped by method.", _lines("progress", rates)),
+        ("Accuracy against cost", "Compare arms at equal cost.", [*against, *_lines("progress", reached)]),
+        (
+            "Savings",
+            "Three kinds that must not be mixed. A saving counts at equal accuracy: ast-compare says whether it does.",
+            _bars(saved),
+        ),
+    )
+    blocks: list[Any] = []
+    for title, text, panels in parts:
+        blocks += [wr.H2(title), wr.P(text), wr.PanelGrid(runsets=[runs], panels=panels)]
+    return wr.Report(entity=entity, project=project, title=f"{group}: rates, accuracy and savings", blocks=blocks)
 
 
 def relative(folders: Sequence[Path]) -> Iterator[tuple[str, dict[str, float]]]:
@@ -197,13 +241,14 @@ def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("project", metavar="ENTITY/PROJECT")
     parser.add_argument("--compare", nargs="+", type=Path, default=[], metavar="RUNS", help="directories of runs")
+    parser.add_argument("--report", metavar="GROUP", help="save a report on a group of runs, and no views")
     parser.add_argument("--show", action="store_true", help="print the views as JSON and save nothing")
     args = parser.parse_args()
     entity, _, project = args.project.partition("/")
     if not (entity and project) or "/" in project:
         raise UserError(f"{args.project}: expected ENTITY/PROJECT; type e.g. {entity or 'ENTITY'}/ast-experiments")
-    made = views(entity, project)
-    if args.show:
+    made = [report(entity, project, args.report)] if args.report else views(entity, project)
+    if args.show and not args.report:
         print(
             json.dumps([view._to_model().spec.model_dump(by_alias=True, exclude_none=True) for view in made], indent=1)
         )
@@ -214,7 +259,7 @@ def _main() -> int:
 
     try:
         for view in made:
-            view.save()
+            view.save(**({"draft": True} if args.report else {}))
             print(view.url)
         if args.compare:
             api = wandb.Api()

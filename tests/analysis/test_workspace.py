@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from compare_tools import write_arm
@@ -46,7 +47,7 @@ def test_what_cannot_be_is_one_line(
 ) -> None:
     import wandb
 
-    def save(view: object) -> None:
+    def save(view: object, **how: object) -> None:
         raise wandb.Error("the server is gone\nand more")
 
     monkeypatch.setattr("sys.argv", ["make_workspace", *arguments])
@@ -109,6 +110,27 @@ def test_every_panel_draws_what_runs_of_any_data_set_log(
             measured = metric.startswith("energy/") and f"`{metric}`" in documented
             computed = metric.startswith("relative/") and metric.removeprefix("relative/") in script.RELATIVE
             assert measured or computed, f"{metric} is not logged on {name}"
+
+
+def test_a_report_shows_one_group(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wandb_workspaces.reports.v2 import interface
+
+    monkeypatch.setattr(interface, "_get_api", MagicMock())
+    found = script.report("entity", "project", "my study's")
+    assert found.title == "my study's: rates, accuracy and savings"
+    (runs,) = {grid.runsets[0].filters for grid in found.blocks if isinstance(grid, interface.PanelGrid)}
+    assert runs == """Metric('Group') == "my study's\""""
+    text = (ROOT / "docs" / "metrics.md").read_text() + (ROOT / "docs" / "tracking.md").read_text()
+    panels = [panel for grid in found.blocks if isinstance(grid, interface.PanelGrid) for panel in grid.panels]
+    keys = [key for panel in panels for name in ("x", "y", "metrics") for key in _names(getattr(panel, name, ()))]
+    assert len(set(keys)) > 10
+    for key in set(keys) - {"progress"}:
+        assert f"`{key}" in text or key.startswith("relative/") or f"`{key.rpartition('/')[2]}" in text, key
+
+
+def _names(given: Any) -> list[str]:
+    found = given if isinstance(given, list | tuple) else [given]
+    return [getattr(each, "name", each) for each in found]
 
 
 def test_what_compare_finds_goes_to_every_run_of_an_arm(script: ModuleType, tmp_path: Path) -> None:
