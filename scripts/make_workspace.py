@@ -29,7 +29,7 @@ from ast_experiments.tracking.wandb import api_key_configured
 try:
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
-    from wandb_workspaces.reports.v2.interface import ParallelCoordinatesPlotColumn
+    from wandb_workspaces.reports.v2.interface import ParallelCoordinatesPlotColumn, Report, Runset
 except ModuleNotFoundError as error:
     raise SystemExit(f"error: {error.name} is not installed; type uv sync --inexact --extra workspaces") from None
 
@@ -155,9 +155,9 @@ def energy() -> list[ws.Section]:
     ]
 
 
-def report(entity: str, project: str, group: str) -> wr.Report:
+def report(entity: str, project: str, group: str) -> Report:
     """Builds the report on a group of runs without saving it."""
-    runs = wr.Runset(
+    runs = Runset(
         entity=entity,
         project=project,
         name=group,
@@ -190,7 +190,7 @@ def report(entity: str, project: str, group: str) -> wr.Report:
     blocks: list[Any] = []
     for title, text, panels in parts:
         blocks += [wr.H2(title), wr.P(text), wr.PanelGrid(runsets=[runs], panels=panels)]
-    return wr.Report(entity=entity, project=project, title=f"{group}: rates, accuracy and savings", blocks=blocks)
+    return Report(entity=entity, project=project, title=f"{group}: rates, accuracy and savings", blocks=blocks)
 
 
 def relative(folders: Sequence[Path]) -> Iterator[tuple[str, dict[str, float]]]:

@@ -139,7 +139,7 @@ def setting(row: LeaderboardRow) -> str:
 
 def told(key: str, value: str) -> str:
     """Returns the value of a setting in words: a gain that is not set is derived."""
-    return "derived" if key in ("controller.kp", "controller.ki") and value in ("null", "None", "") else value
+    return "derived" if key in ("controller.kp", "controller.ki") and value in ("null", "None") else value
 
 
 def _shows_control(row: LeaderboardRow) -> bool:
@@ -189,7 +189,7 @@ def print_leaderboard(rows: Sequence[LeaderboardRow], console: Console | None = 
 
     table = Table(title="Leaderboard", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for heading in headings(rows):
-        table.add_column(escape(heading), overflow="fold", no_wrap=heading == "status")
+        table.add_column(escape(heading), overflow="fold", no_wrap=heading in ("status", "kp", "ki"))
     for row in rows:
         style = {"failed": "red", "finished": None}.get(row.status, "yellow")
         table.add_row(*map(escape, cells(row)), style=style)

@@ -129,12 +129,12 @@ def heat_map(points: Sequence[Point], metric: Metric, law: Theory | None, best: 
         axes.set_xlabel("kp")
         axes.set_ylabel("ki")
 
-    texts = [[text.replace("\n", " ") for text in axis.tick_labels()] for axis in (across, upward)]
+    columns, rows = ([text.replace("\n", " ") for text in axis.tick_labels()] for axis in (across, upward))
     values = {
         (across.labels.index(p.kp), upward.labels.index(p.ki)): _cell(p, p.figures[metric.name], metric.form)
         for p in points
     }
-    return chart(draw, salt, 0.9 + 0.5 * max(3, len(upward.labels)), Cells(metric.title, *texts, values))
+    return chart(draw, salt, 0.9 + 0.5 * max(3, len(upward.labels)), Cells(metric.title, columns, rows, values))
 
 
 def rate_chart(traces: Mapping[str, Trace | None], names: Mapping[str, str], best: Sequence[str]) -> str | None:
