@@ -29,6 +29,7 @@ CPU = ("hardware=cpu", "hardware.threads=1")
 OWN = REGIMES | {"all_rows": MORE["all_rows"]}
 RATES = ("method.rate=0.5", "method.rate_schedule=auto")
 SETTINGS = {name: (*STUDY, *RATES, *own) for name, own in OWN.items()} | {
+    "speedrun": ("experiment=cifar10_speedrun", "eval_views=false", *CPU),
     "speedrun_views": ("experiment=cifar10_speedrun", *CPU),
     "imagenette_scratch": ("experiment=imagenette_scratch", *CPU),
     "digits": ("experiment=quickstart", *CPU),

@@ -43,7 +43,10 @@ NOT_CHECKED = {
 """Beginnings of commands that no test of this file checks, and why."""
 PLACES = {"FOLDER": ".", "RUN_DIR": ".", "DIR": ".", "HOST": "localhost", "NEW": "new", "N": "2"}
 """Words of the documents that stand for the user's own, and something in their place."""
-OWN = ("hydra", "method=my_", "method=easiest", "controller=frozen", "significance=my_", "-cd", "--config-dir")
+OWN = (
+    *("hydra", "-cd", "--config-dir", "method=my_", "significance=my_"),
+    *("method=easiest", "controller=frozen", "dataset=parity", "model=mlp", "significance=ambiguity"),
+)
 """Beginnings of what depends on a launcher that is installed, or on the user's own files."""
 FLAGS = {"--cfg": 1, "-p": 1, "--package": 1, "--info": 1, "-m": 0, "--help": 0, "--quick": 0, "--version": 0, "-sc": 1}
 NAMES = {"method": "ast", "experiment": "quickstart"}

@@ -23,9 +23,10 @@ COPIES = Repeats(0.8, 0.8, 100, 100)
     [
         ({}, True, "level", "all_rows"),
         ({"views": True}, True, "views", "speedrun_views"),
-        ({"views": True, "rows": rule.FEW - 1}, False, "few rows", None),
+        ({"views": True, "rows": rule.FEW - 1}, False, "few rows", "clean"),
+        ({"rows": rule.MEASURED - 1}, False, "few rows", None),
         ({"rows": 2 * rule.FEW - 2, "repeats": Repeats(0.1, 0.3, 100, 100)}, True, "level", "all_rows"),
-        ({"rows": rule.FEW, "repeats": Repeats(0.1, 0.3, 100, 100)}, False, "few rows", None),
+        ({"rows": rule.FEW, "repeats": Repeats(0.1, 0.3, 100, 100)}, False, "few rows", "clean"),
         ({"rows": rule.FEW - 1, **TAIL}, True, "rare classes", "tail_50"),
         ({"rows": rule.TAIL_ROWS - 1, **TAIL}, False, "few rows", None),
         ({"rows": rule.FEW - 1, "learned": None, "accuracy": None, "noise": None}, False, "unknown", None),

@@ -21,7 +21,7 @@ def left(folder: Path, labels: np.ndarray, visits: np.ndarray, classes: list[str
         "label": labels,
         "visits": visits.astype(np.int32),
         "last_loss": random.random(rows).astype(np.float32),
-        "last_epoch": np.where(visits > 0, 3, -1),
+        "last_epoch": np.where(visits > 1, 3, np.where(visits > 0, 1, -1)),
         "predicted": random.integers(0, len(classes), rows).astype(np.int16),
         "confidence": random.random(rows).astype(np.float16),
         "margin": random.normal(size=rows).astype(np.float32),
