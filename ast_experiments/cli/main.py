@@ -168,7 +168,7 @@ class Parser(argparse.ArgumentParser):
         if flag:
             message = f"{flag[1]}: no such flag"
             if self.prog not in WITHOUT_SETTINGS:
-                from ast_experiments.config.explain import full_key
+                from ast_experiments.config.compose import full_key
 
                 at = sys.argv.index(flag[1]) + 1 if flag[1] in sys.argv else len(sys.argv)
                 value = flag[3] or next(iter(sys.argv[at:]), "VALUE")

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ast_experiments.config.explain import explain
+from ast_experiments.config.explain import SPELLINGS, explain, paths
 from ast_experiments.config.groups import CONF, GROUPS, OPTIONAL
 from ast_experiments.config.naming import job_name, launch_id, sweep_name
 from ast_experiments.config.plugins import register
@@ -44,6 +44,14 @@ def load_config(overrides: Sequence[str]) -> Config:
         ConfigError: If a setting is wrong.
     """
     return validate(compose(overrides))
+
+
+def full_key(name: str) -> str:
+    """Returns the full key of a setting, e.g. `recipe.epochs` for `epochs`; the name itself if there is none."""
+    from omegaconf import OmegaConf
+
+    config = cast("dict[Any, Any]", OmegaConf.to_container(compose(())))
+    return next(iter(paths(SPELLINGS.get(name, name), config)), name)
 
 
 def compose(overrides: Sequence[str], *, hydra: bool = False, source: Source = PACKAGED) -> DictConfig:

@@ -144,7 +144,7 @@ def _unknown_key(key: str, overrides: Sequence[str], compose: Callable[[Sequence
     from omegaconf import OmegaConf
 
     own = SPELLINGS.get(leaf, leaf)
-    full = _paths(own, cast("dict[Any, Any]", OmegaConf.to_container(compose(choices))))
+    full = paths(own, cast("dict[Any, Any]", OmegaConf.to_container(compose(choices))))
     if full and (own != leaf or not get_close_matches(leaf, names, 1, 0.75)):
         value = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(f"{key}=")), "") or "..."
         return f"{key}: no such setting of {label}; type {' or '.join(f'{path}={value}' for path in full[:4])}"
@@ -153,22 +153,12 @@ def _unknown_key(key: str, overrides: Sequence[str], compose: Callable[[Sequence
     return f"{key}: no such setting of {label}{nearest(leaf, [name for name in names if name != 'name'])}"
 
 
-def full_key(name: str) -> str:
-    """Returns the full key of a setting, e.g. `recipe.epochs` for `epochs`; the name itself if there is none."""
-    from omegaconf import OmegaConf
-
-    from ast_experiments.config.compose import compose
-
-    config = cast("dict[Any, Any]", OmegaConf.to_container(compose(())))
-    return next(iter(_paths(SPELLINGS.get(name, name), config)), name)
-
-
-def _paths(name: str, node: Mapping[Any, Any], prefix: str = "") -> list[str]:
+def paths(name: str, node: Mapping[Any, Any], prefix: str = "") -> list[str]:
     """Returns the full keys of the settings called `name`, the shortest first."""
     found = []
     for key, value in node.items():
         if isinstance(value, Mapping):
-            found += _paths(name, value, f"{prefix}{key}.")
+            found += paths(name, value, f"{prefix}{key}.")
         elif key == name != "name":
             found.append(f"{prefix}{key}")
     return sorted(found, key=lambda path: path.count("."))
