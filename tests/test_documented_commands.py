@@ -63,7 +63,7 @@ def commands() -> Iterator[tuple[str, str, str]]:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         blocks = re.findall(r"^```(?:bash|text)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-        blocks += ["\n".join(re.findall(r"^    (\S.*(?:\\\n.*)*)$", text, re.MULTILINE))]
+        blocks += ["\n".join(re.findall(r"^    (\S.*?(?:\\\n.*)*)$", text, re.MULTILINE))]
         blocks += [re.sub(r"\s+", " ", span) for span in re.findall(r"`((?:uv run )?(?:ast-|python )[^`]+)`", text)]
         for line in re.sub(r"\\\n\s*", "", "\n".join(blocks)).splitlines():
             if found := BEGIN.match(line.strip()):

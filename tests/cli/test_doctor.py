@@ -251,22 +251,21 @@ def test_a_wrong_share_of_the_pilot_is_one_line(value, monkeypatch, capsys):
 
 def test_the_pilot_ends_with_a_verdict_and_a_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code, lines = run(monkeypatch, capsys, "pilot=true", "hardware=cpu", "recipe.epochs=8")
+    code, lines = run(monkeypatch, capsys, "pilot=true", "hardware=cpu", "recipe.epochs=12")
     assert code == 0
     assert "Not recommended: choosing samples will not pay here." in lines
     assert any(line.startswith("  why       ") for line in lines)
     assert any(line.startswith("note   rare classes: classes are balanced (140 to 147 rows") for line in lines)
     assert lines[-2:] == [
-        "  type      ast-train hardware=cpu method=dense recipe.epochs=3",
-        "  epochs    8 planned epochs of ast at a mean rate of 0.4 cost as much as 3 dense",
+        "  type      ast-train hardware=cpu method=dense recipe.epochs=5",
+        "  epochs    12 planned epochs of ast at a mean rate of 0.4 cost as much as 5 dense",
     ]
     assert not any(line.startswith("note   time") for line in lines)
     assert list(tmp_path.iterdir()) == []
     code, lines = run(monkeypatch, capsys, "pilot=0.01", "hardware=cpu", "dataset.imbalance=30", "recipe.batch_size=16")
     assert any(line.startswith("note   pilot: not run; it needs at least 500 training images") for line in lines)
-    assert "Choosing samples should pay here (one measured case)." in lines
-    assert any(line.startswith("  measured  CIFAR-10 with the rarest class 1:50: ") for line in lines)
-    assert lines[-1] == "  type      ast-train hardware=cpu dataset.imbalance=30 recipe.batch_size=16"
+    assert any(line.startswith("No prediction: ") and "are too few for a pilot" in line for line in lines)
+    assert lines[-1].startswith("  study     ast-bench ")
 
 
 def test_no_pilot_where_something_is_wrong(monkeypatch, capsys):
