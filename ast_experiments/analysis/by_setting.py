@@ -81,13 +81,11 @@ def accuracy_charts(rows: Sequence[LeaderboardRow]) -> list[tuple[str, str, str]
         Title, caption and SVG of each chart.
     """
     finished = [
-        (row.overrides, row.final_accuracy)
+        ({key: told(key, value) for key, value in row.overrides.items()}, row.final_accuracy)
         for row in rows
         if row.status == "finished" and row.final_accuracy is not None
     ]
-    values = {
-        key: {_value(told(key, own.get(key, ""))) for own, _ in finished} for row in rows[:1] for key in row.overrides
-    }
+    values = {key: {_value(own.get(key, "")) for own, _ in finished} for row in rows[:1] for key in row.overrides}
     varied = [key for key, found in values.items() if key != "seed" and len(found) > 1]
     drawn = []
     for key in varied:
@@ -111,8 +109,8 @@ def curves(runs: Sequence[tuple[Mapping[str, str], float]], key: str, others: Se
     """
     found: dict[tuple[Value, ...], dict[Value, list[float]]] = {}
     for own, accuracy in runs:
-        rest = tuple(_value(told(other, own.get(other, ""))) for other in others)
-        found.setdefault(rest, {}).setdefault(_value(told(key, own.get(key, ""))), []).append(accuracy)
+        rest = tuple(_value(own.get(other, "")) for other in others)
+        found.setdefault(rest, {}).setdefault(_value(own.get(key, "")), []).append(accuracy)
     if len(found) > FEW:
         return curves(runs, key, ())
     ends = [other.rpartition(".")[2] for other in others]

@@ -131,9 +131,14 @@ def finding(rows: Sequence[LeaderboardRow]) -> str:
     return sweep_finding(accuracies)
 
 
-def setting(row: LeaderboardRow) -> str:
-    """Returns what distinguishes a run, apart from its seed, e.g. "rate 0.4"; keys are shortened to their last part."""
-    varied = ((key, value) for key, value in row.overrides.items() if key != "seed")
+def setting(row: LeaderboardRow, *, seed: bool = False) -> str:
+    """Returns what distinguishes a run, e.g. "rate 0.4"; keys are shortened to their last part.
+
+    Args:
+        row: Of the run.
+        seed: Whether to name its seed too.
+    """
+    varied = ((key, value) for key, value in row.overrides.items() if seed or key != "seed")
     return ", ".join(f"{key.rpartition('.')[2]} {told(key, value)}" for key, value in varied)
 
 

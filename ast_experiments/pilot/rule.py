@@ -25,7 +25,7 @@ FEW, MEASURED = 35_000, 15_000
 """Different training rows below which choosing does not pay, and from which on half of CIFAR-10 is the nearest case."""
 
 LONG = 4.0
-"""Dense epochs of the shortest run of AST that was measured; the choice of rates and batches costs it a few percent."""
+"""Dense epochs of the shortest run of AST that was measured."""
 
 ABOUT = 0.95
 """Part of `LONG` that still counts as that long: rates are rounded to full batches."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_tools import assert_same_run, composed, interrupt_at, stable_rows
+from run_tools import assert_same_run, composed, interrupt_at, stable_rows, stops_until_done
 
 from ast_experiments.config.checks import check
 from ast_experiments.config.compose import load_config
-from ast_experiments.core.errors import ConfigError, Interrupted
+from ast_experiments.core.errors import ConfigError
 from ast_experiments.runs.run import execute
 from ast_experiments.selection.plan import Plan
 from ast_experiments.training.batch_growth import growth_by_epoch, largest_batch
@@ -120,12 +120,6 @@ def test_resumed_run_is_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     whole = run(tmp_path / "whole", *overrides)
     last = whole["steps"]
     interrupt_at(monkeypatch, {last // 3, last - 2, last - 1})
-    stops = 0
-    while stops < 10:
-        try:
-            run(tmp_path / "broken", *overrides)
-            break
-        except Interrupted:
-            stops += 1
+    stops = stops_until_done(lambda: run(tmp_path / "broken", *overrides))
     assert 2 <= stops < 10
     assert_same_run(tmp_path / "whole", tmp_path / "broken")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_tools import assert_same_run, composed, interrupt_at, stable_rows
+from run_tools import assert_same_run, composed, interrupt_at, stable_rows, stops_until_done
 from torch.utils.flop_counter import FlopCounterMode
 
 from ast_experiments.config.compose import load_config
-from ast_experiments.core.errors import ConfigError, Interrupted
+from ast_experiments.core.errors import ConfigError
 from ast_experiments.data.loaders.resized import resized
 from ast_experiments.runs.build import build_run
 from ast_experiments.runs.run import execute
@@ -151,13 +151,7 @@ def test_resumed_run_is_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     whole = run(tmp_path / "whole", *overrides)
     last = whole["steps"]
     interrupt_at(monkeypatch, {0, last // 3, last // 2, last - 1})
-    stops = 0
-    while stops < 10:
-        try:
-            run(tmp_path / "broken", *overrides)
-            break
-        except Interrupted:
-            stops += 1
+    stops = stops_until_done(lambda: run(tmp_path / "broken", *overrides))
     assert 3 <= stops < 10
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
 

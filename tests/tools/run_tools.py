@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 
 from ast_experiments.config.compose import load_config
 from ast_experiments.config.schema import Config
+from ast_experiments.core.errors import Interrupted
 from ast_experiments.runs.result import VOLATILE, VOLATILE_ROW
 from ast_experiments.runs.resume import resume as continued
 from ast_experiments.runs.resume import saved_config
@@ -85,6 +86,17 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert torch.equal(tensor, theirs[name]), name
     assert stable_rows(one) == stable_rows(other)
     assert stable_result(one) == stable_result(other)
+
+
+def stops_until_done(run: Callable[[], object], most: int = 10) -> int:
+    """Starts a run again after each interruption, until it ends; returns how often it was stopped."""
+    for stops in range(most):
+        try:
+            run()
+        except Interrupted:
+            continue
+        return stops
+    return most
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:

@@ -22,8 +22,8 @@ from ast_experiments.analysis.leaderboard import (
     print_leaderboard,
     rank,
     report_link,
+    setting,
     to_csv,
-    told,
     uncontrolled,
 )
 from ast_experiments.analysis.page import REPORT, embed, render
@@ -61,11 +61,7 @@ def render_sweep(root: Path, rows: Sequence[LeaderboardRow], records: Mapping[st
     target = next((row.target for row in rows if row.target is not None), None)
     advice = advise(grid, target, law)
     best = [row.run for row in advice.point.rows] if advice else []
-    names = {
-        row.run: ", ".join(f"{key.rpartition('.')[2]} {told(key, value)}" for key, value in row.overrides.items())
-        or row.run
-        for row in rows
-    }
+    names = {row.run: setting(row, seed=True) or row.run for row in rows}
     caption = (
         "Rows trained / rows offered: by epoch until every sample has a score and control begins, then smoothed over "
         "5,000 offered rows or a quarter of an epoch, whichever is shorter."
