@@ -58,7 +58,8 @@ def _main() -> int:
         names = _datasets(loaded, args.runs, across=across)
         comparisons = [compare(loaded, name, x=args.x, margin=args.margin, tolerance=args.tolerance) for name in names]
         name = f"{NAME}_views" if args.accuracy == "views" else NAME
-        written = report_comparisons(comparisons, args.out or _folder(args.runs), name=name, across=across)
+        folder = args.out or _folder(args.runs)
+        written = report_comparisons(comparisons, folder, name=name, across=across, samples=args.samples)
     print(*written, sep="\n")
     return 0
 
@@ -99,6 +100,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="largest difference in cost between a method and its baselines (default: 0.15)",
     )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        nargs=2,
+        default=(),
+        metavar="ARM",
+        help="numbers of the arms whose samples the page shows side by side (default: two methods that choose)",
+    )
     return parser
 
 
@@ -138,9 +147,28 @@ def _prepare(folder: Path) -> None:
 
 
 def report_comparisons(
-    comparisons: Sequence[Comparison], folder: Path, *, name: str = NAME, across: bool = False
+    comparisons: Sequence[Comparison],
+    folder: Path,
+    *,
+    name: str = NAME,
+    across: bool = False,
+    samples: Sequence[int] = (),
 ) -> list[Path]:
-    """Prints comparisons and writes them to a directory as NAME.html, .csv and .json. Returns their paths."""
+    """Prints comparisons and writes them to a directory as NAME.html, .csv and .json.
+
+    Args:
+        comparisons: One per data set.
+        folder: The directory.
+        name: Name of the files.
+        across: Whether to compare the data sets with each other as well.
+        samples: Numbers of the arms whose samples the page shows side by side; see `render_page`.
+
+    Returns:
+        Paths of the files.
+
+    Raises:
+        UserError: If the directory is not writable, or an arm has no samples to show.
+    """
     from rich.console import Console
 
     from ast_experiments.comparison.datasets import side_by_side
@@ -149,6 +177,7 @@ def report_comparisons(
     from ast_experiments.comparison.tables import print_comparison, print_line, print_table
 
     _prepare(folder)
+    html = render_page(comparisons, across=across, samples=samples)
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
@@ -159,7 +188,7 @@ def report_comparisons(
     for note in dict.fromkeys(note for comparison in comparisons for note in comparison.notes):
         print_line(note, console)
     page, table, content = (folder / f"{name}.{ending}" for ending in ("html", "csv", "json"))
-    write_atomic(page, render_page(comparisons, across=across))
+    write_atomic(page, html)
     write_csv(comparisons, table)
     write_json(comparisons, content)
     return [page, table, content]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ast_experiments.analysis.page import embed, render
-from ast_experiments.analysis.samples import read_samples, sample_section
+from ast_experiments.analysis.samples import SampleRecord, read_samples, sample_section
 from ast_experiments.comparison import datasets
 from ast_experiments.comparison.arms import ArmRuns
 from ast_experiments.comparison.charts import (
@@ -19,6 +19,7 @@ from ast_experiments.comparison.compare import Comparison
 from ast_experiments.comparison.runs import AXES, Run, axis_name
 from ast_experiments.comparison.tables import tables
 from ast_experiments.comparison.wording import findings, number, remarks
+from ast_experiments.core.errors import UserError
 from ast_experiments.core.text import amount
 
 PHASES = {
@@ -28,12 +29,16 @@ PHASES = {
 }
 
 
-def render_page(comparisons: Sequence[Comparison], *, across: bool) -> str:
+def render_page(comparisons: Sequence[Comparison], *, across: bool, samples: Sequence[int] = ()) -> str:
     """Renders the page as HTML.
 
     Args:
         comparisons: One per data set.
         across: Whether to compare the data sets with each other as well.
+        samples: Numbers of the arms whose samples are shown side by side; none: see `shown_samples`.
+
+    Raises:
+        UserError: If such an arm is not there, or has no table of samples.
     """
     cross = None
     if across:
@@ -52,11 +57,11 @@ def render_page(comparisons: Sequence[Comparison], *, across: bool) -> str:
         subtitle="",
         cross=cross,
         notes=notes,
-        sections=[_section(comparison) for comparison in comparisons],
+        sections=[_section(comparison, samples) for comparison in comparisons],
     )
 
 
-def _section(comparison: Comparison) -> dict[str, Any]:
+def _section(comparison: Comparison, samples: Sequence[int]) -> dict[str, Any]:
     rules = comparison.rules
     main, more = _charts(comparison)
     x_name = AXES[rules.x][0]
@@ -70,7 +75,7 @@ def _section(comparison: Comparison) -> dict[str, Any]:
         "remarks": [(each.arm, line) for each in comparison.results for line in remarks(each, rules.x)],
         "charts": embed(main),
         "more": embed(more),
-        "samples": _samples(comparison),
+        "samples": _samples(comparison, samples),
         "runs": [(arm, run, _run_cells(run)) for arm in comparison.arms for run in arm.runs],
         "axes": [AXES[axis][0] for axis in comparison.axes],
         "cells": comparison.axes,
@@ -107,20 +112,38 @@ def _charts(comparison: Comparison) -> tuple[list[Chart], list[Chart]]:
     return main, [*drawn[1:], *more]
 
 
-def _samples(comparison: Comparison) -> list[tuple[ArmRuns, dict[str, Any]]]:
-    """Returns the samples of two arms: the first one that chooses by what a sample is, and the first other one.
+def _samples(comparison: Comparison, numbers: Sequence[int]) -> list[tuple[ArmRuns, int, dict[str, Any]]]:
+    """Returns two arms, each with the seed of its first run that has a table of samples, and that run's samples."""
+    found = {arm.number: each for arm in comparison.arms if (each := _first_record(arm)) is not None}
+    missing = [number for number in numbers if number not in found]
+    if missing:
+        known = ", ".join(map(str, found)) or "none"
+        raise UserError(
+            f"--samples {missing[0]}: {comparison.dataset} has no arm of this number with a table of samples; "
+            f"arms with one: {known}"
+        )
+    arms = {arm.number: arm for arm in comparison.arms if arm.number in found}
+    shown = numbers or shown_samples(list(arms.values()))
+    return [(arms[each], found[each][0], sample_section(found[each][1], salt=str(each))) for each in shown]
 
-    An arm is shown by its first run. Without one of each kind, the first two arms are shown.
+
+def _first_record(arm: ArmRuns) -> tuple[int, SampleRecord] | None:
+    records = ((run.seed, read_samples(run.record.directory, run.record.result)) for run in arm.runs)
+    return next(((seed, record) for seed, record in records if record is not None), None)
+
+
+def shown_samples(arms: Sequence[ArmRuns]) -> list[int]:
+    """Returns the numbers of the two arms whose samples are compared: the first arms of two methods that choose.
+
+    With one such method, its first arm stands beside the first uniform one. Else, the first two arms are shown.
     """
-    found = [
-        (arm, record)
-        for arm in comparison.arms
-        if (record := read_samples(arm.runs[0].record.directory, arm.runs[0].record.result)) is not None
-    ]
-    choosing = next((each for each in found if not each[0].uniform), None)
-    rest = [each for each in found if each is not choosing]
-    pair = [each for each in (*rest[:1], choosing) if each is not None] if choosing else found[:2]
-    return [(arm, sample_section(record, salt=str(arm.number))) for arm, record in pair]
+    choosing: dict[str, int] = {}
+    for arm in arms:
+        if not arm.uniform:
+            choosing.setdefault(arm.method, arm.number)
+    first = list(choosing.values())[:2]
+    rest = [arm.number for arm in sorted(arms, key=lambda arm: not arm.uniform) if arm.number not in first]
+    return sorted([*first, *rest[: 2 - len(first)]])
 
 
 def _run_cells(run: Run) -> dict[str, str]:

@@ -11,6 +11,9 @@ import numpy as np
 CUTS = (0.5, 0.6, 0.8)
 """Places from these shares of the classes on are the end of the ranking; the second one gives the estimate."""
 
+SURE = 2 + len(CUTS)
+"""Where the counts of the surest half of the samples begin."""
+
 MIN_CLASSES = 5
 """Fewer classes leave too short an end of the ranking."""
 
@@ -85,45 +88,49 @@ def no_estimate(result: Mapping[str, Any]) -> str:
     return "the network only guesses" if at_chance(result) else ""
 
 
-def count_places(place: np.ndarray, classes: int) -> tuple[int, ...]:
+def count_places(place: np.ndarray, confidence: np.ndarray, classes: int) -> tuple[int, ...]:
     """Counts the labels by their place in the ranking of the classes.
 
     Args:
         place: Number of classes that the network found more probable than the label at the last visit, shape (n,); -1
             without a visit.
+        confidence: Probability of the predicted class at the last visit, shape (n,); NaN without a visit.
         classes: Number of classes.
 
     Returns:
-        Samples with a visit, those whose label is predicted, and those whose place is at or behind each of `CUTS`.
+        Samples with a visit, those whose label is predicted, and those whose place is at or behind each of `CUTS`; then
+        the samples of the surest half, and those of them whose place is at or behind each of `CUTS`.
     """
-    firsts = [first_place(cut, classes) for cut in CUTS]
-    return (
-        int(np.count_nonzero(place >= 0)),
-        int(np.count_nonzero(place == 0)),
-        *(int(np.count_nonzero(place >= first)) for first in firsts),
-    )
+    place, confidence = place[place >= 0], confidence[place >= 0]
+    least = np.partition(confidence, len(confidence) // 2)[len(confidence) // 2] if len(confidence) else 0
+    sure = place[confidence >= least]
+    return (len(place), int(np.count_nonzero(place == 0)), *_ends(place, classes), len(sure), *_ends(sure, classes))
+
+
+def _ends(place: np.ndarray, classes: int) -> list[int]:
+    return [int(np.count_nonzero(place >= first_place(cut, classes))) for cut in CUTS]
 
 
 def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstimate | None:
     """Estimates the share of wrong labels from the places of the labels in the ranking of the classes.
 
     A wrong label that is drawn at random is as often the least probable class of all as the second most probable one.
-    A right label that is hard to learn is nearly always among the first. So the end of the ranking holds wrong labels
-    alone, and tells how many there are: if they are spread evenly over the classes - 1 places behind the right one, the
-    last m places hold the share m / (classes - 1) of them. Later the network learns wrong labels by heart, so the
-    places are those of the first epoch after which it predicts nearly as many labels as it ever will. Wrong labels of
-    a class that looks like the right one stand near the front and are not counted.
+    A right label that is hard to learn is nearly always among the first, where the network is sure. So there the end of
+    the ranking holds wrong labels alone, and tells how many there are: if they are spread evenly over the classes - 1
+    places behind the right one, the last m places hold the share m / (classes - 1) of them. Later the network learns
+    wrong labels by heart, so the places are those of the first epoch after which it predicts nearly as many labels as it
+    ever will. Wrong labels of a class that looks like the right one stand near the front and are not counted.
 
     Args:
-        counts: `count_places` after each epoch, shape (epochs, 2 + cuts).
+        counts: `count_places` after each epoch, shape (epochs, 3 + 2 * cuts).
         samples: Number of training samples.
         classes: Number of classes.
 
     Returns:
-        The estimate from the last 40 % of the places. The interval covers those from the last 50 % and 20 %, those of
-        the last epoch, by which wrong labels may be known by heart, and two standard errors of the draw. None with
-        fewer than 5 classes, if less than half of the samples were visited, or if the network never predicts 40 % of
-        the labels.
+        The estimate from the last 40 % of the places, of the samples that the network was surest about. The interval
+        covers those from the last 50 % and 20 %, those of all samples, those of the last epoch, by which wrong labels
+        may be known by heart, and two standard errors of the draw. None with fewer than 5 classes, if less than half of
+        the samples were visited, or if the network never predicts 40 % of the labels.
     """
     counts = counts[counts[:, 0] >= MIN_VISITED * samples] if len(counts) else counts
     if classes < MIN_CLASSES or not len(counts) or not samples:
@@ -131,21 +138,21 @@ def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstim
     predicted = counts[:, 1] / counts[:, 0]
     if predicted.max() < LEAST_PREDICTED:
         return None
-    early = _shares(counts[np.argmax(predicted >= LEARNED * predicted.max())], classes)
-    late = _shares(counts[-1], classes)
-    low = min(share - error for share, error in (*early, *late))
-    high = max(share + error for share, error in early)
-    return NoiseEstimate(early[1][0], max(0.0, low), min(1.0, high))
+    early, late = counts[np.argmax(predicted >= LEARNED * predicted.max())], counts[-1]
+    sure = _shares(early[SURE:], classes)
+    every = [*sure, *_shares(late[SURE:], classes), *_shares(np.delete(early[:SURE], 1), classes)]
+    low, high = min(share - error for share, error in every), max(share + error for share, error in every)
+    return NoiseEstimate(sure[1][0], max(0.0, low), min(1.0, high))
 
 
 def _shares(counts: np.ndarray, classes: int) -> list[tuple[float, float]]:
     """Returns the share of wrong labels that each end of the ranking tells, and two standard errors of it."""
-    visited, _, *ends = counts.tolist()
+    samples, *ends = counts.tolist()
     found = []
     for cut, end in zip(CUTS, ends, strict=True):
         scale = (classes - 1) / (classes - first_place(cut, classes))
-        share = end / visited
-        error = 2 * scale * math.sqrt(max(share, 1 / visited) * (1 - share) / visited)
+        share = end / samples
+        error = 2 * scale * math.sqrt(max(share, 1 / samples) * (1 - share) / samples)
         found.append((min(1.0, scale * share), error))
     return found
 

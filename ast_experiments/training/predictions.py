@@ -12,7 +12,7 @@ from torch import Tensor
 from ast_experiments.core import distributed
 from ast_experiments.core.batch import class_indices
 from ast_experiments.selection.parts import Part
-from ast_experiments.selection.suspects import NoiseEstimate, count_places, estimate_noise
+from ast_experiments.selection.suspects import CUTS, SURE, NoiseEstimate, count_places, estimate_noise
 
 COLUMNS = ("predicted", "confidence", "place", "margin_sum", "contradictions")
 
@@ -82,7 +82,7 @@ class Predictions(Part):
         self.predicted[new], self.place[new], self.confidence[new] = predicted, place, confidence
         self.margin_sum[new] += margin
         self.contradictions[new] += margin < 0
-        self.place_counts.append(count_places(self.place, self.classes))
+        self.place_counts.append(count_places(self.place, self.confidence, self.classes))
         self._pending.fill_(torch.nan)
 
     def noise(self) -> NoiseEstimate | None:
@@ -111,7 +111,8 @@ class Predictions(Part):
         """Restores what `state_dict` returned."""
         for name in COLUMNS:
             setattr(self, name, state[name].numpy().copy())
-        self.place_counts = [tuple(row) for row in state["place_counts"].tolist()]
+        whole = 1 + SURE + len(CUTS)  # earlier versions counted less
+        self.place_counts = [tuple(row) for row in state["place_counts"].tolist() if len(row) == whole]
         self._pending.copy_(state["pending"])
 
 

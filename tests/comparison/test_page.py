@@ -227,12 +227,35 @@ def test_copies_count_once(tmp_path: Path) -> None:
     assert sum("a copy of" in note for note in found.notes) == 1
 
 
-def test_samples_of_two_methods_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = study(tmp_path, metered=False)
-    for run in ("dense0-0", "rs20-0", "ast0-0"):
-        left(root / run, np.arange(30) % 3, np.arange(30) % 5, [f"{run} a", "b", "c"])
-    assert call(monkeypatch, root) == 0
-    html = (root / "compare.html").read_text()
+def side_by_side(html: str) -> list[str]:
+    """The first class of each table of samples; `left` names it after the run."""
     pair = html[html.index('<div class="pair">') :]
-    assert re.findall(r"<td>(\w+-0 a)</td>", pair) == ["dense0-0 a", "ast0-0 a"]
     assert pair.count("<figcaption>Activation rate by class") == 2
+    return re.findall(r"<td>(\w+-\d a)</td>", pair)
+
+
+def test_samples_of_two_methods_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = study(tmp_path, metered=False)
+    for run in ("dense0-0", "rs20-1", "ast0-0"):  # of rs2 the second run: the first one has no table
+        left(root / run, np.arange(30) % 3, np.arange(30) % 5, [f"{run} a", "b", "c"])
+    page = root / "compare.html"
+    assert call(monkeypatch, root) == 0
+    assert side_by_side(page.read_text()) == ["dense0-0 a", "ast0-0 a"]
+    (content,) = json.loads((root / "compare.json").read_text())
+    number = {arm["method"]: str(arm["number"]) for arm in content["arms"]}
+    assert call(monkeypatch, root, "--samples", number["ast"], number["rs2"]) == 0
+    assert side_by_side(page.read_text()) == ["ast0-0 a", "rs20-1 a"]
+    assert '<p class="quiet">seed 1</p>' in page.read_text()
+    write_run(root / "infobatch", method="infobatch", seed=0, accuracy=90, cost=40)
+    left(root / "infobatch", np.arange(30) % 3, np.arange(30) % 5, ["infobatch-0 a", "b", "c"])
+    assert call(monkeypatch, root) == 0
+    assert side_by_side(page.read_text()) == ["ast0-0 a", "infobatch-0 a"]
+    before = page.read_text()
+    capsys.readouterr()
+    assert call(monkeypatch, root, "--samples", "1", "99") == 1
+    assert "--samples 99: cifar10 has no arm of this number with a table of samples; arms with one: " in (
+        capsys.readouterr().err
+    )
+    assert page.read_text() == before
