@@ -12,7 +12,7 @@ from ast_experiments.core.files import read_json
 from ast_experiments.core.privacy import without_places
 
 KEY = "samples"
-COLUMNS = ("gallery", "id", "label", "predicted", "confidence", "visits", "last_loss", "where", "picture")
+COLUMNS = ("gallery", "id", "label", "predicted", "confidence", "visits", "last_loss", "altered", "where", "picture")
 
 
 def table_rows(content: Mapping[str, Any]) -> list[list[Any]]:
@@ -32,6 +32,7 @@ def table_rows(content: Mapping[str, Any]) -> list[list[Any]]:
             facts = samples[str(each)]
             known = {"gallery": gallery, "id": each, **facts}
             known |= {key: name(facts.get(key)) for key in ("label", "predicted")}
+            known["altered"] = ", ".join(facts.get("altered", ()))
             rows.append([known.get(key) for key in COLUMNS])
     return rows
 

@@ -147,7 +147,7 @@ def test_a_key_in_netrc_counts(key: str, expected: bool, tmp_path: Path) -> None
 def test_the_samples_become_a_table(tmp_path: Path) -> None:
     picture = data_uri(np.zeros((8, 8, 3), np.uint8))
     sample = {"label": 1, "predicted": 0, "confidence": 0.9, "visits": 3, "last_loss": None}
-    sample |= {"where": "/home/alice/a.png"}
+    sample |= {"altered": ["label_noise", "corruption"], "where": "/home/alice/a.png"}
     content = {
         "classes": ["cat", "dog"],
         "galleries": {"suspects": [7], "most": [7]},
@@ -155,13 +155,13 @@ def test_the_samples_become_a_table(tmp_path: Path) -> None:
     }
     path = tmp_path / "samples.json"
     path.write_text(json.dumps(content))
-    row = [7, "dog", "cat", 0.9, 3, None, "/home/alice/a.png", picture]
+    row = [7, "dog", "cat", 0.9, 3, None, "label_noise, corruption", "/home/alice/a.png", picture]
     assert table_rows(content) == [["suspects", *row], ["most", *row]]
     tracker = WandbTracker(tmp_path, mode="offline", run_id="abc123", samples=path)
     log_run(tracker, 1, 3)
     tracker.finish({"status": "finished"})
     last = of_type(read_back(tracker.directory), "history")[-1]["item"]
-    assert (last["samples._type"], last["samples.nrows"], last["samples.ncols"]) == ("table-file", 2, 9)
+    assert (last["samples._type"], last["samples.nrows"], last["samples.ncols"]) == ("table-file", 2, 10)
     table = next(tracker.directory.glob("files/media/table/*.json")).read_text()
     assert '"~/a.png"' in table
     assert "alice" not in table
