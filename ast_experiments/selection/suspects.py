@@ -118,8 +118,8 @@ def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstim
     A right label that is hard to learn is nearly always among the first, where the network is sure. So there the end of
     the ranking holds wrong labels alone, and tells how many there are: if they are spread evenly over the classes - 1
     places behind the right one, the last m places hold the share m / (classes - 1) of them. Later the network learns
-    wrong labels by heart, so the places are those of the first epoch after which it predicts nearly as many labels as it
-    ever will. Wrong labels of a class that looks like the right one stand near the front and are not counted.
+    wrong labels by heart, so the places are those of the first epoch after which it predicts nearly as many labels as
+    it ever will. Wrong labels of a class that looks like the right one stand near the front and are not counted.
 
     Args:
         counts: `count_places` after each epoch, shape (epochs, 3 + 2 * cuts).

@@ -227,7 +227,7 @@ def test_copies_count_once(tmp_path: Path) -> None:
     assert sum("a copy of" in note for note in found.notes) == 1
 
 
-def side_by_side(html: str) -> list[str]:
+def first_classes(html: str) -> list[str]:
     """The first class of each table of samples; `left` names it after the run."""
     pair = html[html.index('<div class="pair">') :]
     assert pair.count("<figcaption>Activation rate by class") == 2
@@ -242,16 +242,16 @@ def test_samples_of_two_methods_side_by_side(
         left(root / run, np.arange(30) % 3, np.arange(30) % 5, [f"{run} a", "b", "c"])
     page = root / "compare.html"
     assert call(monkeypatch, root) == 0
-    assert side_by_side(page.read_text()) == ["dense0-0 a", "ast0-0 a"]
+    assert first_classes(page.read_text()) == ["dense0-0 a", "ast0-0 a"]
     (content,) = json.loads((root / "compare.json").read_text())
     number = {arm["method"]: str(arm["number"]) for arm in content["arms"]}
     assert call(monkeypatch, root, "--samples", number["ast"], number["rs2"]) == 0
-    assert side_by_side(page.read_text()) == ["ast0-0 a", "rs20-1 a"]
+    assert first_classes(page.read_text()) == ["ast0-0 a", "rs20-1 a"]
     assert '<p class="quiet">seed 1</p>' in page.read_text()
     write_run(root / "infobatch", method="infobatch", seed=0, accuracy=90, cost=40)
     left(root / "infobatch", np.arange(30) % 3, np.arange(30) % 5, ["infobatch-0 a", "b", "c"])
     assert call(monkeypatch, root) == 0
-    assert side_by_side(page.read_text()) == ["ast0-0 a", "infobatch-0 a"]
+    assert first_classes(page.read_text()) == ["ast0-0 a", "infobatch-0 a"]
     before = page.read_text()
     capsys.readouterr()
     assert call(monkeypatch, root, "--samples", "1", "99") == 1
