@@ -128,9 +128,9 @@ def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstim
 
     Returns:
         The estimate from the last 40 % of the places, of the samples that the network was surest about. The interval
-        covers those from the last 50 % and 20 %, those of all samples, those of the last epoch, by which wrong labels
-        may be known by heart, and two standard errors of the draw. None with fewer than 5 classes, if less than half of
-        the samples were visited, or if the network never predicts 40 % of the labels.
+        covers those from the last 50 % and 20 %, those of all samples, then and after the last epoch, by which wrong
+        labels may be known by heart, and two standard errors of the draw. None with fewer than 5 classes, if less than
+        half of the samples were visited, or if the network never predicts 40 % of the labels.
     """
     counts = counts[counts[:, 0] >= MIN_VISITED * samples] if len(counts) else counts
     if classes < MIN_CLASSES or not len(counts) or not samples:
@@ -139,8 +139,10 @@ def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstim
     if predicted.max() < LEAST_PREDICTED:
         return None
     early, late = counts[np.argmax(predicted >= LEARNED * predicted.max())], counts[-1]
-    sure = _shares(early[SURE:], classes)
-    every = [*sure, *_shares(late[SURE:], classes), *_shares(np.delete(early[:SURE], 1), classes)]
+    sure, everywhere, at_last = (
+        _shares(each, classes) for each in (early[SURE:], np.delete(early[:SURE], 1), np.delete(late[:SURE], 1))
+    )
+    every = [*sure, *everywhere, *at_last]
     low, high = min(share - error for share, error in every), max(share + error for share, error in every)
     return NoiseEstimate(sure[1][0], max(0.0, low), min(1.0, high))
 
