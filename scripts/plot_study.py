@@ -24,9 +24,10 @@ NAMES = {
     "dense": "dense, 10 epochs",
     "dense epochs=6": "dense, 6 epochs",
     "rs2": "uniform draw (rs2), the rates of AST",
+    "infobatch": "InfoBatch, 7 epochs",
     "ast": "AST on stale losses",
 }
-SHAPES = {"dense": "o", "dense epochs=6": "o", "rs2": "s", "ast": "*"}
+SHAPES = {"dense": "o", "dense epochs=6": "o", "rs2": "s", "infobatch": "D", "ast": "*"}
 KINDS = {"accuracy": "plain accuracy, %", "accuracy_views": "accuracy with six views, %"}
 THEMES = {
     "light": {
@@ -34,7 +35,8 @@ THEMES = {
         "ink": "#1f2328",
         "rule": "#d0d7de",
         "dense": "#57606a",
-        "uniform": "#bc4c00",
+        "rs2": "#bc4c00",
+        "infobatch": "#8250df",
         "ast": "#0550ae",
     },
     "dark": {
@@ -42,7 +44,8 @@ THEMES = {
         "ink": "#e6edf3",
         "rule": "#3d444d",
         "dense": "#9198a1",
-        "uniform": "#f0883e",
+        "rs2": "#f0883e",
+        "infobatch": "#d2a8ff",
         "ast": "#79c0ff",
     },
 }
@@ -71,7 +74,7 @@ def draw(arms: Arms, theme: str, path: Path) -> None:
         line = [found[arm].mean for arm in dense]
         axes.plot([cost[arm] for arm in dense], line, color=colors["dense"], linewidth=1, linestyle="--", zorder=1)
         for at, (arm, each) in enumerate(found.items()):
-            color = colors["ast" if arm == "ast" else "uniform" if arm.startswith("rs2") else "dense"]
+            color = colors[arm.partition(" ")[0]]
             shift = 0.0 if arm == "dense" else 0.0011 * (at - 2)  # arms of equal cost side by side
             half = [each.high - each.mean] if each.shown else None
             size = 13 if arm == "ast" else 6.5

@@ -172,7 +172,7 @@ class Parser(argparse.ArgumentParser):
 
                 at = sys.argv.index(flag[1]) + 1 if flag[1] in sys.argv else len(sys.argv)
                 value = flag[3] or next(iter(sys.argv[at:]), "VALUE")
-                message += f"; settings are typed without dashes, as {full_key(flag[2].replace('-', '_'))}={value}"
+                message += f"; settings have no dashes, as in {full_key(flag[2].replace('-', '_'))}={value}"
         raise ConfigError(f"{message}; type {self.prog} --help")
 
 

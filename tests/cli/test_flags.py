@@ -75,10 +75,10 @@ def test_own_choices_and_an_own_primary_config(train: Callable[..., int], capsys
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--nonsense"], "--nonsense: no such flag; settings are typed without dashes, as nonsense=VALUE"),
+        (["--nonsense"], "--nonsense: no such flag; settings have no dashes, as in nonsense=VALUE"),
         (
             ["--learning-rate", "0.1"],
-            "--learning-rate: no such flag; settings are typed without dashes, as recipe.lr=0.1",
+            "--learning-rate: no such flag; settings have no dashes, as in recipe.lr=0.1",
         ),
         (["--cfg", "jobs"], "invalid choice: 'jobs'"),
         (["--config-dir", "nowhere"], "--config-dir: there is no directory nowhere"),

@@ -183,7 +183,7 @@ def test_an_unknown_flag_is_one_line_in_every_command(
     with pytest.raises(SystemExit) as ended:
         COMMANDS[name].main()
     lines = capsys.readouterr().err.splitlines()
-    expected = "error: --epochs: no such flag; settings are typed without dashes, as recipe.epochs=5; type "
+    expected = "error: --epochs: no such flag; settings have no dashes, as in recipe.epochs=5; type "
     assert (ended.value.code, lines) == (2, [f"{expected}{name} --help"])
 
 
