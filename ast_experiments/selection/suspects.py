@@ -14,6 +14,9 @@ CUTS = (0.5, 0.6, 0.8)
 SURE = 2 + len(CUTS)
 """Where the counts of the surest half of the samples begin."""
 
+HARD = 0.2
+"""Share of the labels at the end of the ranking that may be right: the lower end of the interval leaves them out."""
+
 MIN_CLASSES = 5
 """Fewer classes leave too short an end of the ranking."""
 
@@ -128,9 +131,9 @@ def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstim
 
     Returns:
         The estimate from the last 40 % of the places, of the samples that the network was surest about. The interval
-        covers those from the last 50 % and 20 %, those of all samples, then and after the last epoch, by which wrong
-        labels may be known by heart, and two standard errors of the draw. None with fewer than 5 classes, if less than
-        half of the samples were visited, or if the network never predicts 40 % of the labels.
+        covers those from the last 50 % and 20 %, less a fifth that may be right, those of all samples, and two standard
+        errors of the draw. None with fewer than 5 classes, if less than half of the samples were visited, or if the
+        network never predicts 40 % of the labels.
     """
     counts = counts[counts[:, 0] >= MIN_VISITED * samples] if len(counts) else counts
     if classes < MIN_CLASSES or not len(counts) or not samples:
@@ -138,12 +141,10 @@ def estimate_noise(counts: np.ndarray, samples: int, classes: int) -> NoiseEstim
     predicted = counts[:, 1] / counts[:, 0]
     if predicted.max() < LEAST_PREDICTED:
         return None
-    early, late = counts[np.argmax(predicted >= LEARNED * predicted.max())], counts[-1]
-    sure, everywhere, at_last = (
-        _shares(each, classes) for each in (early[SURE:], np.delete(early[:SURE], 1), np.delete(late[:SURE], 1))
-    )
-    every = [*sure, *everywhere, *at_last]
-    low, high = min(share - error for share, error in every), max(share + error for share, error in every)
+    early = counts[np.argmax(predicted >= LEARNED * predicted.max())]
+    sure, every = _shares(early[SURE:], classes), _shares(np.delete(early[:SURE], 1), classes)
+    low = min((1 - HARD) * share - error for share, error in sure)
+    high = max(share + error for share, error in (*sure, *every))
     return NoiseEstimate(sure[1][0], max(0.0, low), min(1.0, high))
 
 
