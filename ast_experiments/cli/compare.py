@@ -48,6 +48,9 @@ def _main() -> int:
         raise ConfigError(
             f"--tolerance {args.tolerance:g}: expected a share of at least 0 and below 1; type e.g. --tolerance 0.15"
         )
+    if args.samples and args.samples[0] == args.samples[1]:
+        number = args.samples[0]
+        raise ConfigError(f"--samples {number} {number}: expected two arms; type e.g. --samples 1 2")
     begin("reading the runs")
     from ast_experiments.comparison.compare import compare
     from ast_experiments.comparison.runs import load

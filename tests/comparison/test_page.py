@@ -258,4 +258,6 @@ def test_samples_of_two_methods_side_by_side(
     assert "--samples 99: cifar10 has no arm of this number with a table of samples; arms with one: " in (
         capsys.readouterr().err
     )
+    assert call(monkeypatch, root, "--samples", "1", "1") == 2
+    assert "--samples 1 1: expected two arms; type e.g. --samples 1 2" in capsys.readouterr().err
     assert page.read_text() == before
