@@ -24,7 +24,7 @@ NAMES = {
     "dense": "dense, 10 epochs",
     "dense epochs=6": "dense, 6 epochs",
     "rs2": "uniform draw (rs2), the rates of AST",
-    "infobatch": "InfoBatch, 7 epochs",
+    "infobatch": "InfoBatch, 8 epochs",
     "ast": "AST on stale losses",
 }
 SHAPES = {"dense": "o", "dense epochs=6": "o", "rs2": "s", "infobatch": "D", "ast": "*"}
@@ -75,7 +75,7 @@ def draw(arms: Arms, theme: str, path: Path) -> None:
         axes.plot([cost[arm] for arm in dense], line, color=colors["dense"], linewidth=1, linestyle="--", zorder=1)
         for at, (arm, each) in enumerate(found.items()):
             color = colors[arm.partition(" ")[0]]
-            shift = 0.0 if arm == "dense" else 0.0011 * (at - 2)  # arms of equal cost side by side
+            shift = 0.0 if arm == "dense" else 0.0009 * (at - 2.5)  # arms of equal cost side by side
             half = [each.high - each.mean] if each.shown else None
             size = 13 if arm == "ast" else 6.5
             style = {"marker": SHAPES[arm], "markersize": size, "color": color, "capsize": 2, "linestyle": "none"}
